@@ -1,0 +1,113 @@
+// Protocol detection by first bytes (design 6): reads as little as it can, puts everything back with `unshift`, and never guesses late.
+// A peer that stays silent is opaque after a wait; server-speaks-first ports don't come here.
+import type { Socket } from "node:net";
+import type { Clock } from "../../core/clock.ts";
+import { MAX_CLIENT_HELLO_BYTES, MESH_ALPN, readClientHello } from "./client-hello.ts";
+
+/** What travels on a connection. */
+export type Detected =
+  /** A ClientHello that offers a mesh ALPN. */
+  | { readonly kind: "mesh"; readonly serverName: string | null }
+  /** Any other TLS: the app's own. */
+  | { readonly kind: "tls" }
+  | { readonly kind: "http1" }
+  /** HTTP/2 with prior knowledge (RFC 9113 section 3.3). */
+  | { readonly kind: "http2" }
+  | { readonly kind: "opaque" }
+  /** No byte came within the wait. */
+  | { readonly kind: "silent" }
+  /** The peer went away before it could be told. */
+  | { readonly kind: "gone" };
+
+const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
+/** Longest method that is looked for; the registered ones end at 17 (UPDATEREDIRECTREF). */
+const MAX_METHOD_BYTES = 24;
+/** A request line longer than this counts as HTTP/1.1 without having seen its end: the engine answers 414 or 431. */
+const MAX_REQUEST_LINE_BYTES = 8 * 1024;
+const HTTP_VERSION = Buffer.from(" HTTP/", "latin1");
+
+const UNDECIDED = null;
+
+/** What the first bytes say; null while they could still become several things. */
+export function classify(bytes: Buffer): Detected | null {
+  const hello = readClientHello(bytes);
+  if (hello.kind === "hello") {
+    const mesh = hello.alpn.some((name) => (MESH_ALPN as readonly string[]).includes(name));
+    return mesh ? { kind: "mesh", serverName: hello.serverName } : { kind: "tls" };
+  }
+  if (hello.kind === "incomplete") return bytes.length > MAX_CLIENT_HELLO_BYTES ? { kind: "tls" } : UNDECIDED;
+  const compared = Math.min(bytes.length, PREFACE.length);
+  if (bytes.compare(PREFACE, 0, compared, 0, compared) === 0) return compared === PREFACE.length ? { kind: "http2" } : UNDECIDED;
+  return classifyRequestLine(bytes);
+}
+
+/** HTTP/1.1 is an upper case method, a space, and ` HTTP/` before the first line ends; `SET k v` (Redis) and `HELO x` (SMTP) are not. */
+function classifyRequestLine(bytes: Buffer): Detected | null {
+  const space = bytes.subarray(0, MAX_METHOD_BYTES + 1).indexOf(0x20);
+  const methodBytes = space === -1 ? bytes.length : space;
+  if (methodBytes === 0 || methodBytes > MAX_METHOD_BYTES) return { kind: "opaque" };
+  for (let index = 0; index < methodBytes; index++) if (!isMethodByte(bytes[index] as number)) return { kind: "opaque" };
+  if (space === -1) return UNDECIDED;
+  const lineEnd = bytes.indexOf(0x0a, space);
+  if (lineEnd === -1) return bytes.length > MAX_REQUEST_LINE_BYTES ? { kind: "http1" } : UNDECIDED;
+  return bytes.subarray(space, lineEnd).includes(HTTP_VERSION) ? { kind: "http1" } : { kind: "opaque" };
+}
+
+/** Upper case letters, `-` and `_`: every method in use. */
+function isMethodByte(byte: number): boolean {
+  return (byte >= 0x41 && byte <= 0x5a) || byte === 0x2d || byte === 0x5f;
+}
+
+/**
+ * Reads from `socket` until its protocol is known, puts the bytes back, leaves it paused, and calls `done` exactly once. When the peer
+ * has half-closed already, nothing can be put back: the bytes are then given as `rest`, and the protocol is opaque.
+ * `silentAfterMs` is the wait for the first byte, `decidedAfterMs` the wait for enough of them (what is undecided by then is opaque).
+ */
+export function detect(
+  socket: Socket,
+  options: { readonly clock: Clock; readonly silentAfterMs: number; readonly decidedAfterMs: number },
+  done: (detected: Detected, rest: Buffer | null) => void,
+): void {
+  let read: Buffer | null = null;
+  const timer = options.clock.after(options.silentAfterMs, () => finish(read === null ? { kind: "silent" } : { kind: "opaque" }));
+  let decideTimer: { cancel(): void } | null = null;
+
+  function onData(chunk: Buffer): void {
+    read = read === null ? chunk : Buffer.concat([read, chunk]);
+    const detected = classify(read);
+    if (detected !== UNDECIDED) return finish(detected);
+    timer.cancel();
+    decideTimer ??= options.clock.after(options.decidedAfterMs, () => finish({ kind: "opaque" }));
+  }
+
+  function onGone(): void {
+    finish({ kind: "gone" });
+  }
+
+  function onEnd(): void {
+    if (read === null) return finish({ kind: "gone" });
+    const rest = read;
+    read = null;
+    finish({ kind: "opaque" }, rest);
+  }
+
+  function finish(detected: Detected, rest: Buffer | null = null): void {
+    timer.cancel();
+    decideTimer?.cancel();
+    socket.off("data", onData);
+    socket.off("end", onEnd);
+    socket.off("error", onGone);
+    socket.off("close", onGone);
+    if (detected.kind !== "gone") {
+      socket.pause();
+      if (read !== null) socket.unshift(read);
+    }
+    done(detected, rest);
+  }
+
+  socket.on("data", onData);
+  socket.once("end", onEnd);
+  socket.once("error", onGone);
+  socket.once("close", onGone);
+  socket.resume();
+}

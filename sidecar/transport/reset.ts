@@ -1,0 +1,26 @@
+// Ends a stream so that its peer notices: with a TCP reset, so that a cut-off answer is never taken for a whole one. Node's TLSSocket cannot
+// reset by itself (it would end with a FIN, which most TLS clients take for the end of the data), so the socket below it is remembered.
+import { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import type { TLSSocket } from "node:tls";
+
+const carriers = new WeakMap<Duplex, Socket>();
+
+/** Remembers that `socket` carries `tls`, for {@link resetStream}. */
+export function rememberCarrier(tls: TLSSocket, socket: Socket): void {
+  carriers.set(tls, socket);
+}
+
+/** Destroys `stream` with a TCP reset. Errors that follow are swallowed. Idempotent. */
+export function resetStream(stream: Duplex): void {
+  if (stream.destroyed) return;
+  stream.on("error", () => {});
+  const carrier = carriers.get(stream);
+  if (carrier !== undefined) {
+    carrier.on("error", () => {});
+    carrier.resetAndDestroy();
+  } else if (stream instanceof Socket) {
+    stream.resetAndDestroy();
+  }
+  stream.destroy();
+}
