@@ -22,7 +22,13 @@ export type MayAnnounce = (lease: Lease, remoteAddress: string) => AnnounceVerdi
  * decides the members anyway. Addresses must be that of the connection, or a pod's by its UID, or granted; a connection over loopback may
  * announce loopback addresses.
  */
-export function createAnnouncePolicy({ source, kubernetes }: { readonly source: ServiceSource; readonly kubernetes: boolean }): MayAnnounce {
+export function createAnnouncePolicy({
+  source,
+  kubernetes,
+}: {
+  readonly source: ServiceSource;
+  readonly kubernetes: boolean;
+}): MayAnnounce {
   return (lease, remoteAddress) => {
     const proven = refuseForeignPod(source, lease);
     if (!kubernetes) refuseForeignServices(source, lease);

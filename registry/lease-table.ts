@@ -111,7 +111,10 @@ export function refuseTakeover(held: Lease | undefined, claim: { readonly identi
   if (held === undefined) return;
   if (held.identity !== claim.identity) throw new RegistryError("forbidden", `instance ${held.instanceId} belongs to another identity`);
   if (held.epoch > claim.epoch) {
-    throw new RegistryError("forbidden", `instance ${held.instanceId} is held by a newer process (epoch ${held.epoch}, announced ${claim.epoch})`);
+    throw new RegistryError(
+      "forbidden",
+      `instance ${held.instanceId} is held by a newer process (epoch ${held.epoch}, announced ${claim.epoch})`,
+    );
   }
 }
 

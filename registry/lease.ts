@@ -202,7 +202,8 @@ function readText(field: string, value: unknown, most: number = LEASE_LIMITS.tex
 }
 
 function readLabel(field: string, value: unknown): string {
-  if (typeof value !== "string" || !isDnsLabel(value)) throw bad(field, `a DNS label (a-z, 0-9, inner hyphens, at most 63) is expected, got ${shown(value)}`);
+  if (typeof value !== "string" || !isDnsLabel(value))
+    throw bad(field, `a DNS label (a-z, 0-9, inner hyphens, at most 63) is expected, got ${shown(value)}`);
   return value;
 }
 
@@ -249,7 +250,8 @@ function readLoad(value: unknown): Load {
   const fields = value === undefined || value === null ? {} : readRecord("load", value);
   const read = (name: string, most: number) => {
     const number = fields[name] ?? 0;
-    if (typeof number !== "number" || !(number >= 0 && number <= most)) throw bad(`load.${name}`, `a number from 0 to ${most} is expected, got ${shown(number)}`);
+    if (typeof number !== "number" || !(number >= 0 && number <= most))
+      throw bad(`load.${name}`, `a number from 0 to ${most} is expected, got ${shown(number)}`);
     return number;
   };
   return { inFlight: read("inFlight", 2 ** 32), rps: read("rps", 1e9), p99Ms: read("p99Ms", 1e9), errorRatio: read("errorRatio", 1) };

@@ -75,7 +75,11 @@ function resolveDefined(entry: ServiceEntry, port: number, leases: Leases): Reso
     const target = member.targetPort(servicePort);
     return target === null ? null : { member, port: target, protocol: declared(servicePort.protocol, member.lease, target) };
   });
-  return answer(serviceIdOf(entry), servicePort.protocol, endpoints.filter((endpoint) => endpoint !== null));
+  return answer(
+    serviceIdOf(entry),
+    servicePort.protocol,
+    endpoints.filter((endpoint) => endpoint !== null),
+  );
 }
 
 function answerByOwnPorts(serviceId: string, port: number, members: readonly Member[]): Resolved {
@@ -83,7 +87,11 @@ function answerByOwnPorts(serviceId: string, port: number, members: readonly Mem
     const own = ownPort(member.lease, port);
     return own === undefined ? null : { member, port: own.number, protocol: own.protocol };
   });
-  return answer(serviceId, "detect", endpoints.filter((endpoint) => endpoint !== null));
+  return answer(
+    serviceId,
+    "detect",
+    endpoints.filter((endpoint) => endpoint !== null),
+  );
 }
 
 /**
@@ -117,7 +125,12 @@ function answer(
       protocol: own,
     }))
     .sort((a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0));
-  return { found: true, service, protocol: protocol === "detect" ? common(candidates.map((candidate) => candidate.protocol)) : protocol, endpoints };
+  return {
+    found: true,
+    service,
+    protocol: protocol === "detect" ? common(candidates.map((candidate) => candidate.protocol)) : protocol,
+    endpoints,
+  };
 }
 
 /** What all say; `detect` when they disagree. */

@@ -99,7 +99,8 @@ async function stampOf(path: string): Promise<string> {
 
 async function loadServicesFile(path: string): Promise<ServicesFile> {
   const bytes = await readFile(path);
-  if (bytes.length > MAX_FILE_BYTES) throw new ConfigError("invalid_value", `services file ${path} has ${bytes.length} bytes, at most ${MAX_FILE_BYTES}`);
+  if (bytes.length > MAX_FILE_BYTES)
+    throw new ConfigError("invalid_value", `services file ${path} has ${bytes.length} bytes, at most ${MAX_FILE_BYTES}`);
   return parseServicesFile(bytes.toString("utf8"));
 }
 
@@ -163,7 +164,9 @@ function readService(value: unknown, place: string, mistakes: string[]): Service
     if (address === null) mistakes.push(`${place}.virtualAddresses[${at}]: ${shown(text)} is no IP address`);
     return address ?? "";
   });
-  const ports = readList(fields.get("ports"), `${place}.ports`, mistakes).map((port, at) => readPort(port, `${place}.ports[${at}]`, mistakes));
+  const ports = readList(fields.get("ports"), `${place}.ports`, mistakes).map((port, at) =>
+    readPort(port, `${place}.ports[${at}]`, mistakes),
+  );
   if (new Set(ports.map((port) => port.port)).size !== ports.length) mistakes.push(`${place}.ports: the same port twice`);
   return {
     name: readName(fields.get("name"), `${place}.name`, mistakes),
@@ -182,7 +185,10 @@ function readPort(value: unknown, place: string, mistakes: string[]): ServicePor
   if (protocol === null) mistakes.push(`${place}.protocol: ${shown(fields.get("protocol"))} is none of detect, http1, http2, grpc, tcp`);
   return {
     port,
-    targetPort: typeof target === "string" ? readName(target, `${place}.targetPort`, mistakes) : readPortNumber(target, `${place}.targetPort`, mistakes),
+    targetPort:
+      typeof target === "string"
+        ? readName(target, `${place}.targetPort`, mistakes)
+        : readPortNumber(target, `${place}.targetPort`, mistakes),
     protocol: protocol ?? "detect",
     name: fields.has("name") ? readName(fields.get("name"), `${place}.name`, mistakes) : "",
   };
@@ -191,7 +197,8 @@ function readPort(value: unknown, place: string, mistakes: string[]): ServicePor
 function readMembers(value: unknown, namespace: string, place: string, mistakes: string[]): Members {
   if (value === undefined || value === null) return { kind: "announced" };
   const fields = readMap(value, place, ["serviceAccounts", "labels"], mistakes);
-  if (fields.has("serviceAccounts") === fields.has("labels")) mistakes.push(`${place}: exactly one of serviceAccounts and labels is needed`);
+  if (fields.has("serviceAccounts") === fields.has("labels"))
+    mistakes.push(`${place}: exactly one of serviceAccounts and labels is needed`);
   if (fields.has("labels")) {
     const labels = readMap(fields.get("labels"), `${place}.labels`, LABELS, mistakes);
     if (labels.size === 0) mistakes.push(`${place}.labels: at least one is needed`);
@@ -212,7 +219,9 @@ function readGrant(value: unknown, place: string, mistakes: string[]): AnnounceG
   });
   return {
     account: readAccount(fields.get("identity"), "default", `${place}.identity`, mistakes),
-    services: readList(fields.get("services"), `${place}.services`, mistakes).map((name, at) => readName(name, `${place}.services[${at}]`, mistakes)),
+    services: readList(fields.get("services"), `${place}.services`, mistakes).map((name, at) =>
+      readName(name, `${place}.services[${at}]`, mistakes),
+    ),
     mayUse: (address) => ranges.some((contains) => contains(address)),
   };
 }

@@ -118,7 +118,9 @@ export function createViews({ leases, source, clock, random }: ViewsOptions): Vi
     const kept = new Set(resolved.endpoints.map((endpoint) => endpoint.id));
     const removed = [...known.keys()].filter((id) => !kept.has(id));
     const sameHead =
-      before.resolved.found === resolved.found && before.resolved.service === resolved.service && before.resolved.protocol === resolved.protocol;
+      before.resolved.found === resolved.found &&
+      before.resolved.service === resolved.service &&
+      before.resolved.protocol === resolved.protocol;
     if (sameHead && upserts.length === 0 && removed.length === 0) return;
     topic.current = { version: nextVersion(), resolved, since: before.version, upserts, removed };
     for (const run of [...topic.watchers]) run();
@@ -137,7 +139,9 @@ export function createViews({ leases, source, clock, random }: ViewsOptions): Vi
 
   function endHolds(): void {
     const now = clock.monoMs();
-    mark([...topics.values()].filter((topic) => topic.heldUntilMonoMs !== 0 && topic.heldUntilMonoMs <= now && topic.current.resolved.found));
+    mark(
+      [...topics.values()].filter((topic) => topic.heldUntilMonoMs !== 0 && topic.heldUntilMonoMs <= now && topic.current.resolved.found),
+    );
   }
 
   function topicOf(question: Question): Topic {
