@@ -5,7 +5,9 @@ import type { ConnectionContext, Exchange, Refusal, RequestHead } from "./exchan
 import type { MeshConnection } from "./transport/mesh-dial.ts";
 
 /** A connection to an upstream: mutual TLS to a mesh peer, or plain to the app or outside of the mesh. */
-export type UpstreamConnection = { readonly kind: "mesh"; readonly mesh: MeshConnection } | { readonly kind: "plain"; readonly stream: Duplex };
+export type UpstreamConnection =
+  | { readonly kind: "mesh"; readonly mesh: MeshConnection }
+  | { readonly kind: "plain"; readonly stream: Duplex };
 
 /** Where a request goes. One object per endpoint and protocol, so that engines may pool by `key`. */
 export interface Upstream {
@@ -35,12 +37,17 @@ export interface HttpHandler {
   request(connection: ConnectionContext, head: RequestHead, decide: (exchange: Exchange, decision: Decision) => void): void;
   /** Asked for `verify` only, with the whole body; a refusal keeps it from the upstream. */
   checkBody(exchange: Exchange, body: Buffer): Refusal | null;
-  /** Called when a connection is taken and before the head is sent: completes `exchange.headers` for this very connection. */
-  seal(exchange: Exchange, connection: UpstreamConnection, body: Buffer | null): Refusal | null;
+  /**
+   * Called when a connection is taken and before the head is sent: completes `exchange.headers` for this very connection.
+   * `connection` is null where an engine cannot know it yet (compat HTTP/1.1); what must be bound to a connection is then refused.
+   */
+  seal(exchange: Exchange, connection: UpstreamConnection | null, body: Buffer | null): Refusal | null;
   /** The upstream could not be used and nothing was delivered: another upstream to try, or null. */
   another(exchange: Exchange, failure: Refusal): Upstream | null;
   /** The response head as a flat list of fields: returns the fields to send on. Sets `exchange.status`. */
   response(exchange: Exchange, status: number, headers: readonly string[]): string[];
+  /** Bytes that are not a request at all: counted and logged, no exchange was begun. */
+  malformed(connection: ConnectionContext, refusal: Refusal): void;
   /** Called exactly once for each exchange, when its last byte is through or it was given up. */
   finish(exchange: Exchange): void;
 }

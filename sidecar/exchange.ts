@@ -2,7 +2,8 @@
 // The stage lists fill it in from top to bottom, the engine moves its bytes, `observe` reads it once at the end.
 import type { Reason } from "../core/reasons.ts";
 import type { SpiffeId } from "../core/spiffe.ts";
-import type { Span } from "../core/tracing.ts";
+import type { Endpoint } from "./discovery/discovery.ts";
+import type { Balancer, Pick } from "./resilience/balancer.ts";
 
 /** Which way the request travels, seen from the app next to this sidecar. */
 export type Direction = "inbound" | "outbound";
@@ -70,10 +71,17 @@ export interface Exchange {
   refusal: Refusal | null;
   /** True between load shedding's `tryEnter` and `finish`. */
   admitted: boolean;
-  /** The open trace span, or null when tracing is off. */
-  span: Span | null;
-  /** Tells the balancer how the pick went; set exactly while a pick is held. */
-  settlePick: ((ok: boolean) => void) | null;
+  /** Monotonic instant of the answer's head; 0 until there is one. */
+  answeredMonoMs: number;
+  /** Digest that the body must have, once the signature stage found one (design 9). */
+  expectedDigest: Buffer | null;
+  /** Outbound: what chooses the endpoint, and the choice. `pick` is set from the balance stage until it is settled. */
+  balancer: Balancer<Endpoint> | null;
+  pick: Pick<Endpoint> | null;
+  /** Endpoints tried so far. */
+  attempts: number;
+  /** Ends the trace span; null when tracing is off. */
+  endSpan: ((exchange: Exchange) => void) | null;
 }
 
 /** What an engine knows of a request when its head is complete. */
@@ -119,8 +127,12 @@ export function beginExchange(connection: ConnectionContext, head: RequestHead, 
     grpcStatus: -1,
     refusal: null,
     admitted: false,
-    span: null,
-    settlePick: null,
+    answeredMonoMs: 0,
+    expectedDigest: null,
+    balancer: null,
+    pick: null,
+    attempts: 0,
+    endSpan: null,
   };
 }
 

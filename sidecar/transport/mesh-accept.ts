@@ -6,7 +6,7 @@ import type { Clock } from "../../core/clock.ts";
 import { CertError, ProtocolError } from "../../core/errors.ts";
 import { parseSni, type SpiffeId } from "../../core/spiffe.ts";
 import type { Credentials, IdentitySource } from "../identity/identity-source.ts";
-import { verifyPeer } from "../identity/verify-peer.ts";
+import { verifyPeer } from "../../core/x509/verify-peer.ts";
 import { MESH_ALPN, type MeshAlpn } from "./client-hello.ts";
 import { channelBindingOf } from "./mesh-dial.ts";
 import { rememberCarrier } from "./reset.ts";

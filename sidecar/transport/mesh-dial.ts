@@ -6,7 +6,7 @@ import type { Clock } from "../../core/clock.ts";
 import { CertError, ProtocolError } from "../../core/errors.ts";
 import { type SpiffeId, sniFor } from "../../core/spiffe.ts";
 import type { Credentials, IdentitySource } from "../identity/identity-source.ts";
-import { verifyPeer } from "../identity/verify-peer.ts";
+import { verifyPeer } from "../../core/x509/verify-peer.ts";
 import type { MeshAlpn } from "./client-hello.ts";
 import { rememberCarrier, resetStream } from "./reset.ts";
 
@@ -47,7 +47,11 @@ export function channelBindingOf(socket: TLSSocket): Buffer {
 }
 
 /** Makes a dialer. `connectTimeoutMs` covers TCP and TLS together. */
-export function createMeshDialer(options: { readonly identity: IdentitySource; readonly clock: Clock; readonly connectTimeoutMs: number }): MeshDialer {
+export function createMeshDialer(options: {
+  readonly identity: IdentitySource;
+  readonly clock: Clock;
+  readonly connectTimeoutMs: number;
+}): MeshDialer {
   let context = clientContext(options.identity.current());
   const stopWatching = options.identity.onChange((credentials) => {
     context = clientContext(credentials);

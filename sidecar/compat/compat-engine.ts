@@ -1,0 +1,25 @@
+// The compat engine (design 1): http-proxy and node:http2 behind the engine interface. The reference that the splice engine is tested against.
+import type { Clock } from "../../core/clock.ts";
+import type { Engine } from "../engine.ts";
+import { createCompatHttp1 } from "./http1.ts";
+import { createCompatHttp2 } from "./http2.ts";
+
+/** Makes the engine. */
+export function createCompatEngine(clock: Clock): Engine {
+  const http1 = createCompatHttp1();
+  const http2 = createCompatHttp2(clock);
+  return {
+    serve(connection) {
+      if (connection.context.protocol === "http1") http1.serve(connection);
+      else http2.serve(connection);
+    },
+    drain(direction) {
+      http1.drain(direction);
+      http2.drain(direction);
+    },
+    close() {
+      http1.close();
+      http2.close();
+    },
+  };
+}

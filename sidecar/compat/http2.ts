@@ -1,0 +1,292 @@
+// HTTP/2 and gRPC of the compat engine, on node:http2: each stream of a client becomes one stream on a pooled upstream connection, so that every
+// request is balanced, signed and counted on its own. Trailers, resets and half-closes are passed on in both directions.
+import {
+  type ClientHttp2Stream,
+  constants,
+  type IncomingHttpHeaders,
+  performServerHandshake,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from "node:http2";
+import { LRUCache } from "lru-cache";
+import type { Clock } from "../../core/clock.ts";
+import { type Decision, HELD_BODY_BYTES, type ServedConnection, type Upstream } from "../engine.ts";
+import { type Exchange, headerValue, type Refusal, type RequestHead, refuse } from "../exchange.ts";
+import { answerFor } from "../rescue.ts";
+import { failureOf } from "./failure.ts";
+import { headerObject } from "./flat-headers.ts";
+import { holdBody } from "./hold-body.ts";
+import { peekBody } from "./peek-body.ts";
+import { CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES, type UpstreamSession, UpstreamSessions } from "./upstream-sessions.ts";
+
+/** Streams that one client may have open. */
+const MAX_CONCURRENT_STREAMS = 1000;
+/** Largest header list, bytes, and most fields (design 13, issue on floods). */
+const MAX_HEADER_LIST_BYTES = 64 * 1024;
+const MAX_HEADER_PAIRS = 200;
+/** Pools kept; the least recently used one is closed. */
+const MAX_POOLS = 4096;
+/** How long the end of a request body is waited for, so that a unary message can be digested (design 9), ms. */
+const UNARY_WAIT_MS = 2;
+
+const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM, NGHTTP2_INTERNAL_ERROR } = constants;
+const END_STREAM_FLAG = constants.NGHTTP2_FLAG_END_STREAM;
+
+type Forward = Extract<Decision, { kind: "forward" }>;
+
+/** A request body that was held or looked into before its head is sent. */
+interface Body {
+  /** What was read already. */
+  readonly read: Buffer | null;
+  /** True when `read` is all of it. */
+  readonly complete: boolean;
+}
+
+/** The HTTP/2 half of the compat engine. */
+export interface CompatHttp2 {
+  serve(connection: ServedConnection): void;
+  drain(direction: Exchange["direction"]): void;
+  close(): void;
+}
+
+/** Makes the HTTP/2 half. */
+export function createCompatHttp2(clock: Clock): CompatHttp2 {
+  const sessions = new Map<ServerHttp2Session, ServedConnection>();
+  const pools = new LRUCache<string, UpstreamSessions>({ max: MAX_POOLS, dispose: (pool) => pool.destroy() });
+
+  function serve(connection: ServedConnection): void {
+    const session = performServerHandshake(connection.stream, {
+      settings: {
+        maxConcurrentStreams: MAX_CONCURRENT_STREAMS,
+        initialWindowSize: STREAM_WINDOW_BYTES,
+        maxHeaderListSize: MAX_HEADER_LIST_BYTES,
+      },
+      maxHeaderListPairs: MAX_HEADER_PAIRS,
+    });
+    sessions.set(session, connection);
+    session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
+    session.on("error", (error) => {
+      if ((error as NodeJS.ErrnoException).code === "ECONNRESET") return;
+      connection.handler.malformed(connection.context, refuse("bad_request", error.message));
+    });
+    session.once("close", () => sessions.delete(session));
+    session.on("stream", (stream, _headers, flags, ...rest) => {
+      const raw = rest[0] as unknown as string[];
+      onStream(connection, stream, (flags & END_STREAM_FLAG) !== 0, raw);
+    });
+  }
+
+  function onStream(connection: ServedConnection, stream: ServerHttp2Stream, bodiless: boolean, raw: readonly string[]): void {
+    stream.on("error", () => {});
+    const head = headOf(raw);
+    connection.handler.request(connection.context, head, (exchange, decision) => {
+      stream.once("close", () => connection.handler.finish(exchange));
+      if (stream.destroyed) return;
+      if (decision.kind === "refuse") return answer(connection, stream, exchange, decision.refusal);
+      const next = (body: Body) => forward(connection, stream, exchange, decision, body);
+      if (bodiless) return checked(connection, stream, exchange, decision, { read: EMPTY, complete: true }, next);
+      if (decision.body === "stream") return next({ read: null, complete: false });
+      if (decision.body === "sign") {
+        return peekBody(stream, { maxBytes: HELD_BODY_BYTES, waitMs: UNARY_WAIT_MS, clock }, (read, complete) => next({ read, complete }));
+      }
+      holdBody(stream, HELD_BODY_BYTES, (held) => {
+        if (held === null) answer(connection, stream, exchange, refuse("signature_invalid", "body larger than 64 KiB or cut off"));
+        else checked(connection, stream, exchange, decision, { read: held, complete: true }, next);
+      });
+    });
+  }
+
+  function checked(
+    connection: ServedConnection,
+    stream: ServerHttp2Stream,
+    exchange: Exchange,
+    decision: Forward,
+    body: Body,
+    next: (body: Body) => void,
+  ): void {
+    const refusal = decision.body === "verify" ? connection.handler.checkBody(exchange, body.read as Buffer) : null;
+    if (refusal !== null) answer(connection, stream, exchange, refusal);
+    else next(body);
+  }
+
+  function forward(connection: ServedConnection, stream: ServerHttp2Stream, exchange: Exchange, decision: Forward, body: Body): void {
+    takeSession(connection, exchange, decision.upstream, (failure, taken) => {
+      if (stream.destroyed) return;
+      if (taken === null) return answer(connection, stream, exchange, failure as Refusal);
+      const refusal = connection.handler.seal(exchange, taken.connection, body.complete ? body.read : null);
+      if (refusal !== null) return answer(connection, stream, exchange, refusal);
+      send(connection, stream, exchange, taken, body);
+    });
+  }
+
+  /** Dials until an endpoint accepts or the stage list has no other to offer. */
+  function takeSession(
+    connection: ServedConnection,
+    exchange: Exchange,
+    upstream: Upstream,
+    done: (failure: Refusal | null, taken: UpstreamSession | null) => void,
+  ): void {
+    let pool = pools.get(upstream.key);
+    if (pool === undefined) {
+      pool = new UpstreamSessions(upstream);
+      pools.set(upstream.key, pool);
+    }
+    pool.upstream = upstream;
+    pool.take((error, taken) => {
+      if (error === null) return done(null, taken);
+      const failure = failureOf(error);
+      const next = connection.handler.another(exchange, failure);
+      if (next === null) done(failure, null);
+      else takeSession(connection, exchange, next, done);
+    });
+  }
+
+  function send(connection: ServedConnection, stream: ServerHttp2Stream, exchange: Exchange, taken: UpstreamSession, body: Body): void {
+    const endStream = body.complete && (body.read?.length ?? 0) === 0;
+    let upstream: ClientHttp2Stream;
+    try {
+      upstream = taken.session.request(requestFields(exchange) as unknown as IncomingHttpHeaders, {
+        endStream,
+        waitForTrailers: !endStream,
+      });
+    } catch (error) {
+      return answer(connection, stream, exchange, failureOf(error as Error));
+    }
+    taken.streams += 1;
+    upstream.once("close", () => {
+      taken.streams -= 1;
+    });
+    if (!endStream) sendBody(stream, upstream, body);
+    passAnswer(connection, stream, upstream, exchange);
+  }
+
+  function passAnswer(connection: ServedConnection, stream: ServerHttp2Stream, upstream: ClientHttp2Stream, exchange: Exchange): void {
+    let answered = false;
+    let trailers: string[] = [];
+    upstream.on("headers", (headers) => {
+      if (!stream.destroyed && !stream.headersSent) stream.additionalHeaders(headers);
+    });
+    upstream.once("response", (headers, flags, ...rest) => {
+      const raw = (rest[0] ?? []) as unknown as string[];
+      answered = true;
+      if (stream.destroyed) return upstream.close(NGHTTP2_CANCEL);
+      const status = headers[":status"] ?? 502;
+      const fields = connection.handler.response(exchange, status, withoutPseudo(raw));
+      noteGrpcStatus(exchange, raw);
+      const endStream = (flags & END_STREAM_FLAG) !== 0;
+      stream.respond([":status", String(status), ...fields] as unknown as IncomingHttpHeaders, { endStream, waitForTrailers: !endStream });
+      if (endStream) return;
+      stream.once("wantTrailers", () => stream.sendTrailers(headerObject(trailers)));
+      carry(upstream, stream);
+    });
+    upstream.once("trailers", (_headers, _flags, ...rest) => {
+      trailers = (rest[0] ?? []) as unknown as string[];
+      noteGrpcStatus(exchange, trailers);
+    });
+    upstream.on("error", () => {});
+    upstream.once("close", () => {
+      if (answered && upstream.rstCode === NGHTTP2_NO_ERROR) return;
+      const reset = refuse("upstream_reset", `stream closed with code ${upstream.rstCode}`);
+      if (!answered && !stream.destroyed) return answer(connection, stream, exchange, reset);
+      if (stream.destroyed || stream.writableFinished) return;
+      exchange.refusal ??= reset;
+      stream.close(upstream.rstCode === NGHTTP2_NO_ERROR ? NGHTTP2_INTERNAL_ERROR : upstream.rstCode);
+    });
+    stream.once("close", () => {
+      if (!upstream.closed && !upstream.destroyed) upstream.close(stream.rstCode === NGHTTP2_NO_ERROR ? NGHTTP2_CANCEL : stream.rstCode);
+    });
+  }
+
+  function answer(connection: ServedConnection, stream: ServerHttp2Stream, exchange: Exchange, refusal: Refusal): void {
+    exchange.refusal = refusal;
+    if (stream.destroyed) return;
+    if (stream.headersSent) return stream.close(NGHTTP2_INTERNAL_ERROR);
+    const told = connection.context.peer.told;
+    const { status, headers, body } = answerFor(refusal.reason, [...refusal.headers, ...exchange.answerHeaders], {
+      grpc: exchange.grpc,
+      told,
+    });
+    exchange.status = status;
+    noteGrpcStatus(exchange, headers);
+    const bodiless = body === "" || exchange.method === "HEAD";
+    stream.respond([":status", String(status), ...headers] as unknown as IncomingHttpHeaders, { endStream: bodiless });
+    if (!bodiless) stream.end(body);
+    // The rest of the request is not wanted (RFC 9113 section 8.1); closing waits for what was written.
+    if (!stream.readableEnded) stream.close(NGHTTP2_NO_ERROR);
+  }
+
+  function drain(direction: Exchange["direction"]): void {
+    for (const [session, connection] of sessions) if (connection.context.direction === direction) session.close();
+  }
+
+  function close(): void {
+    for (const session of sessions.keys()) session.destroy(undefined, NGHTTP2_REFUSED_STREAM);
+    pools.clear();
+  }
+
+  return { serve, drain, close };
+}
+
+const EMPTY = Buffer.alloc(0);
+
+function headOf(raw: readonly string[]): RequestHead {
+  let method = "";
+  let authority = "";
+  let path = "";
+  let host = "";
+  const headers: string[] = [];
+  for (let index = 0; index < raw.length; index += 2) {
+    const name = raw[index] as string;
+    const value = raw[index + 1] as string;
+    if (name === ":method") method = value;
+    else if (name === ":authority") authority = value;
+    else if (name === ":path") path = value;
+    else if (name === "host") host = value;
+    else if (!name.startsWith(":")) headers.push(name, value);
+  }
+  return { method, authority: authority === "" ? host : authority, path, headers };
+}
+
+function withoutPseudo(raw: readonly string[]): string[] {
+  const headers: string[] = [];
+  for (let index = 0; index < raw.length; index += 2) {
+    if (!(raw[index] as string).startsWith(":")) headers.push(raw[index] as string, raw[index + 1] as string);
+  }
+  return headers;
+}
+
+function requestFields(exchange: Exchange): string[] {
+  const fields = [":method", exchange.method, ":scheme", "http", ":authority", exchange.authority, ":path", exchange.path];
+  for (const part of exchange.headers) fields.push(part);
+  return fields;
+}
+
+function noteGrpcStatus(exchange: Exchange, fields: readonly string[]): void {
+  if (!exchange.grpc) return;
+  const status = headerValue(fields, "grpc-status");
+  if (status !== null) exchange.grpcStatus = Number.parseInt(status, 10);
+}
+
+/** Sends what was read of the body, then the rest as it comes, then the trailers. */
+function sendBody(stream: ServerHttp2Stream, upstream: ClientHttp2Stream, body: Body): void {
+  let trailers: string[] = [];
+  stream.once("trailers", (_headers, _flags, ...rest) => {
+    trailers = (rest[0] ?? []) as unknown as string[];
+  });
+  upstream.once("wantTrailers", () => upstream.sendTrailers(headerObject(trailers)));
+  if (body.read !== null && body.read.length > 0) upstream.write(body.read);
+  if (body.complete) upstream.end();
+  else carry(stream, upstream);
+}
+
+/** Moves data from one stream to the other; only an ordered end is passed on here. */
+function carry(from: ServerHttp2Stream | ClientHttp2Stream, to: ServerHttp2Stream | ClientHttp2Stream): void {
+  from.on("data", (chunk: Buffer) => {
+    if (!to.destroyed && !to.write(chunk)) from.pause();
+  });
+  to.on("drain", () => from.resume());
+  from.once("end", () => {
+    if (!to.destroyed) to.end();
+  });
+  from.resume();
+}

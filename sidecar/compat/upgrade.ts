@@ -1,0 +1,65 @@
+// WebSocket and other upgrades of the compat engine (RFC 9110 section 7.8): http-proxy does the handshake with the upstream; only a 101 turns
+// the pair into a tunnel. An upstream that answers otherwise is answered here, as http-proxy 1.18 would send a decoded body with chunked framing.
+import type { ClientRequest, IncomingMessage } from "node:http";
+import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import httpProxy from "http-proxy";
+import type { HttpHandler } from "../engine.ts";
+import type { Exchange, Refusal } from "../exchange.ts";
+import { resetStream } from "../transport/reset.ts";
+import { failureOf } from "./failure.ts";
+import { headerObject } from "./flat-headers.ts";
+import type { UpstreamAgent } from "./upstream-agent.ts";
+
+const FRAMING = new Set(["transfer-encoding", "connection", "keep-alive", "content-length"]);
+
+/** Forwards one upgrade request; `request.headers` and `request.url` are what is to be sent. */
+export function forwardUpgrade(options: {
+  readonly request: IncomingMessage;
+  readonly socket: Duplex;
+  readonly head: Buffer;
+  readonly agent: UpstreamAgent;
+  readonly exchange: Exchange;
+  readonly handler: HttpHandler;
+  /** Answers the client when there is no answer from the upstream. */
+  readonly fail: (refusal: Refusal) => void;
+}): void {
+  const { socket, exchange, handler } = options;
+  const proxy = httpProxy.createProxyServer({});
+  let switched = false;
+
+  proxy.on("proxyReqWs", (proxied: ClientRequest) => {
+    proxied.prependListener("upgrade", (answered: IncomingMessage, upstream: Duplex) => {
+      switched = true;
+      const { upgrade } = answered.headers;
+      answered.headers = {
+        ...headerObject(handler.response(exchange, 101, answered.rawHeaders)),
+        connection: "Upgrade",
+        upgrade,
+      } as IncomingMessage["headers"];
+      upstream.on("error", () => resetStream(socket));
+      upstream.once("close", () => socket.destroy());
+    });
+    proxied.prependListener("response", (answered: IncomingMessage) => {
+      // Keeps http-proxy from writing this answer as well: it leaves answers alone that are marked as upgrades.
+      (answered as { upgrade?: boolean }).upgrade = true;
+      passOn(answered, socket as Socket, handler.response(exchange, answered.statusCode ?? 502, answered.rawHeaders));
+    });
+    socket.once("close", () => proxied.destroy());
+  });
+  const target = { protocol: "http:", host: "upstream", hostname: "upstream", port: "80" } as unknown as string;
+  proxy.ws(options.request, socket, options.head, { target, agent: options.agent }, (error) => {
+    if (switched || !socket.writable) return resetStream(socket);
+    options.fail(failureOf(error));
+  });
+}
+
+/** Writes an ordinary answer, close-delimited: the connection cannot be used again. */
+function passOn(answered: IncomingMessage, socket: Socket, fields: readonly string[]): void {
+  let text = `HTTP/1.1 ${answered.statusCode} ${answered.statusMessage}\r\nconnection: close\r\n`;
+  for (let index = 0; index < fields.length; index += 2) {
+    if (!FRAMING.has((fields[index] as string).toLowerCase())) text += `${fields[index]}: ${fields[index + 1]}\r\n`;
+  }
+  socket.write(`${text}\r\n`);
+  answered.pipe(socket);
+}

@@ -1,0 +1,409 @@
+// What happens to traffic that the app sends (design 4, outbound): the connection's stages first, then the stages of each request, both to be
+// read from top to bottom. In transparent capture the destination is the connection's original one; in explicit capture each request names it.
+import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { LRUCache } from "lru-cache";
+import type { Clock } from "../core/clock.ts";
+import type { Reason } from "../core/reasons.ts";
+import type { Observer } from "./admin/observer.ts";
+import { isLoopback, isOwnAddress, isOwnListener, type OwnListeners } from "./capture/loop-guard.ts";
+import type { OriginalDstReader } from "./capture/original-dst.ts";
+import type { Destination, DestinationView, Discovery, Endpoint } from "./discovery/discovery.ts";
+import type { Decision, Engine, HttpHandler, Upstream } from "./engine.ts";
+import { beginExchange, type ConnectionContext, type Exchange, headerValue, type Peer, type Refusal, refuse } from "./exchange.ts";
+import { type ChildTraceparent, outboundHeaders, responseHeaders } from "./policy/header-hygiene.ts";
+import type { LoadShed } from "./policy/load-shed.ts";
+import { type Balancer, createBalancer } from "./resilience/balancer.ts";
+import type { OutboundSignatures } from "./signing/outbound-signatures.ts";
+import { parseAuthority, plainAddress } from "./transport/address.ts";
+import type { MeshAlpn } from "./transport/client-hello.ts";
+import { type Detected, detect } from "./transport/detect.ts";
+import type { MeshDialer } from "./transport/mesh-dial.ts";
+import { dialPlain } from "./transport/plain-dial.ts";
+import { relay } from "./transport/relay.ts";
+import { resetStream } from "./transport/reset.ts";
+
+/** What the outbound side works with. */
+export interface OutboundParts {
+  readonly egress: "allow" | "deny";
+  readonly own: OwnListeners;
+  /** Where this sidecar's own inbound side listens: a call to the own service goes there directly, as iptables leave our uid alone. */
+  readonly inboundPort: number;
+  /** Ports whose server speaks first: opaque without looking (design 6). */
+  readonly opaquePorts: ReadonlySet<number>;
+  readonly originalDst: OriginalDstReader | null;
+  readonly discovery: Discovery;
+  readonly dialer: MeshDialer;
+  readonly engine: Engine;
+  readonly shed: LoadShed;
+  readonly signatures: OutboundSignatures;
+  readonly observer: Observer;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly requestId: () => string;
+  readonly childTraceparent: ChildTraceparent;
+  readonly connectTimeoutMs: number;
+  readonly silentAfterMs: number;
+  readonly decidedAfterMs: number;
+  readonly idleTimeoutMs: number;
+}
+
+/** The outbound side of the sidecar. */
+export interface Outbound {
+  /** Takes an accepted socket: half-open allowed, nothing read yet. */
+  accept(socket: Socket): void;
+}
+
+interface Departure {
+  readonly id: number;
+  readonly socket: Socket;
+  readonly peer: Peer;
+}
+
+/** Endpoints tried for one request or connection before it is given up. */
+const MAX_ATTEMPTS = 3;
+/** Balancers kept; the least recently used one is forgotten, with what it learned. */
+const MAX_BALANCERS = 4096;
+/** Ports that a name without a port stands for outside of the mesh. */
+const HTTP_PORT = 80;
+
+/** Makes the outbound side. */
+export function createOutbound(parts: OutboundParts): Outbound {
+  const { observer, clock, engine, discovery } = parts;
+  const balancers = new LRUCache<string, { balancer: Balancer<Endpoint>; endpoints: readonly Endpoint[] }>({ max: MAX_BALANCERS });
+  const upstreams = new WeakMap<Endpoint, Map<MeshAlpn, Upstream>>();
+  const hygiene = { requestId: parts.requestId, childTraceparent: parts.childTraceparent };
+
+  /** The stages of a connection, in order. */
+  function accept(socket: Socket): void {
+    const peer: Peer = { identity: null, address: plainAddress(socket.remoteAddress), channelBinding: null, told: true };
+    const departure: Departure = { id: observer.nextConnectionId(), socket, peer };
+    observer.opened("outbound");
+    socket.once("close", () => observer.closed("outbound"));
+    const dst = parts.originalDst?.read(socket) ?? null; // where it was going, before it was redirected to us
+    if (dst === null || isOwnListener(dst, parts.own)) return acceptExplicit(departure);
+    socket.on("error", ignore);
+    discovery.lookup({ kind: "address", address: dst.address, port: dst.port }, (view) => {
+      socket.off("error", ignore);
+      if (socket.destroyed) return;
+      if (view === null) return leaveMesh(departure, dst.address, dst.port, null); // in no snapshot: egress
+      if (view.protocol === "tcp" || parts.opaquePorts.has(dst.port)) return relayToMesh(departure, dst, null); // declared or well known
+      look(departure, (detected, rest) => {
+        const protocol = protocolOf(detected, view);
+        if (protocol === null) return relayToMesh(departure, dst, rest);
+        serve(departure, protocol, dst.port, () => ({ kind: "address", address: dst.address, port: dst.port }), null);
+      });
+    });
+  }
+
+  /** Explicit capture: the app was pointed at us and names its destination in each request, or in a CONNECT. */
+  function acceptExplicit(departure: Departure): void {
+    const { address } = departure.peer;
+    if (!isLoopback(address) && !isOwnAddress(address, parts.own.addresses)) {
+      return drop(departure, "forbidden", `${address} is not the local app`); // never an open proxy
+    }
+    look(departure, (detected) => {
+      if (detected.kind === "http1" || detected.kind === "http2") return serve(departure, detected.kind, 0, explicitDestination, tunnel);
+      drop(departure, "bad_request", `${detected.kind} names no destination; speak HTTP, or CONNECT first`);
+    });
+  }
+
+  function look(departure: Departure, done: (detected: Detected, rest: Buffer | null) => void): void {
+    detect(departure.socket, { clock, silentAfterMs: parts.silentAfterMs, decidedAfterMs: parts.decidedAfterMs }, (detected, rest) => {
+      if (detected.kind === "gone") return void departure.socket.destroy();
+      if (detected.kind === "silent") observer.waited("outbound");
+      done(detected, rest);
+    });
+  }
+
+  /** HTTP by its first bytes; a client that stays silent (a pool warming up) gets what the port declares. */
+  function protocolOf(detected: Detected, view: DestinationView): "http1" | "http2" | null {
+    if (detected.kind === "http1" || detected.kind === "http2") return detected.kind;
+    if (detected.kind !== "silent" || view.protocol === "detect" || view.protocol === "tcp") return null;
+    return view.protocol === "http1" ? "http1" : "http2";
+  }
+
+  /** Where an explicit request goes; null when its authority is unusable. */
+  function explicitDestination(authority: string): Destination | null {
+    const target = parseAuthority(authority);
+    if (target === null) return null;
+    const isAddress = target.host.includes(":") || /^[0-9.]+$/.test(target.host);
+    if (isAddress) return { kind: "address", address: target.host, port: target.port === 0 ? HTTP_PORT : target.port };
+    return { kind: "service", name: target.host, port: target.port };
+  }
+
+  function serve(
+    departure: Departure,
+    protocol: "http1" | "http2",
+    port: number,
+    destinationOf: (authority: string) => Destination | null,
+    tunnelTo: typeof tunnel | null,
+  ): void {
+    const context: ConnectionContext = { connectionId: departure.id, direction: "outbound", protocol, peer: departure.peer, port };
+    const tunnelHere =
+      tunnelTo === null ? null : (...[authority, client, head, answer]: TunnelCall) => tunnelTo(departure, authority, client, head, answer);
+    engine.serve({ stream: departure.socket, context, handler: handlerFor(destinationOf), tunnel: tunnelHere });
+  }
+
+  function handlerFor(destinationOf: (authority: string) => Destination | null): HttpHandler {
+    return {
+      /** The stages of a request, in order; only the look-up may take time, and only the first time. */
+      request(connection, head, decide) {
+        const exchange = beginExchange(connection, head, clock.monoMs());
+        observer.began(exchange);
+        const destination = destinationOf(exchange.authority); // where to
+        if (destination === null) return decide(exchange, refusal("bad_request", `"${exchange.authority}" names no destination`));
+        if (leadsBack(destination)) return decide(exchange, refusal("loop_detected", `"${exchange.authority}" is this sidecar`));
+        exchange.port = destination.port;
+        discovery.lookup(destination, (view) => {
+          cleanHeaders(exchange); // before anything is added: nothing the app says can pass as the mesh's word
+          if (!parts.shed.tryEnter())
+            return decide(exchange, refusal("overloaded", `${parts.shed.maxInFlight} requests in flight`, ["retry-after", "1"]));
+          exchange.admitted = true;
+          if (view === null) return decide(exchange, egress(connection, destination)); // not ours to protect
+          decide(exchange, balance(exchange, view)); // breaker and P2C; the connection is taken, and signed for, by `seal`
+        });
+      },
+      checkBody: () => null,
+      seal(exchange, connection, body) {
+        if (!exchange.grpc || exchange.pick === null) return null; // only gRPC to mesh peers is signed (design 9)
+        if (connection === null || connection.kind !== "mesh") return refuse("bad_request", "gRPC needs HTTP/2");
+        parts.signatures.sign(exchange, exchange.pick.endpoint, connection.mesh, body);
+        return null;
+      },
+      another(exchange, failure) {
+        settle(exchange, false);
+        if (exchange.balancer === null || exchange.attempts >= MAX_ATTEMPTS) return null;
+        observer.retried(failure.reason);
+        return choose(exchange, exchange.balancer);
+      },
+      response(exchange, status, headers) {
+        exchange.status = status;
+        exchange.answeredMonoMs = clock.monoMs();
+        return [...responseHeaders(headers, { fromApp: exchange.pick === null }), ...exchange.answerHeaders];
+      },
+      malformed: (connection, problem) => observer.refused(connection.direction, problem, connection.connectionId, connection.peer),
+      finish(exchange) {
+        if (exchange.admitted) parts.shed.leave();
+        settle(exchange, succeeded(exchange));
+        observer.finished(exchange);
+      },
+    };
+  }
+
+  function leadsBack(destination: Destination): boolean {
+    if (destination.kind === "address") return isOwnListener(destination, parts.own);
+    return destination.name === "localhost" && parts.own.ports.includes(destination.port);
+  }
+
+  function cleanHeaders(exchange: Exchange): void {
+    exchange.headers = outboundHeaders(exchange.receivedHeaders, hygiene);
+    exchange.requestId = headerValue(exchange.headers, "x-request-id") ?? "";
+  }
+
+  /** A destination in no snapshot. One that was in the mesh when the connection began is never silently sent in plaintext. */
+  function egress(connection: ConnectionContext, destination: Destination): Decision {
+    if (connection.port !== 0) return refusal("no_endpoints", "the destination left the mesh");
+    if (parts.egress === "deny") return refusal("egress_refused", describe(destination));
+    const host = destination.kind === "address" ? destination.address : destination.name;
+    const port = destination.port === 0 ? HTTP_PORT : destination.port;
+    const key = `plain ${host} ${port} ${connection.protocol}`;
+    const dial: Upstream["dial"] = (done) =>
+      dialPlain({ host, port, timeoutMs: parts.connectTimeoutMs, clock }, (error, stream) =>
+        done(error, stream === null ? null : { kind: "plain", stream }),
+      );
+    return { kind: "forward", upstream: { key, dial }, body: "stream" };
+  }
+
+  function balance(exchange: Exchange, view: DestinationView): Decision {
+    exchange.service = view.service;
+    const balancer = balancerFor(view);
+    exchange.balancer = balancer;
+    const upstream = choose(exchange, balancer);
+    if (upstream === null) return refusal(balancer.refusal(), view.service === "" ? view.key : view.service);
+    return { kind: "forward", upstream, body: exchange.grpc && parts.signatures.wantsBody ? "sign" : "stream" };
+  }
+
+  /** Picks an endpoint and charges the request to it. */
+  function choose(exchange: Exchange, balancer: Balancer<Endpoint>): Upstream | null {
+    const failed = exchange.pick?.endpoint.id;
+    const pick = balancer.pick(failed);
+    if (pick === null) return null;
+    pick.start();
+    exchange.pick = pick;
+    exchange.attempts += 1;
+    exchange.remoteIdentity = pick.endpoint.identity;
+    exchange.endpointAddress = `${pick.endpoint.address}:${pick.endpoint.port}`;
+    return upstreamFor(pick.endpoint, exchange.protocol === "http2" ? "remora/h2" : "remora/h1");
+  }
+
+  function settle(exchange: Exchange, ok: boolean | null): void {
+    if (exchange.pick === null) return;
+    const endedMonoMs = exchange.answeredMonoMs === 0 ? clock.monoMs() : exchange.answeredMonoMs;
+    exchange.pick.done(ok === null ? null : { ok, latencyMs: endedMonoMs - exchange.startedMonoMs });
+  }
+
+  function balancerFor(view: DestinationView): Balancer<Endpoint> {
+    let entry = balancers.get(view.key);
+    if (entry === undefined) {
+      entry = {
+        balancer: createBalancer<Endpoint>({ clock, random: parts.random, breakerChanged: observer.breakerChanged }),
+        endpoints: [],
+      };
+      balancers.set(view.key, entry);
+    }
+    if (entry.endpoints !== view.endpoints) {
+      entry.endpoints = view.endpoints;
+      entry.balancer.update(view.endpoints);
+    }
+    return entry.balancer;
+  }
+
+  function upstreamFor(endpoint: Endpoint, alpn: MeshAlpn): Upstream {
+    let byAlpn = upstreams.get(endpoint);
+    if (byAlpn === undefined) {
+      byAlpn = new Map();
+      upstreams.set(endpoint, byAlpn);
+    }
+    let upstream = byAlpn.get(alpn);
+    if (upstream === undefined) {
+      upstream = meshUpstream(endpoint, alpn);
+      byAlpn.set(alpn, upstream);
+    }
+    return upstream;
+  }
+
+  function meshUpstream(endpoint: Endpoint, alpn: MeshAlpn): Upstream {
+    const { address, port, identity } = endpoint;
+    const isSelf = endpoint.inboundPort === 0 && isOwnAddress(address, parts.own.addresses);
+    const dialPort = isSelf ? parts.inboundPort : endpoint.inboundPort === 0 ? port : endpoint.inboundPort;
+    return {
+      key: `mesh ${endpoint.id} ${address} ${dialPort} ${identity} ${alpn}`,
+      dial: (done) =>
+        parts.dialer.dial({ address, dialPort, port, identity, alpn }, (error, mesh) => {
+          if (mesh === null) {
+            if (error?.code === "connect_failed") discovery.markRefused(endpoint);
+            return done(error, null);
+          }
+          observer.secured("outbound", 0, mesh.peer, mesh.socket, port);
+          done(null, { kind: "mesh", mesh });
+        }),
+    };
+  }
+
+  /** CONNECT: a tunnel to a mesh service, or out of the mesh. */
+  function tunnel(departure: Departure, authority: string, client: Duplex, head: Buffer, answer: (refusal: Refusal | null) => void): void {
+    const target = parseAuthority(authority);
+    if (target === null || target.port === 0) return answer(refuse("bad_request", `CONNECT needs host:port, got "${authority}"`));
+    const destination = explicitDestination(authority) as Destination;
+    if (leadsBack(destination)) return answer(refuse("loop_detected", `"${authority}" is this sidecar`));
+    discovery.lookup(destination, (view) => {
+      if (view !== null) return openTcp(view, answer, (upstream) => join(departure, client, upstream, head, view.service, target.port));
+      if (parts.egress === "deny") return answer(refuse("egress_refused", authority));
+      dialPlain({ host: target.host, port: target.port, timeoutMs: parts.connectTimeoutMs, clock }, (error, upstream) => {
+        if (upstream === null) return answer(refuse(error?.code ?? "connect_failed", error?.message));
+        answer(null);
+        join(departure, client, upstream, head, "", target.port);
+      });
+    });
+  }
+
+  /** Opaque TCP to a mesh destination. */
+  function relayToMesh(departure: Departure, dst: { readonly address: string; readonly port: number }, rest: Buffer | null): void {
+    discovery.lookup({ kind: "address", address: dst.address, port: dst.port }, (view) => {
+      if (view === null) return drop(departure, "no_endpoints", `${dst.address}:${dst.port} left the mesh`);
+      const give = (problem: Refusal | null) => {
+        if (problem !== null) drop(departure, problem.reason, problem.detail);
+      };
+      departure.socket.on("error", ignore);
+      openTcp(view, give, (upstream) => {
+        departure.socket.off("error", ignore);
+        join(departure, departure.socket, upstream, rest, view.service, dst.port);
+      });
+    });
+  }
+
+  /** Dials endpoints until one accepts; `answer` gets null just before `opened`, or the last failure. */
+  function openTcp(
+    view: DestinationView,
+    answer: (refusal: Refusal | null) => void,
+    opened: (upstream: Duplex) => void,
+    attempt = 1,
+    failedId?: string,
+  ): void {
+    const balancer = balancerFor(view);
+    const pick = balancer.pick(failedId);
+    if (pick === null) return answer(refuse(balancer.refusal(), view.service === "" ? view.key : view.service));
+    const startedMonoMs = clock.monoMs();
+    pick.start();
+    upstreamFor(pick.endpoint, "remora/tcp").dial((error, connection) => {
+      if (connection === null || connection.kind !== "mesh") {
+        pick.done({ ok: false, latencyMs: clock.monoMs() - startedMonoMs });
+        const reason = (error as { code?: Reason } | null)?.code ?? "connect_failed";
+        if (attempt >= MAX_ATTEMPTS) return answer(refuse(reason, error?.message));
+        observer.retried(reason);
+        return openTcp(view, answer, opened, attempt + 1, pick.endpoint.id);
+      }
+      connection.mesh.socket.once("close", () => pick.done(null));
+      answer(null);
+      opened(connection.mesh.socket);
+    });
+  }
+
+  /** Out of the mesh, untouched (design 4), or refused. */
+  function leaveMesh(departure: Departure, host: string, port: number, rest: Buffer | null): void {
+    if (parts.egress === "deny") return drop(departure, "egress_refused", `${host}:${port} is in no snapshot`);
+    departure.socket.on("error", ignore);
+    dialPlain({ host, port, timeoutMs: parts.connectTimeoutMs, clock }, (error, upstream) => {
+      departure.socket.off("error", ignore);
+      if (upstream === null) return drop(departure, error?.code ?? "connect_failed", error?.message ?? "");
+      join(departure, departure.socket, upstream, rest, "", port);
+    });
+  }
+
+  function join(departure: Departure, client: Duplex, upstream: Duplex, head: Buffer | null, service: string, port: number): void {
+    const startedMonoMs = clock.monoMs();
+    relay(client, upstream, { clock, idleTimeoutMs: parts.idleTimeoutMs, head }, (end) =>
+      observer.relayed({
+        direction: "outbound",
+        connectionId: departure.id,
+        peer: departure.peer,
+        port,
+        service,
+        durationMs: clock.monoMs() - startedMonoMs,
+        end,
+      }),
+    );
+  }
+
+  function drop(departure: Departure, reason: Reason, detail: string): void {
+    observer.refused("outbound", refuse(reason, detail), departure.id, departure.peer);
+    resetStream(departure.socket);
+  }
+
+  return { accept };
+}
+
+type TunnelCall = [authority: string, client: Duplex, head: Buffer, answer: (refusal: Refusal | null) => void];
+
+function ignore(): void {}
+
+function refusal(reason: Reason, detail: string, headers: readonly string[] = []): Decision {
+  return { kind: "refuse", refusal: refuse(reason, detail, headers) };
+}
+
+function describe(destination: Destination): string {
+  return destination.kind === "address" ? `${destination.address}:${destination.port}` : `${destination.name}:${destination.port}`;
+}
+
+/** `grpc-status` values that speak against the endpoint rather than the request. */
+const ENDPOINT_FAULTS: ReadonlySet<number> = new Set([2 /* UNKNOWN */, 13 /* INTERNAL */, 14 /* UNAVAILABLE */, 15 /* DATA_LOSS */]);
+
+/** What the end of a request says about its endpoint; null when it says nothing, as when the client left first. */
+function succeeded(exchange: Exchange): boolean | null {
+  if (exchange.refusal !== null)
+    return exchange.refusal.reason === "upstream_reset" || exchange.refusal.reason === "timeout" ? false : null;
+  if (exchange.status === 0) return null;
+  if (exchange.grpc) return !ENDPOINT_FAULTS.has(exchange.grpcStatus);
+  return exchange.status < 500;
+}

@@ -1,0 +1,64 @@
+// A TCP port of the sidecar: accepts, bounds the number of connections, and ends in two steps, so that work in flight can finish.
+import { createServer, type Socket } from "node:net";
+
+/** An open port. */
+export interface Listener {
+  readonly port: number;
+  /** Connections open now. */
+  readonly connections: number;
+  /** Stops accepting. Connections go on. */
+  stop(): void;
+  /** Stops accepting and resets what is left. */
+  close(): Promise<void>;
+}
+
+/** How to make a {@link Listener}. */
+export interface ListenerOptions {
+  /** Address to bind; `::` takes IPv4 as well. */
+  readonly host: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+  /** Connections beyond this are closed as they come. */
+  readonly maxConnections: number;
+  /** Takes a socket: half-open allowed, nothing read, no listeners. */
+  readonly accept: (socket: Socket) => void;
+}
+
+const BACKLOG = 1024;
+
+/** Opens a port. Rejects with Node's error (EADDRINUSE, EACCES) when it can't be had. */
+export function startListener(options: ListenerOptions): Promise<Listener> {
+  const sockets = new Set<Socket>();
+  const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+    options.accept(socket);
+  });
+  server.maxConnections = options.maxConnections;
+
+  function stop(): void {
+    if (server.listening) server.close();
+  }
+
+  async function close(): Promise<void> {
+    stop();
+    for (const socket of sockets) socket.destroy();
+  }
+
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen({ host: options.host, port: options.port, backlog: BACKLOG }, () => {
+      server.off("error", reject);
+      const address = server.address();
+      const port = typeof address === "object" && address !== null ? address.port : options.port;
+      resolve({
+        port,
+        get connections() {
+          return sockets.size;
+        },
+        stop,
+        close,
+      });
+    });
+  });
+}
