@@ -1,0 +1,175 @@
+// The kinds of values that annotations hold. Each says in words what it allows, reads a text, and throws nothing: a value outside is null, and the
+// caller says which annotation it was. The values are handed on as text, so the grammar here is what keeps a bad one from crashing a sidecar later.
+import { isIP } from "node:net";
+
+/** One kind of value. */
+export interface AnnotationType<T> {
+  /** Completes "allowed: …". */
+  readonly allowed: string;
+  /** The value, or null when `text` is not one. `text` is trimmed and not empty. */
+  parse(text: string): T | null;
+}
+
+/** Most entries in any list: each is a rule or a lookup somewhere. */
+const MAX_ITEMS = 256;
+const MAX_RATE_RULES = 32;
+const MAX_COUNT = 1_000_000_000;
+
+const LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
+const SUBDOMAIN = `${LABEL}(?:\\.${LABEL})*`;
+const DNS_LABEL = new RegExp(`^${LABEL}$`);
+const WORKLOAD = new RegExp(`^${LABEL}/(?:\\*|${SUBDOMAIN})$`);
+const SPIFFE_ID = new RegExp(`^spiffe://${SUBDOMAIN}/ns/${LABEL}/sa/${SUBDOMAIN}$`);
+// REGISTRY[:PORT]/PATH[:TAG][@sha256:HEX], the reference grammar of the OCI distribution specification, without its rarer separators.
+const IMAGE = /^(?:[A-Za-z0-9.-]+(?::[0-9]{1,5})?\/)?[a-z0-9]+(?:[._/-][a-z0-9]+|__[a-z0-9]+)*(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?:@sha256:[a-f0-9]{64})?$/;
+const CPU = /^(?:[1-9][0-9]{0,6}m|(?:[1-9][0-9]{0,3})(?:\.[0-9]{1,3})?|0\.(?:[0-9]{1,2})?[1-9])$/;
+const MEMORY = /^[1-9][0-9]{0,15}(?:Ki|Mi|Gi|Ti|k|M|G|T)?$/;
+const DURATION = /^(?:[0-9]+(?:\.[0-9]+)?)(?:ms|s|m|h|d)$/;
+
+/** The protocols that `remora.io/ports` can declare. */
+export const PORT_PROTOCOLS = ["detect", "http1", "http2", "grpc", "tcp"] as const;
+/** One of {@link PORT_PROTOCOLS}. */
+export type PortProtocol = (typeof PORT_PROTOCOLS)[number];
+
+/** One of a closed set of words. */
+export function choice<const Word extends string>(words: readonly Word[]): AnnotationType<Word> {
+  return { allowed: words.join(", "), parse: (text) => words.find((word) => word === text) ?? null };
+}
+
+/** `true` or `false`. */
+export const flag: AnnotationType<boolean> = {
+  allowed: "true, false",
+  parse: (text) => (text === "true" ? true : text === "false" ? false : null),
+};
+
+/** A whole number within bounds, both included. */
+export function integer(min: number, max: number): AnnotationType<number> {
+  const parse = (text: string) => (/^[0-9]{1,15}$/.test(text) && Number(text) >= min && Number(text) <= max ? Number(text) : null);
+  return { allowed: `a whole number from ${min} to ${max}`, parse };
+}
+
+/** A time with its unit, above zero. Handed on as text. */
+export const duration: AnnotationType<string> = {
+  allowed: "a time with its unit (ms, s, m, h, d), such as 30s",
+  parse: (text) => (DURATION.test(text) && Number.parseFloat(text) > 0 && text.length < 20 ? text : null),
+};
+
+/** A list of port numbers. */
+export const portList: AnnotationType<readonly number[]> = {
+  allowed: `up to ${MAX_ITEMS} ports (1 to 65535), separated by commas`,
+  parse: (text) => listOf(text, parsePort),
+};
+
+/** Ports with the protocol spoken there; a bare port means that it is detected. */
+export const portProtocols: AnnotationType<ReadonlyMap<number, PortProtocol>> = {
+  allowed: `PORT or PORT=PROTOCOL with PROTOCOL one of ${PORT_PROTOCOLS.join(", ")}, separated by commas, such as 8080=http1,9090=grpc`,
+  parse(text) {
+    const entries = listOf(text, parsePortProtocol);
+    if (entries === null) return null;
+    const ports = new Map(entries);
+    return ports.size === entries.length ? ports : null; // a port named twice contradicts itself
+  },
+};
+
+/** Networks, v4 and v6. Handed on as text. */
+export const cidrList: AnnotationType<string> = {
+  allowed: `up to ${MAX_ITEMS} networks, separated by commas, such as 10.0.0.0/8,fd00::/8`,
+  parse: (text) => listOf(text, (item) => (isCidr(item) ? item : null))?.join(",") ?? null,
+};
+
+/** Who may call. Handed on as text. */
+export const accessList: AnnotationType<string> = {
+  allowed: "* alone, or a list of NAMESPACE/SERVICE-ACCOUNT, NAMESPACE/* and spiffe:// ids, separated by commas",
+  parse(text) {
+    const items = text.split(/[\s,]+/).filter((item) => item !== "");
+    if (items.length === 0 || items.length > MAX_ITEMS) return null;
+    if (items.length === 1 && items[0] === "*") return "*";
+    return items.every((item) => WORKLOAD.test(item) || SPIFFE_ID.test(item)) ? items.join(",") : null;
+  },
+};
+
+/** Rate limit rules (design 10). Handed on as text. */
+export const rateLimits: AnnotationType<string> = {
+  allowed: "COUNT/UNIT with burst=, per=identity|ip|all, path=, method=, shadow; rules separated by semicolons, such as 100/s burst=200 per=identity; 20/s per=ip",
+  parse(text) {
+    const rules = text.split(";").map((rule) => rule.split(/\s+/).filter((word) => word !== ""));
+    // Printed with single spaces, because the sidecar's settings refuse line breaks.
+    return rules.length <= MAX_RATE_RULES && rules.every(isRateRule) ? rules.map((words) => words.join(" ")).join("; ") : null;
+  },
+};
+
+/** A container image reference. */
+export const image: AnnotationType<string> = {
+  allowed: "an image reference such as NAME:TAG or NAME@sha256:DIGEST",
+  parse: (text) => (text.length <= 512 && IMAGE.test(text) ? text : null),
+};
+
+/** An amount of CPU. */
+export const cpu: AnnotationType<string> = {
+  allowed: "an amount of CPU above zero, such as 100m or 0.5",
+  parse: (text) => (CPU.test(text) ? text : null),
+};
+
+/** An amount of memory, in bytes or with a unit. */
+export const memory: AnnotationType<string> = {
+  allowed: "an amount of memory above zero, such as 64Mi",
+  parse: (text) => (MEMORY.test(text) ? text : null),
+};
+
+/** A DNS label. */
+export const label: AnnotationType<string> = {
+  allowed: "a name of at most 63 lower case letters, digits and hyphens",
+  parse: (text) => (DNS_LABEL.test(text) ? text : null),
+};
+
+function listOf<T>(text: string, parse: (item: string) => T | null): readonly T[] | null {
+  const items = text.split(",");
+  if (items.length > MAX_ITEMS) return null;
+  const values: T[] = [];
+  for (const item of items) {
+    const value = parse(item.trim());
+    if (value === null) return null;
+    values.push(value);
+  }
+  return values;
+}
+
+function parsePort(text: string): number | null {
+  const port = /^[0-9]{1,5}$/.test(text) ? Number(text) : 0;
+  return port >= 1 && port <= 65535 ? port : null;
+}
+
+function parsePortProtocol(text: string): readonly [number, PortProtocol] | null {
+  const [port = "", word, ...rest] = text.split("=");
+  const number = parsePort(port);
+  const protocol = word === undefined ? "detect" : PORT_PROTOCOLS.find((candidate) => candidate === word);
+  return number === null || protocol === undefined || rest.length > 0 ? null : [number, protocol];
+}
+
+function isCidr(text: string): boolean {
+  const [address = "", bits, ...rest] = text.split("/");
+  const version = isIP(address);
+  if (version === 0 || rest.length > 0 || address.includes("%")) return false;
+  return bits === undefined || (/^[0-9]{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128));
+}
+
+function isRateRule(words: readonly string[]): boolean {
+  const [rate = "", ...options] = words;
+  const keys = options.map((option) => option.split("=", 1)[0]);
+  return isCountPerUnit(rate) && options.every(isRateOption) && new Set(keys).size === keys.length;
+}
+
+function isCountPerUnit(text: string): boolean {
+  const match = /^([0-9]{1,10})\/[smhd]$/.exec(text);
+  return match !== null && isCount(match[1] ?? "");
+}
+
+function isRateOption(option: string): boolean {
+  if (option.startsWith("burst=")) return isCount(option.slice(6));
+  // RFC 9110 5.6.2 for the method; visible ASCII for the path.
+  return /^(?:shadow|per=(?:identity|ip|all)|path=\/[!-~]*|method=[!#$%&'*+.^_`|~0-9A-Z-]+)$/.test(option);
+}
+
+function isCount(digits: string): boolean {
+  return /^[0-9]{1,10}$/.test(digits) && Number(digits) >= 1 && Number(digits) <= MAX_COUNT;
+}

@@ -1,0 +1,135 @@
+// Every annotation that a workload may carry, in one table: it drives reading, checking, the messages and the documentation. A setting that an
+// annotation does not give stays with the sidecar's own default, so that a new sidecar version may choose a better one.
+import { nearestName } from "../core/nearest.ts";
+import {
+  type AnnotationType,
+  accessList,
+  choice,
+  cidrList,
+  cpu,
+  duration,
+  flag,
+  image,
+  integer,
+  label,
+  memory,
+  portList,
+  portProtocols,
+  rateLimits,
+} from "./annotation-types.ts";
+
+/** All our annotations and labels begin with this. */
+export const ANNOTATION_PREFIX = "remora.io/";
+/** The label on namespaces and pods that asks for a sidecar. */
+export const INJECT_LABEL = "remora.io/inject";
+/** Written by the injector: what it did, and what undoing it needs. */
+export const INJECTED_ANNOTATION = "remora.io/injected";
+
+/** One row of {@link ANNOTATIONS}. */
+export interface AnnotationRow<T> {
+  readonly type: AnnotationType<T>;
+  /** What holds without the annotation, in words or as a value. */
+  readonly default: string;
+  readonly doc: string;
+}
+
+const MODES = choice(["strict", "permissive"]);
+const SIGNING = choice(["hmac", "sign", "mtls"]);
+
+/** The annotations, without their prefix. */
+export const ANNOTATIONS = {
+  mode: row(MODES, "the injector's setting", "Whether callers without mesh identity are refused (strict) or served (permissive)."),
+  capture: row(choice(["transparent", "explicit"]), "transparent", "How traffic reaches the sidecar: redirected by iptables, or by the app itself."),
+  ports: row(portProtocols, "from the names of the container ports", "Protocols of the app's ports."),
+  "opaque-ports": row(portList, "25,587,3306,4444,5432,6379,9300,11211", "Ports whose bytes are never looked at, because the server speaks first."),
+  "skip-inbound-ports": row(portList, "none", "Ports that callers reach without the sidecar."),
+  "skip-outbound-ports": row(portList, "none", "Destination ports that the app reaches without the sidecar."),
+  "skip-outbound-cidrs": row(cidrList, "none", "Destination networks that the app reaches without the sidecar."),
+  egress: row(choice(["allow", "deny"]), "allow", "What happens to connections to destinations outside the mesh."),
+  allow: row(accessList, "*", "Who may call this workload."),
+  "rate-limit": row(rateLimits, "none", "Limits on incoming requests."),
+  "max-inflight": row(integer(1, 1_000_000), "1024", "Requests served at once; more are refused with `overloaded`."),
+  signing: row(SIGNING, "hmac", "How outgoing gRPC requests are signed."),
+  verify: row(SIGNING, "hmac", "The weakest signature that incoming gRPC requests must carry."),
+  "drain-timeout": row(duration, "the pod's grace period less 5 s, at most 30s", "How long requests in flight may take after the pod is told to stop."),
+  channel: row(label, "none", "The sidecar version track that the workload follows."),
+  image: row(image, "the injector's setting", "The sidecar's image."),
+  "native-sidecar": row(flag, "true", "Whether the sidecar runs as an init container that restarts, or as a plain first container."),
+  "cpu-request": row(cpu, "50m", "CPU reserved for the sidecar."),
+  "cpu-limit": row(cpu, "none", "The most CPU that the sidecar may use."),
+  "memory-request": row(memory, "64Mi", "Memory reserved for the sidecar."),
+  "memory-limit": row(memory, "256Mi", "The most memory that the sidecar may use."),
+  "log-level": row(choice(["trace", "debug", "info", "warn", "error"]), "info", "How much the sidecar logs."),
+  "access-log": row(flag, "false", "Whether the sidecar logs each request."),
+} as const;
+
+/** A name in {@link ANNOTATIONS}. */
+export type AnnotationName = keyof typeof ANNOTATIONS;
+
+/** The parsed annotations of one pod; what it does not carry is absent. */
+export type AnnotationValues = {
+  readonly [Name in AnnotationName]?: (typeof ANNOTATIONS)[Name] extends AnnotationRow<infer T> ? T : never;
+};
+
+/** What {@link readAnnotations} found. */
+export interface AnnotationReading {
+  readonly values: AnnotationValues;
+  /** One sentence for each value that is not allowed; each names annotation, value and what is allowed. */
+  readonly mistakes: readonly string[];
+  /** One sentence for each name that we do not know. */
+  readonly warnings: readonly string[];
+}
+
+/** A longer value is wrong without being looked at. The API server allows 256 KiB for all annotations together. */
+const MAX_VALUE_LENGTH = 16 * 1024;
+const SHOWN_LENGTH = 100;
+
+/** Reads every `remora.io/` annotation; never throws. */
+export function readAnnotations(annotations: Readonly<Record<string, string>> | null | undefined): AnnotationReading {
+  const values: Record<string, unknown> = {};
+  const mistakes: string[] = [];
+  const warnings: string[] = [];
+  for (const [key, text] of Object.entries(annotations ?? {})) {
+    if (!key.startsWith(ANNOTATION_PREFIX) || key === INJECTED_ANNOTATION) continue;
+    const name = key.slice(ANNOTATION_PREFIX.length);
+    if (!isAnnotationName(name)) {
+      warnings.push(describeUnknown(key));
+      continue;
+    }
+    const { type } = ANNOTATIONS[name];
+    const trimmed = text.trim();
+    const value = trimmed === "" || trimmed.length > MAX_VALUE_LENGTH ? null : type.parse(trimmed);
+    if (value === null) mistakes.push(`annotation ${key}: ${shorten(text)} is not allowed; allowed: ${type.allowed}`);
+    else values[name] = value;
+  }
+  return { values: values as AnnotationValues, mistakes, warnings }; // each value came from the parser of its own row
+}
+
+/** The README's table of annotations, in Markdown. */
+export function formatAnnotationTable(): string {
+  const rows = Object.entries(ANNOTATIONS).map(([name, { type, default: usual, doc }]) => {
+    const cells = [`\`${ANNOTATION_PREFIX}${name}\``, doc, usual, type.allowed].map((cell) => cell.replaceAll("|", "\\|"));
+    return `| ${cells.join(" | ")} |`;
+  });
+  return ["| annotation | what it sets | default | allowed |", "|---|---|---|---|", ...rows, ""].join("\n");
+}
+
+/** A value as a message shows it: quoted, control characters escaped, at most 100 characters. */
+export function shorten(text: string): string {
+  return text.length <= SHOWN_LENGTH ? JSON.stringify(text) : `${JSON.stringify(text.slice(0, SHOWN_LENGTH))}… (${text.length} characters)`;
+}
+
+function describeUnknown(key: string): string {
+  const shown = shorten(key);
+  if (key === INJECT_LABEL) return `annotation ${shown} has no effect: it is a label`;
+  const nearest = nearestName(key.slice(ANNOTATION_PREFIX.length, ANNOTATION_PREFIX.length + SHOWN_LENGTH), Object.keys(ANNOTATIONS));
+  return `annotation ${shown} is unknown and has no effect${nearest === null ? "" : `; did you mean ${ANNOTATION_PREFIX}${nearest}?`}`;
+}
+
+function isAnnotationName(name: string): name is AnnotationName {
+  return Object.hasOwn(ANNOTATIONS, name);
+}
+
+function row<T>(type: AnnotationType<T>, usual: string, doc: string): AnnotationRow<T> {
+  return { type, default: usual, doc };
+}

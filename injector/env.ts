@@ -1,0 +1,102 @@
+// The environment of our two containers (names as the sidecar's and `remora init`'s settings tables declare them). Values that a pod only knows
+// once it runs come through fieldRef; what a user wrote is escaped, because the kubelet expands $(NAME) in values.
+import type { AnnotationValues } from "./annotations.ts";
+import { derivePorts } from "./ports.ts";
+import type { Pod } from "./pod.ts";
+import type { AppProbe } from "./probes.ts";
+import type { InjectorSettings } from "./settings.ts";
+
+/** One variable of a container. */
+export type EnvVar =
+  | { readonly name: string; readonly value: string }
+  | { readonly name: string; readonly valueFrom: { readonly fieldRef: { readonly fieldPath: string } } };
+
+/** Where the projected token and the state folder are mounted. */
+export const TOKEN_DIR = "/var/run/secrets/remora.io";
+export const STATE_DIR = "/var/run/remora";
+const TOKEN_FILE = `${TOKEN_DIR}/token`;
+
+const DEFAULT_GRACE_S = 30;
+const MAX_DRAIN_S = 30;
+/** Left between the end of draining and the kubelet's SIGKILL. */
+const DRAIN_MARGIN_S = 5;
+
+/** Environment of the sidecar. Settings that neither annotation nor installation gives are left to the sidecar's defaults. */
+export function sidecarEnv(
+  pod: Pod,
+  values: AnnotationValues,
+  appProbes: Readonly<Record<string, AppProbe>>,
+  settings: InjectorSettings,
+): readonly EnvVar[] {
+  const given: readonly [string, string | number | boolean | null | undefined][] = [
+    ["REMORA_CAPTURE", values.capture ?? settings.capture],
+    ["REMORA_MODE", values.mode ?? settings.mode],
+    ["REMORA_TRUST_DOMAIN", settings.trustDomain],
+    ["REMORA_CONTROL_ADDRESS", settings.controlAddress],
+    ["REMORA_CONTROL_NAMESPACE", settings.controlNamespace],
+    ["REMORA_TRUST_PIN", settings.trustPins.join(",")],
+    ["REMORA_TOKEN_FILE", TOKEN_FILE],
+    ["REMORA_STATE_DIR", STATE_DIR],
+    ["REMORA_OUTBOUND_PORT", settings.outboundPort],
+    ["REMORA_INBOUND_PORT", settings.inboundPort],
+    ["REMORA_ADMIN_PORT", settings.adminPort],
+    ["REMORA_PORTS", derivePorts(pod, values)],
+    ["REMORA_OPAQUE_PORTS", values["opaque-ports"]?.join(",")],
+    ["REMORA_EGRESS", values.egress],
+    ["REMORA_ALLOW", values.allow],
+    ["REMORA_RATE_LIMIT", values["rate-limit"]],
+    ["REMORA_MAX_INFLIGHT", values["max-inflight"]],
+    ["REMORA_SIGNING", values.signing],
+    ["REMORA_VERIFY", values.verify],
+    ["REMORA_CHANNEL", values.channel ?? settings.channel],
+    ["REMORA_LOG_LEVEL", values["log-level"]],
+    ["REMORA_ACCESS_LOG", values["access-log"]],
+    ["REMORA_DRAIN_TIMEOUT", values["drain-timeout"] ?? `${usualDrainSeconds(pod)}s`],
+    ["REMORA_PROBES", Object.keys(appProbes).length === 0 ? null : JSON.stringify(appProbes)],
+  ];
+  return [
+    field("REMORA_INSTANCE_ID", "metadata.uid"),
+    field("REMORA_POD_NAME", "metadata.name"),
+    field("REMORA_NAMESPACE", "metadata.namespace"),
+    field("REMORA_SERVICE_ACCOUNT", "spec.serviceAccountName"),
+    field("REMORA_POD_IPS", "status.podIPs"),
+    ...plain(given),
+  ];
+}
+
+/** Environment of `remora init`. */
+export function initEnv(values: AnnotationValues, settings: InjectorSettings): readonly EnvVar[] {
+  return plain([
+    ["REMORA_OUTBOUND_PORT", settings.outboundPort],
+    ["REMORA_INBOUND_PORT", settings.inboundPort],
+    ["REMORA_ADMIN_PORT", settings.adminPort],
+    ["REMORA_PROXY_UID", settings.proxyUid],
+    ["REMORA_SKIP_INBOUND_PORTS", values["skip-inbound-ports"]?.join(",")],
+    ["REMORA_SKIP_OUTBOUND_PORTS", values["skip-outbound-ports"]?.join(",")],
+    ["REMORA_SKIP_OUTBOUND_CIDRS", values["skip-outbound-cidrs"]],
+  ]);
+}
+
+/** Draining ends before the kubelet's patience does: the pod's grace period less a margin, 1 s to 30 s. */
+function usualDrainSeconds(pod: Pod): number {
+  const graceS = pod.spec.terminationGracePeriodSeconds ?? DEFAULT_GRACE_S;
+  return Math.max(1, Math.min(MAX_DRAIN_S, Math.floor(graceS) - DRAIN_MARGIN_S));
+}
+
+function field(name: string, fieldPath: string): EnvVar {
+  return { name, valueFrom: { fieldRef: { fieldPath } } };
+}
+
+function plain(given: readonly (readonly [string, string | number | boolean | null | undefined])[]): readonly EnvVar[] {
+  const variables: EnvVar[] = [];
+  for (const [name, value] of given) {
+    if (value === null || value === undefined || value === "") continue;
+    variables.push({ name, value: escapeExpansion(String(value)) });
+  }
+  return variables;
+}
+
+/** `$(X)` would be replaced and `$$` halved by the kubelet; a lone `$` is safe as it is. */
+function escapeExpansion(text: string): string {
+  return /\$[($]/.test(text) ? text.replaceAll("$", "$$$$") : text;
+}

@@ -1,0 +1,117 @@
+// Probes in strict mode: the kubelet has no mesh identity, so its http, tcp and gRPC probes are pointed at the sidecar's admin port, and the sidecar
+// runs the original against the app. What the kubelet sees of pace and thresholds stays; exec probes run inside the container and stay as they are.
+import type { Container, Pod, PortReference, Probe, ProbeField } from "./pod.ts";
+import { PROBE_FIELDS } from "./pod.ts";
+
+/** The original of one probe with its port resolved, as the sidecar gets it in REMORA_PROBES under `<container>/<kind>`. */
+export interface AppProbe {
+  readonly httpGet?: {
+    readonly path: string;
+    readonly port: number;
+    readonly scheme: string;
+    readonly httpHeaders?: readonly { readonly name: string; readonly value: string }[];
+  };
+  readonly tcpSocket?: { readonly port: number };
+  readonly grpc?: { readonly port: number; readonly service: string };
+  readonly timeoutSeconds: number;
+}
+
+/** The result of {@link rewriteProbes}. */
+export interface ProbeRewrite {
+  readonly pod: Pod;
+  /** For REMORA_PROBES; empty when nothing was rewritten. */
+  readonly appProbes: Readonly<Record<string, AppProbe>>;
+  /** The probes as they were, by container and field: what undoing needs. */
+  readonly originals: Readonly<Record<string, Partial<Record<ProbeField, Probe>>>>;
+  /** Sentences about probes that could not be rewritten. */
+  readonly concerns: readonly string[];
+}
+
+/** Points the probes of all containers at `adminPort`, except those whose port is in `uncaptured`. */
+export function rewriteProbes(pod: Pod, adminPort: number, uncaptured: readonly number[]): ProbeRewrite {
+  const appProbes: [string, AppProbe][] = [];
+  const originals: [string, Partial<Record<ProbeField, Probe>>][] = [];
+  const concerns: string[] = [];
+
+  function rewriteContainer(container: Container): Container {
+    const changed: [ProbeField, Probe][] = [];
+    for (const field of PROBE_FIELDS) {
+      const probe = container[field];
+      if (probe === undefined || probe === null) continue;
+      const outcome = readProbe(container, probe);
+      if (outcome === "untouched") continue;
+      if (typeof outcome === "string") {
+        concerns.push(`container ${container.name}: ${field} ${outcome}`);
+        continue;
+      }
+      if (uncaptured.includes(portOf(outcome))) continue;
+      appProbes.push([`${container.name}/${kindOf(field)}`, outcome]);
+      changed.push([field, probe]);
+    }
+    for (const hook of ["postStart", "preStop"] as const) {
+      if (container.lifecycle?.[hook]?.httpGet == null) continue;
+      concerns.push(`container ${container.name}: the ${hook} hook asks over http and is refused where the mode is strict; exec works`);
+    }
+    if (changed.length === 0) return container;
+    originals.push([container.name, Object.fromEntries(changed)]);
+    return { ...container, ...Object.fromEntries(changed.map(([field, probe]) => [field, redirect(probe, container.name, field, adminPort)])) };
+  }
+
+  const { initContainers } = pod.spec;
+  const spec = {
+    ...pod.spec,
+    ...(initContainers == null ? {} : { initContainers: initContainers.map(rewriteContainer) }),
+    containers: pod.spec.containers.map(rewriteContainer),
+  };
+  return { pod: { ...pod, spec }, appProbes: Object.fromEntries(appProbes), originals: Object.fromEntries(originals), concerns };
+}
+
+/** Path on the sidecar's admin port under which the probe of a container is found. */
+export function appProbePath(container: string, field: ProbeField): string {
+  return `/app-health/${container}/${kindOf(field)}`;
+}
+
+function kindOf(field: ProbeField): string {
+  return field.slice(0, -"Probe".length);
+}
+
+/** Reads a probe: what the sidecar has to do, or "untouched", or a sentence saying why it cannot be done. */
+function readProbe(container: Container, probe: Probe): AppProbe | "untouched" | string {
+  const timeoutSeconds = probe.timeoutSeconds ?? 1;
+  const { httpGet, tcpSocket, grpc } = probe;
+  if (httpGet != null) {
+    if ((httpGet.host ?? "") !== "") return "untouched"; // the kubelet asks that host, not this pod
+    const port = resolvePort(container, httpGet.port);
+    if (port === null) return unresolved(httpGet.port);
+    const headers = httpGet.httpHeaders;
+    const ask = { path: httpGet.path ?? "/", port, scheme: httpGet.scheme ?? "HTTP", ...(headers == null ? {} : { httpHeaders: headers }) };
+    return { httpGet: ask, timeoutSeconds };
+  }
+  if (tcpSocket != null) {
+    if ((tcpSocket.host ?? "") !== "") return "untouched";
+    const port = resolvePort(container, tcpSocket.port);
+    return port === null ? unresolved(tcpSocket.port) : { tcpSocket: { port }, timeoutSeconds };
+  }
+  if (grpc != null) return { grpc: { port: grpc.port, service: grpc.service ?? "" }, timeoutSeconds };
+  return "untouched";
+}
+
+function unresolved(port: PortReference): string {
+  return `names the port ${JSON.stringify(String(port).slice(0, 50))}, which the container does not declare, and stays as it is`;
+}
+
+/** Kubernetes resolves a name among the ports of the same container; digits in quotes are a number too. */
+function resolvePort(container: Container, port: PortReference): number | null {
+  if (typeof port === "number") return port;
+  if (/^[0-9]{1,5}$/.test(port)) return Number(port);
+  return container.ports?.find((candidate) => candidate.name === port)?.containerPort ?? null;
+}
+
+function portOf(probe: AppProbe): number {
+  return probe.httpGet?.port ?? probe.tcpSocket?.port ?? probe.grpc?.port ?? 0;
+}
+
+function redirect(probe: Probe, container: string, field: ProbeField, adminPort: number): Probe {
+  const { httpGet: _http, tcpSocket: _tcp, grpc: _grpc, ...pace } = probe;
+  return { httpGet: { path: appProbePath(container, field), port: adminPort, scheme: "HTTP" }, ...pace };
+}
