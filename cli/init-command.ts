@@ -109,6 +109,9 @@ function refuseNonsense(settings: CaptureSettings): void {
   if (settings.proxyUid === 0) {
     throw new ConfigError("invalid_value", "REMORA_PROXY_UID: 0 is root; the traffic of every process that runs as root would go uncaptured");
   }
+  if (settings.outboundPort === 0 || settings.inboundPort === 0 || settings.adminPort === 0) {
+    throw new ConfigError("invalid_value", "outbound, inbound and admin port must be fixed ports (1..65535): the rules name them");
+  }
   const ports = [settings.outboundPort, settings.inboundPort, settings.adminPort];
   if (new Set(ports).size < ports.length) {
     throw new ConfigError("invalid_value", `outbound, inbound and admin port must differ, they are ${ports.join(", ")}`);
