@@ -1,0 +1,178 @@
+// Metrics on prom-client, each process with a registry of its own. HOT PATH: a child is resolved once per label set, off the path; `inc`, `set` and
+// `observe` on it add to a number and allocate nothing. prom-client sees the sums when someone scrapes.
+import { Counter as PromCounter, Gauge as PromGauge, type Metric, Registry } from "prom-client";
+import { type Histogram, createHistogram } from "./metrics-histogram.ts";
+import { addProcessMetrics } from "./metrics-process.ts";
+
+export type { Histogram, HistogramChild } from "./metrics-histogram.ts";
+
+/** Label values by label name. */
+export type Labels = Readonly<Record<string, string | number>>;
+
+/** Most label sets of one metric. Above it, new sets are counted together under {@link OVERFLOW_LABEL}. */
+export const MAX_CHILDREN = 2000;
+
+/** Every label value of what came after {@link MAX_CHILDREN} label sets. */
+export const OVERFLOW_LABEL = "other";
+
+/** How a metric is declared. */
+export interface MetricOptions {
+  /** `remora_…`, with the unit and `_total` where the Prometheus conventions want them. */
+  readonly name: string;
+  /** One sentence. */
+  readonly help: string;
+  readonly labels?: readonly string[];
+}
+
+/** A counter for one label set. */
+export interface CounterChild {
+  /** Adds `by` ≥ 0, default 1. */
+  inc(by?: number): void;
+}
+/** Grows only. */
+export interface Counter {
+  /** Adds 1, or `by`, to the label set. For paths that are not hot. */
+  inc(labels?: Labels, by?: number): void;
+  /** The one child of a label set. Every declared label must be given. */
+  child(labels?: Labels): CounterChild;
+}
+
+/** A gauge for one label set. */
+export interface GaugeChild {
+  set(value: number): void;
+  inc(by?: number): void;
+  dec(by?: number): void;
+}
+/** Goes up and down. */
+export interface Gauge {
+  set(value: number): void;
+  set(labels: Labels, value: number): void;
+  child(labels?: Labels): GaugeChild;
+  /** Forgets a label set, for things that are gone. */
+  remove(labels: Labels): void;
+}
+
+/** The process's metrics. */
+export interface Metrics {
+  /** What is scraped. */
+  readonly registry: Registry;
+  counter(options: MetricOptions): Counter;
+  /** With `read`, the value of a gauge without labels is asked for at each scrape. */
+  gauge(options: MetricOptions & { readonly read?: () => number }): Gauge;
+  /** `buckets`: upper bounds, ascending; default 1 ms to 10 s in seconds. */
+  histogram(options: MetricOptions & { readonly buckets?: readonly number[] }): Histogram;
+}
+
+/** Makes the registry with `remora_build_info` and the process's CPU time and memory. Registering a name twice raises an Error. */
+export function createMetrics(build: { readonly component: string; readonly version: string; readonly commit: string }): Metrics {
+  const registry = new Registry();
+  const metrics: Metrics = {
+    registry,
+    counter: (options) => createCounter(registry, options),
+    gauge: (options) => createGauge(registry, options),
+    histogram: (options) => {
+      const histogram = createHistogram(options);
+      // Registry takes whatever has `name` and `get()`; its types list only the library's own classes.
+      registry.registerMetric(histogram.metric as unknown as Metric);
+      return histogram;
+    },
+  };
+  metrics
+    .gauge({ name: "remora_build_info", help: "Always 1; what is running.", labels: ["component", "version", "commit"] })
+    .set({ component: build.component, version: build.version, commit: build.commit }, 1);
+  addProcessMetrics(registry);
+  return metrics;
+}
+
+interface Cell {
+  readonly labels: Record<string, string | number>;
+  value: number;
+}
+
+function createCounter(registry: Registry, { name, help, labels = [] }: MetricOptions): Counter {
+  const cells = createChildren(name, labels, (own) => {
+    const cell: Cell = { labels: own, value: 0 };
+    return { cell, inc: (by = 1) => void (cell.value += by) };
+  });
+  const counter = new PromCounter({
+    name,
+    help,
+    labelNames: [...labels],
+    registers: [registry],
+    collect() {
+      counter.reset();
+      for (const { cell } of cells.all()) counter.inc(cell.labels, cell.value);
+    },
+  });
+  if (labels.length === 0) cells.child({});
+  return { inc: (own = {}, by = 1) => cells.child(own).inc(by), child: (own = {}) => cells.child(own) };
+}
+
+function createGauge(registry: Registry, { name, help, labels = [], read }: MetricOptions & { readonly read?: () => number }): Gauge {
+  const cells = createChildren(name, labels, (own) => {
+    const cell: Cell = { labels: own, value: 0 };
+    return {
+      cell,
+      set: (value: number) => void (cell.value = value),
+      inc: (by = 1) => void (cell.value += by),
+      dec: (by = 1) => void (cell.value -= by),
+    };
+  });
+  const gauge = new PromGauge({
+    name,
+    help,
+    labelNames: [...labels],
+    registers: [registry],
+    collect() {
+      gauge.reset();
+      if (read !== undefined) cells.child({}).set(read());
+      for (const { cell } of cells.all()) gauge.set(cell.labels, cell.value);
+    },
+  });
+  if (labels.length === 0) cells.child({});
+  function set(labelsOrValue: Labels | number, value?: number): void {
+    if (typeof labelsOrValue === "number") cells.child({}).set(labelsOrValue);
+    else cells.child(labelsOrValue).set(value ?? 0);
+  }
+  return { set, child: (own = {}) => cells.child(own), remove: (own) => cells.remove(own) };
+}
+
+/** The children of one metric by label set, at most {@link MAX_CHILDREN} and one for the rest. */
+export interface Children<Child> {
+  child(labels: Labels): Child;
+  remove(labels: Labels): void;
+  all(): Iterable<Child>;
+}
+
+/** Keeps the children of metric `name`; a label that was not declared, or is missing, raises `TypeError`. */
+export function createChildren<Child>(
+  name: string,
+  labelNames: readonly string[],
+  make: (labels: Record<string, string | number>) => Child,
+): Children<Child> {
+  const children = new Map<string, Child>();
+
+  function keyOf(labels: Labels): string {
+    let key = "";
+    for (const label of labelNames) {
+      const value = labels[label];
+      if (value === undefined) throw new TypeError(`${name} needs the label ${label}`);
+      key += `${value}\u{0}`;
+    }
+    if (Object.keys(labels).length !== labelNames.length) throw new TypeError(`${name} has only the labels ${labelNames.join(", ")}`);
+    return key;
+  }
+
+  function child(labels: Labels): Child {
+    const key = keyOf(labels);
+    const known = children.get(key);
+    if (known !== undefined) return known;
+    const others = Object.fromEntries(labelNames.map((label) => [label, OVERFLOW_LABEL]));
+    if (children.size >= MAX_CHILDREN && key !== keyOf(others)) return child(others);
+    const made = make({ ...labels });
+    children.set(key, made);
+    return made;
+  }
+
+  return { child, remove: (labels) => void children.delete(keyOf(labels)), all: () => children.values() };
+}
