@@ -1,0 +1,116 @@
+// Spans for those who collect them. OpenTelemetry is loaded only when OTEL_EXPORTER_OTLP_ENDPOINT is set (design 13.4): without it a span costs one
+// call that does nothing. The W3C context travels either way, see trace-context.ts; here it only decides a span's parent.
+import type { Attributes, Tracer as OtelTracer } from "@opentelemetry/api";
+import type { Logger } from "./log.ts";
+import { parseTraceparent } from "./trace-context.ts";
+
+/** Values that describe a span; names as in the OpenTelemetry semantic conventions. */
+export type SpanAttributes = Readonly<Record<string, string | number | boolean>>;
+
+/** How the work of a span ended. */
+export interface SpanOutcome {
+  readonly ok: boolean;
+  /** Added to the span, for example `http.response.status_code`. */
+  readonly attributes?: SpanAttributes;
+}
+
+/** A span in progress. */
+export interface Span {
+  /** The context to send on: the span's own when it is recorded, otherwise a child of what came. */
+  readonly traceparent: string | null;
+  /** Call it once. */
+  end(outcome: SpanOutcome): void;
+}
+
+/** Starts spans; the no-op one allocates nothing. */
+export interface Tracer {
+  /** True when spans are exported: callers may skip gathering attributes otherwise. */
+  readonly isOn: boolean;
+  /** `traceparent` is the field value that came with the request; null or invalid: the span is a root. */
+  startSpan(name: string, traceparent: string | null, attributes: SpanAttributes): Span;
+}
+
+/** A running exporter, or nothing. */
+export interface Tracing {
+  readonly tracer: Tracer;
+  /** Exports what is waiting, at most 5 s. */
+  close(): Promise<void>;
+}
+
+/** What {@link startTracing} needs. */
+export interface TracingOptions {
+  /** Becomes `service.name` unless OTEL_SERVICE_NAME is set. */
+  readonly component: string;
+  /** OTEL_* variables; a trace exporter endpoint switches tracing on. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly log: Logger;
+}
+
+const CLOSE_TIMEOUT_MS = 5000;
+
+const noSpan: Span = { traceparent: null, end: () => undefined };
+
+/** The tracer of a process that exports nothing. */
+export const noTracer: Tracer = { isOn: false, startSpan: () => noSpan };
+
+/** Starts exporting when `env` has OTEL_EXPORTER_OTLP_ENDPOINT; otherwise loads nothing. Failing to start is logged and not fatal. */
+export async function startTracing({ component, env, log }: TracingOptions): Promise<Tracing> {
+  const endpoint = env["OTEL_EXPORTER_OTLP_ENDPOINT"];
+  if (endpoint === undefined || endpoint === "") return { tracer: noTracer, close: async () => undefined };
+  try {
+    return await startExporting(component, env, log);
+  } catch (err) {
+    log.error({ err, endpoint }, "tracing could not start, spans are not exported");
+    return { tracer: noTracer, close: async () => undefined };
+  }
+}
+
+async function startExporting(component: string, env: TracingOptions["env"], log: Logger): Promise<Tracing> {
+  const [{ NodeSDK }, api] = await Promise.all([import("@opentelemetry/sdk-node"), import("@opentelemetry/api")]);
+  const serviceName = env["OTEL_SERVICE_NAME"];
+  const sdk = new NodeSDK({ serviceName: serviceName === undefined || serviceName === "" ? `remora-${component}` : serviceName });
+  sdk.start();
+  log.info({ endpoint: env["OTEL_EXPORTER_OTLP_ENDPOINT"] }, "exporting spans");
+  const tracer = api.trace.getTracer("remora");
+  return {
+    tracer: { isOn: true, startSpan: (name, traceparent, attributes) => startSpan(api, tracer, name, traceparent, attributes) },
+    close: () => within(CLOSE_TIMEOUT_MS, sdk.shutdown()).catch((err: unknown) => log.warn({ err }, "spans were lost at exit")),
+  };
+}
+
+function startSpan(
+  api: typeof import("@opentelemetry/api"),
+  tracer: OtelTracer,
+  name: string,
+  traceparent: string | null,
+  attributes: Attributes,
+): Span {
+  const parent = parseTraceparent(traceparent);
+  const context =
+    parent === null
+      ? api.ROOT_CONTEXT
+      : api.trace.setSpanContext(api.ROOT_CONTEXT, {
+          traceId: parent.traceId,
+          spanId: parent.spanId,
+          traceFlags: parent.sampled ? api.TraceFlags.SAMPLED : api.TraceFlags.NONE,
+          isRemote: true,
+        });
+  const span = tracer.startSpan(name, { kind: api.SpanKind.SERVER, attributes }, context);
+  const { traceId, spanId, traceFlags } = span.spanContext();
+  return {
+    traceparent: `00-${traceId}-${spanId}-${(traceFlags & 1) === 1 ? "01" : "00"}`,
+    end({ ok, attributes: last }) {
+      if (last !== undefined) span.setAttributes(last);
+      if (!ok) span.setStatus({ code: api.SpanStatusCode.ERROR });
+      span.end();
+    },
+  };
+}
+
+async function within(ms: number, work: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`not done within ${ms} ms`)), ms);
+  });
+  await Promise.race([work, late]).finally(() => clearTimeout(timer));
+}
