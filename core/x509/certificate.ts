@@ -3,7 +3,22 @@
 import type { KeyObject } from "node:crypto";
 import { createHash, createPublicKey, randomBytes, X509Certificate } from "node:crypto";
 import type { Der } from "./der.ts";
-import { bitString, decodeDer, encodeDer, integer, isTagged, malformed, oid, readBitString, readSequence, sequence, setOf, tagged, time, utf8String } from "./der.ts";
+import {
+  bitString,
+  decodeDer,
+  encodeDer,
+  integer,
+  isTagged,
+  malformed,
+  oid,
+  readBitString,
+  readSequence,
+  sequence,
+  setOf,
+  tagged,
+  time,
+  utf8String,
+} from "./der.ts";
 import type { AltNames, KeyUsage } from "./extensions.ts";
 import {
   authorityKeyIdentifier,
@@ -107,7 +122,6 @@ export function publicKeyInfo(key: KeyObject): Der {
   const publicKey = key.type === "private" ? createPublicKey(key) : key;
   return decodeDer(publicKey.export({ type: "spki", format: "der" }), "public key");
 }
-
 
 function nameOf(commonName: string): Der {
   return commonName === "" ? sequence() : sequence(setOf(sequence(oid(COMMON_NAME), utf8String(commonName))));

@@ -69,7 +69,8 @@ export function parseCsr(der: Buffer): ParsedCsr {
   }
   const { uris } = readExtensions(requestedExtensions(attributes), WHAT);
   const [uri, ...others] = uris;
-  if (uri === undefined || others.length > 0) throw new CertError("not_one_uri_san", `${WHAT}: ${uris.length} URI names, exactly one is needed`);
+  if (uri === undefined || others.length > 0)
+    throw new CertError("not_one_uri_san", `${WHAT}: ${uris.length} URI names, exactly one is needed`);
   return { publicKey, identity: parseSpiffeId(uri) };
 }
 
@@ -91,6 +92,7 @@ function requestedExtensions(attributes: Der | undefined): Der {
   const values = wanted[0]?.[1];
   const list = Array.isArray(values?.value) ? values.value : [];
   const [extensions] = list;
-  if (wanted.length > 1 || list.length !== 1 || typeof extensions !== "object" || extensions === null) throw malformed(WHAT, "not one extension request");
+  if (wanted.length > 1 || list.length !== 1 || typeof extensions !== "object" || extensions === null)
+    throw malformed(WHAT, "not one extension request");
   return extensions as Der;
 }

@@ -65,7 +65,10 @@ export function utf8String(text: string): Der {
 /** UTCTime before 2050, GeneralizedTime after, in whole seconds (rounded down), as RFC 5280 4.1.2.5 wants. */
 export function time(epochMs: number): Der {
   if (!(epochMs >= 0 && epochMs <= MAX_TIME_MS)) throw new RangeError(`time out of range for a certificate: ${epochMs}`);
-  const digits = new Date(epochMs).toISOString().replace(/\.\d+Z$/, "Z").replace(/[-:T]/g, "");
+  const digits = new Date(epochMs)
+    .toISOString()
+    .replace(/\.\d+Z$/, "Z")
+    .replace(/[-:T]/g, "");
   return epochMs < GENERALIZED_TIME_FROM_MS
     ? primitive(Type.UTCTIME, Buffer.from(digits.slice(2), "latin1"))
     : primitive(Type.GENERALIZEDTIME, Buffer.from(digits, "latin1"));

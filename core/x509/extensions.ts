@@ -128,17 +128,17 @@ export function readExtensions(list: Der | undefined, what: string): Extensions 
     const critical = isBoolean(parts[1]) && readBoolean(parts[1], what);
     found.set(id, { critical, value: readOctetString(parts[isBoolean(parts[1]) ? 2 : 1], what) });
   }
-  const valueOf = (id: string) => {
+  const read = (id: string) => {
     const entry = found.get(id);
     return entry === undefined ? null : decodeDer(entry.value, `${what} extension ${id}`);
   };
   const known: ReadonlySet<string> = new Set(Object.values(OID));
   return {
-    ...readAltNames(valueOf(OID.subjectAltName), what),
-    isCa: readBasicConstraints(valueOf(OID.basicConstraints), what),
-    keyUsage: readKeyUsage(valueOf(OID.keyUsage), what),
-    extendedKeyUsage: readUsages(valueOf(OID.extendedKeyUsage), what),
-    subjectKeyId: readKeyId(valueOf(OID.subjectKeyIdentifier), what),
+    ...readAltNames(read(OID.subjectAltName), what),
+    isCa: readBasicConstraints(read(OID.basicConstraints), what),
+    keyUsage: readKeyUsage(read(OID.keyUsage), what),
+    extendedKeyUsage: readUsages(read(OID.extendedKeyUsage), what),
+    subjectKeyId: readKeyId(read(OID.subjectKeyIdentifier), what),
     unknownCritical: [...found].filter(([id, entry]) => entry.critical && !known.has(id)).map(([id]) => id),
   };
 }
@@ -151,7 +151,8 @@ function readAltNames(value: Der | null, what: string): { uris: string[]; otherN
 
 /** IA5 without controls: a NUL or a byte above 0x7f in a URI is how one parser gets told something other than the next. */
 function readAscii(bytes: Buffer, what: string): string {
-  if (bytes.some((byte) => byte < 0x21 || byte > 0x7e)) throw new CertError("malformed", `${what}: a URI name with bytes outside of printable ASCII`);
+  if (bytes.some((byte) => byte < 0x21 || byte > 0x7e))
+    throw new CertError("malformed", `${what}: a URI name with bytes outside of printable ASCII`);
   return bytes.toString("latin1");
 }
 

@@ -11,5 +11,5 @@ declare module "node-forge/lib/asn1.js" {
     readonly maxDepth: number;
   }
   const part: Omit<typeof asn1, "fromDer"> & { fromDer(bytes: string, options: DerOptions): asn1.Asn1 };
-  export default part;
+  export = part;
 }

@@ -40,7 +40,8 @@ export function checkPeerCertificate(certificate: X509Certificate, rules: PeerRu
   const extensions = checkLeaf(certificate, rules);
   const wanted = rules.usage === "server" ? OID.serverAuth : OID.clientAuth;
   const usages = extensions.extendedKeyUsage ?? [];
-  if (!usages.includes(wanted)) throw new CertError("wrong_usage", `the certificate is not for TLS ${rules.usage}s (its usages: ${usages.join(", ") || "none"})`);
+  if (!usages.includes(wanted))
+    throw new CertError("wrong_usage", `the certificate is not for TLS ${rules.usage}s (its usages: ${usages.join(", ") || "none"})`);
   return identityOf(extensions, rules.trustDomain);
 }
 
@@ -48,15 +49,20 @@ export function checkPeerCertificate(certificate: X509Certificate, rules: PeerRu
  * Checks a message certificate (design 9) with its issuer: it must be signed by one of `roots`, directly. Codes as
  * {@link checkPeerCertificate}, and `untrusted`.
  */
-export function checkMessageCertificate(der: Buffer, rules: PeerRules & { readonly roots: readonly X509Certificate[] }): MessageCertificate {
+export function checkMessageCertificate(
+  der: Buffer,
+  rules: PeerRules & { readonly roots: readonly X509Certificate[] },
+): MessageCertificate {
   const certificate = parseCertificate(der);
   const extensions = checkLeaf(certificate, rules);
   const usages = extensions.extendedKeyUsage ?? [];
   if (usages.length !== 1 || usages[0] !== OID.messageSigning) {
     throw new CertError("wrong_usage", `not a message certificate (its usages: ${usages.join(", ") || "none"})`);
   }
-  if (extensions.keyUsage?.has("keyAgreement") !== true) throw new CertError("wrong_usage", "the message certificate's key is not for key agreement");
-  if (keyName(certificate.publicKey) !== "P-256") throw new CertError("weak_key", `a message key of type ${keyName(certificate.publicKey)}, P-256 is needed`);
+  if (extensions.keyUsage?.has("keyAgreement") !== true)
+    throw new CertError("wrong_usage", "the message certificate's key is not for key agreement");
+  if (keyName(certificate.publicKey) !== "P-256")
+    throw new CertError("weak_key", `a message key of type ${keyName(certificate.publicKey)}, P-256 is needed`);
   if (extensions.unknownCritical.length > 0) {
     throw new CertError("malformed", `unknown critical extensions: ${extensions.unknownCritical.join(", ")}`);
   }
@@ -89,10 +95,14 @@ export function isValidAt(certificate: X509Certificate, nowMs: number): boolean 
 /** What TLS leaves and message certificates have in common. */
 function checkLeaf(certificate: X509Certificate, { nowMs }: PeerRules): Extensions {
   if (!isValidAt(certificate, nowMs)) {
-    throw new CertError("expired", `the certificate is valid from ${certificate.validFrom} to ${certificate.validTo}, now is ${new Date(nowMs).toUTCString()}`);
+    throw new CertError(
+      "expired",
+      `the certificate is valid from ${certificate.validFrom} to ${certificate.validTo}, now is ${new Date(nowMs).toUTCString()}`,
+    );
   }
   const key = publicKeyOf(certificate);
-  if (!isStrongKey(key)) throw new CertError("weak_key", `a key of type ${keyName(key)}; P-256, P-384 or RSA of at least 2048 bits is needed`);
+  if (!isStrongKey(key))
+    throw new CertError("weak_key", `a key of type ${keyName(key)}; P-256, P-384 or RSA of at least 2048 bits is needed`);
   const extensions = readCertificateExtensions(certificate.raw);
   const signs = extensions.keyUsage?.has("keyCertSign") === true || extensions.keyUsage?.has("cRLSign") === true;
   // Both views of "is a CA" must say no: Node's is OpenSSL's, ours is the extension itself.

@@ -25,7 +25,9 @@ export function verifyPeer(socket: TLSSocket, rules: VerifyPeerRules): SpiffeId 
   if (!socket.authorized) throw untrusted(socket, certificate, rules.nowMs);
   const identity = checkPeerCertificate(certificate, rules);
   if (rules.expected !== undefined && identity !== rules.expected) {
-    throw new CertError("identity_mismatch", `the peer is ${identity}, expected ${rules.expected}`, { fields: { identity, expected: rules.expected } });
+    throw new CertError("identity_mismatch", `the peer is ${identity}, expected ${rules.expected}`, {
+      fields: { identity, expected: rules.expected },
+    });
   }
   return identity;
 }

@@ -50,7 +50,16 @@ export interface Leaf {
 }
 
 /** Leaves that must be refused, each by its `CertError` code. "foreign" is good but of another authority with the same names. */
-export type BadLeaf = "two-san" | "missing-san" | "ca-leaf" | "rsa-1024" | "expired" | "not-yet-valid" | "foreign" | "wrong-usage" | "wrong-trust-domain";
+export type BadLeaf =
+  | "two-san"
+  | "missing-san"
+  | "ca-leaf"
+  | "rsa-1024"
+  | "expired"
+  | "not-yet-valid"
+  | "foreign"
+  | "wrong-usage"
+  | "wrong-trust-domain";
 
 /** Every {@link BadLeaf} with the code it is refused with. */
 export const BAD_LEAVES = {
@@ -165,7 +174,12 @@ export function createStaticIdentity(
       return () => void watchers.delete(run);
     },
     grpcChannel() {
-      const context = createSecureContext({ ca: current.rootsPem, key: current.privateKeyPem, cert: current.certificateChainPem, minVersion: "TLSv1.3" });
+      const context = createSecureContext({
+        ca: current.rootsPem,
+        key: current.privateKeyPem,
+        cert: current.certificateChainPem,
+        minVersion: "TLSv1.3",
+      });
       const checkServerIdentity = (_host: string, peer: { readonly raw: Buffer }) => {
         const rules = { trustDomain: ca.trustDomain, usage: "server", nowMs: Date.now() } as const;
         try {
@@ -175,7 +189,11 @@ export function createStaticIdentity(
           return error as Error;
         }
       };
-      return { address: controlAddress, credentials: grpcCredentials.createFromSecureContext(context, { checkServerIdentity }), options: {} };
+      return {
+        address: controlAddress,
+        credentials: grpcCredentials.createFromSecureContext(context, { checkServerIdentity }),
+        options: {},
+      };
     },
     renew() {
       current = makeCredentials(ca, identity, current);
@@ -241,8 +259,6 @@ function makeCredentials(ca: ThrowawayCa, identity: string, before: Credentials 
     messageCertificate: message.der,
     messageKeyId: messageKeyId(message.der),
     previous:
-      before === null
-        ? null
-        : { messageKey: before.messageKey, messageKeyId: before.messageKeyId, expiresAtMs: before.expiresAtMs },
+      before === null ? null : { messageKey: before.messageKey, messageKeyId: before.messageKeyId, expiresAtMs: before.expiresAtMs },
   };
 }

@@ -1,0 +1,19 @@
+// How long to wait before the next try: doubling, bounded, with jitter, so that a thousand sidecars do not knock on a control plane that
+// just came back at the same instant.
+
+/** Waits of one kind of retry. */
+export interface BackoffLimits {
+  readonly firstMs: number;
+  readonly maxMs: number;
+}
+
+/** While there is no certificate yet: nothing works before, so knock often. */
+export const STARTING: BackoffLimits = { firstMs: 250, maxMs: 10_000 };
+/** Renewals and streams: what is held still works. */
+export const RUNNING: BackoffLimits = { firstMs: 1000, maxMs: 60_000 };
+
+/** Wait before try number `failures` + 1, ms: half of the doubled step plus up to the other half. `random` gives 0..1. */
+export function backoffMs(failures: number, limits: BackoffLimits, random: () => number): number {
+  const step = Math.min(limits.firstMs * 2 ** Math.min(failures - 1, 30), limits.maxMs);
+  return step / 2 + (step / 2) * random();
+}
