@@ -1,0 +1,41 @@
+// The control plane's admin port: health from the roles that run, readiness, and the registry's REST API.
+import { type Route, startAdminServer } from "../../core/admin-server.ts";
+import { buildInfo } from "../../core/build-info.ts";
+import type { Checks, RoleSurroundings } from "./roles/role.ts";
+
+/** What the admin port shows. */
+export interface ControlAdminOptions extends RoleSurroundings {
+  readonly checks: Checks;
+  readonly routes: readonly Route[];
+  readonly isReady: () => boolean;
+  readonly onExit: () => void;
+}
+
+/** Listens on the admin port. */
+export function startControlAdmin({ config, log, metrics, checks, routes, isReady, onExit }: ControlAdminOptions): ReturnType<typeof startAdminServer> {
+  const startedAt = new Date().toISOString();
+  return startAdminServer({
+    host: config.bindAddress,
+    port: config.adminPort,
+    log,
+    metrics,
+    metricsToken: config.metricsToken,
+    info: () => ({
+      component: "control",
+      ...buildInfo(),
+      startedAt,
+      roles: [...config.roles],
+      trustDomain: config.trustDomain,
+      store: config.store,
+      inKubernetes: config.inKubernetes,
+    }),
+    health: () => {
+      const answers = Object.fromEntries(Object.entries(checks).map(([name, check]) => [name, check()]));
+      const isDegraded = Object.values(answers).some(({ status }) => status !== "ok");
+      return { status: isDegraded ? "degraded" : "ok", checks: answers };
+    },
+    ready: () => (isReady() ? { ready: true, waitingFor: [] } : { ready: false, waitingFor: ["start or shutdown"] }),
+    onExit,
+    routes,
+  });
+}

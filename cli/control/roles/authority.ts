@@ -1,0 +1,33 @@
+// The role `ca`: where its root comes from in Kubernetes and on a laptop.
+import { randomBytes } from "node:crypto";
+import { type CertificateAuthority, startCertificateAuthority } from "../../../certs/certificate-authority.ts";
+import type { Checks, RoleSurroundings } from "./role.ts";
+
+/** In Kubernetes nothing of value is kept here: the root is a Secret. An emptyDir is mounted on it. */
+const STATE_DIR_IN_KUBERNETES = "/var/run/remora";
+
+/** The running role. */
+export interface AuthorityRole {
+  readonly authority: CertificateAuthority;
+  readonly checks: Checks;
+  close(): Promise<void>;
+}
+
+/** Opens the root and starts the CA. @throws CertError naming the file or Secret */
+export async function startAuthorityRole({ config, clock, log, metrics }: RoleSurroundings): Promise<AuthorityRole> {
+  const kubernetes = config.inKubernetes ? await (await import("../../../certs/kubernetes.ts")).connectKubernetes() : null;
+  const authority = await startCertificateAuthority({
+    trustDomain: config.trustDomain,
+    stateDir: config.stateDir ?? STATE_DIR_IN_KUBERNETES,
+    controlNamespace: config.controlNamespace,
+    given:
+      config.caCertFile === null || config.caKeyFile === null ? null : { certificateFile: config.caCertFile, keyFile: config.caKeyFile },
+    kubernetes,
+    leafTtlMs: config.leafTtl,
+    clock,
+    random: (bytes) => randomBytes(bytes),
+    log,
+    metrics,
+  });
+  return { authority, checks: { ca: () => authority.health() }, close: () => authority.close() };
+}

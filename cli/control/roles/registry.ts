@@ -1,0 +1,76 @@
+// The role `registry`: which store, which services, who may announce, and whose word is taken for a heartbeat over HTTP.
+import type { CertificateAuthority } from "../../../certs/certificate-authority.ts";
+import { createAnnouncePolicy } from "../../../registry/announce-policy.ts";
+import type { LeaseStore } from "../../../registry/lease-store.ts";
+import { createMemoryStore } from "../../../registry/memory-store.ts";
+import { createRegistry, type Registry, type RegistryHealth } from "../../../registry/registry.ts";
+import { noServices, type ServiceSource } from "../../../registry/service-source.ts";
+import { startServicesFile } from "../../../registry/services-file.ts";
+import type { Check, Checks, RoleSurroundings } from "./role.ts";
+
+const JOIN_TOKEN = "rmr1.";
+
+/** What the role needs. */
+export interface RegistryRoleOptions extends RoleSurroundings {
+  /** Proves the credentials of REST heartbeats; null: there are none. */
+  readonly ca: CertificateAuthority | null;
+}
+
+/** The running role. */
+export interface RegistryRole extends Pick<Registry, "registryImplementation" | "routes"> {
+  readonly checks: Checks;
+  close(): Promise<void>;
+}
+
+/** Opens the store and starts the registry. @throws RegistryError when Redis cannot be reached, ConfigError about the services file */
+export async function startRegistryRole(options: RegistryRoleOptions): Promise<RegistryRole> {
+  const { config, clock, log, metrics, random, ca } = options;
+  const services = await openServices(options);
+  const store = await openStore(options).catch(async (error: unknown) => {
+    await services.close();
+    throw error;
+  });
+  const registry = createRegistry({
+    store,
+    services,
+    mayAnnounce: createAnnouncePolicy({ source: services, kubernetes: config.inKubernetes }),
+    clock,
+    random,
+    log,
+    metrics,
+    trustDomain: config.trustDomain,
+    heartbeatIntervalMs: config.heartbeatInterval,
+    leaseMs: config.lease,
+    ...(ca === null ? {} : { authenticate: authenticateWith(ca) }),
+  });
+  return {
+    registryImplementation: registry.registryImplementation,
+    routes: registry.routes,
+    checks: { registry: () => withIsoTime(registry.health()) },
+    async close() {
+      await registry.close();
+      await store.close();
+      await services.close();
+    },
+  };
+}
+
+function withIsoTime({ since, ...rest }: RegistryHealth): Check {
+  return since === undefined ? rest : { ...rest, since: new Date(since).toISOString() };
+}
+
+function authenticateWith(ca: CertificateAuthority) {
+  return (token: string) => ca.authenticate({ kind: token.startsWith(JOIN_TOKEN) ? "heartbeat_token" : "service_account_token", token });
+}
+
+/** Memory is never a silent substitute for a Redis that was asked for (design 8). */
+async function openStore({ config, clock, log, random }: RegistryRoleOptions): Promise<LeaseStore> {
+  if (config.redisUrl === null) return createMemoryStore({ clock, leaseMs: config.lease });
+  const { startRedisStore } = await import("../../../registry/redis-store.ts");
+  return startRedisStore({ url: config.redisUrl, clock, random, log, leaseMs: config.lease });
+}
+
+async function openServices({ config, clock, log }: RegistryRoleOptions): Promise<ServiceSource> {
+  if (config.servicesFile !== null) return startServicesFile({ path: config.servicesFile, clock, log });
+  return noServices;
+}

@@ -1,0 +1,31 @@
+// What every role of the control plane is given, and what it gives back for health.
+import type { Clock } from "../../../core/clock.ts";
+import type { Environment } from "../../../core/config.ts";
+import type { Logger } from "../../../core/log.ts";
+import type { Metrics } from "../../../core/metrics.ts";
+import type { ControlConfig } from "../config.ts";
+
+/** Given to every role. */
+export interface RoleSurroundings {
+  readonly config: ControlConfig;
+  readonly env: Environment;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  /** 0..1 */
+  readonly random: () => number;
+}
+
+/** One answer of a health check. */
+export interface Check {
+  readonly status: "ok" | "degraded" | "down";
+  /** ISO time. */
+  readonly since?: string;
+  readonly message?: string;
+}
+
+/** Health checks by name. */
+export type Checks = Readonly<Record<string, () => Check>>;
+
+/** The service account that the control plane itself runs as. */
+export const CONTROL_SERVICE_ACCOUNT = "remora-control";

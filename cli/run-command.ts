@@ -1,0 +1,171 @@
+// `remora run`: a sidecar in explicit capture next to any local program (design 2). Owns the flags; the two processes and their order are in run/.
+import { randomUUID } from "node:crypto";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { homedir, tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Command } from "commander";
+import { destination } from "pino";
+import { parseDurationMs } from "../core/duration.ts";
+import { ConfigError } from "../core/errors.ts";
+import { createLogger } from "../core/log.ts";
+import { defaultStateDir } from "./control/config.ts";
+import { findAddress } from "./control/local-address.ts";
+import { freePorts } from "./run/free-ports.ts";
+import { runBeside } from "./run/run-beside.ts";
+import type { Workload } from "./run/workload.ts";
+import { makeToken } from "./token-command.ts";
+
+const DEFAULT_CONTROL = "127.0.0.1:15010";
+const TOKEN_TTL_MS = 60_000;
+const PROTOCOLS = ["detect", "http1", "http2", "grpc", "tcp"] as const;
+
+interface Flags {
+  readonly service: string;
+  readonly port?: string;
+  readonly grpc?: true;
+  readonly protocol: string;
+  readonly namespace: string;
+  readonly control?: string;
+  readonly token?: string;
+  readonly stateDir?: string;
+  readonly address: string;
+  readonly outboundPort?: string;
+  readonly inboundPort?: string;
+  readonly adminPort?: string;
+  readonly mode?: string;
+  readonly rateLimit?: string;
+  readonly allow?: string;
+  readonly signing?: string;
+  readonly verify?: string;
+  readonly egress?: string;
+  readonly drainTimeout: string;
+}
+
+/** Flags that are settings of the sidecar and go to it as they are: it knows what is allowed. */
+const PASSED_ON = { mode: "REMORA_MODE", rateLimit: "REMORA_RATE_LIMIT", allow: "REMORA_ALLOW", signing: "REMORA_SIGNING", verify: "REMORA_VERIFY", egress: "REMORA_EGRESS", drainTimeout: "REMORA_DRAIN_TIMEOUT" } as const;
+
+/** Adds the command. */
+export function register(program: Command): void {
+  program
+    .command("run")
+    .summary("run a local program with a sidecar next to it")
+    .description(
+      "Starts a sidecar for SERVICE, waits until it is in the mesh, then starts COMMAND. COMMAND should listen on --port (it is told by PORT)\n" +
+        "and send its calls to HTTP_PROXY, or to REMORA_OUTBOUND with the wanted service as Host or :authority. On a machine where\n" +
+        "`remora control` runs as the same user, the token is made by itself. Ends with COMMAND's exit code.",
+    )
+    .argument("<command...>", "the program and its arguments, after --")
+    .requiredOption("--service <name>", "name of the service, and of its identity")
+    .option("--port <port>", "where COMMAND listens; left out for a program that only calls others")
+    .option("--grpc", "the port speaks gRPC (short for --protocol grpc)")
+    .option("--protocol <protocol>", `what the port speaks: ${PROTOCOLS.join(", ")}`, "detect")
+    .option("--namespace <namespace>", "namespace of the service", "default")
+    .option("--control <host:port>", `the control plane's gRPC port (default: the one on this machine, else ${DEFAULT_CONTROL})`)
+    .option("--token <token>", "join token from `remora token` (also REMORA_JOIN_TOKEN, which other users cannot see in the process list)")
+    .option("--state-dir <folder>", "state folder of the control plane on this machine (REMORA_STATE_DIR, default ~/.remora)")
+    .option("--address <address>", "address to announce and to listen on", "127.0.0.1")
+    .option("--outbound-port <port>", "the sidecar's port for calls from COMMAND (default: a free one)")
+    .option("--inbound-port <port>", "the sidecar's port for calls to COMMAND (default: a free one)")
+    .option("--admin-port <port>", "the sidecar's admin port (default: a free one)")
+    .option("--mode <mode>", "strict or permissive")
+    .option("--rate-limit <limits>", 'for instance "100/s burst=200 per=identity path=/api/"')
+    .option("--allow <callers>", "who may call: * or a list of namespace/service-account, namespace/*")
+    .option("--signing <mode>", "how outbound gRPC is signed: hmac, sign or mtls")
+    .option("--verify <mode>", "weakest signature accepted on inbound gRPC: hmac, sign or mtls")
+    .option("--egress <what>", "calls to what is not in the mesh: allow or deny")
+    .option("--drain-timeout <duration>", "time to finish what is in flight at shutdown, with a unit", "10s")
+    .passThroughOptions()
+    .action(async (words: string[], flags: Flags) => {
+      process.exitCode = await run(words, flags);
+    });
+}
+
+async function run(words: readonly string[], flags: Flags): Promise<number> {
+  const log = createLogger({ component: "run", level: "warn", stdout: destination({ dest: 2, sync: true }) });
+  const { workload, cleanUp } = await describe(flags);
+  try {
+    return await runBeside({ workload, words, env: process.env, log, drainTimeoutMs: parseDuration("--drain-timeout", flags.drainTimeout) });
+  } finally {
+    await cleanUp();
+  }
+}
+
+async function describe(flags: Flags): Promise<{ workload: Workload; cleanUp(): Promise<void> }> {
+  const appPort = flags.port === undefined ? null : parsePort("--port", flags.port);
+  const protocol = flags.grpc === true ? "grpc" : PROTOCOLS.find((known) => known === flags.protocol);
+  if (protocol === undefined) throw new ConfigError("invalid_value", `--protocol: ${flags.protocol} is none of ${PROTOCOLS.join(", ")}`);
+  const free = await freePorts(3, flags.address);
+  const [outboundPort = 0, inboundPort = 0, adminPort = 0] = (["outboundPort", "inboundPort", "adminPort"] as const).map((name, index) => {
+    const given = flags[name];
+    return given === undefined ? free[index] : parsePort(`--${name.replace("P", "-p")}`, given);
+  });
+  const { joinToken, controlAddress, stateDir, cleanUp } = await credentials(flags, appPort);
+  const settings: Record<string, string> = { REMORA_LOG_LEVEL: process.env["REMORA_LOG_LEVEL"] ?? "warn" };
+  for (const [name, variable] of Object.entries(PASSED_ON)) {
+    const value = flags[name as keyof typeof PASSED_ON];
+    if (value !== undefined) settings[variable] = value;
+  }
+  const workload: Workload = {
+    service: flags.service,
+    namespace: flags.namespace,
+    instanceId: randomUUID(),
+    appPort,
+    protocol,
+    controlAddress,
+    joinToken,
+    stateDir,
+    outboundPort,
+    inboundPort,
+    adminPort,
+    address: flags.address,
+    settings,
+  };
+  return { workload, cleanUp };
+}
+
+/**
+ * With a token from elsewhere the sidecar's certificate is kept for the next run, because the token works once. Where the control plane is at
+ * hand every run gets a new token, and keeping nothing means that a control plane made anew is no trouble.
+ */
+async function credentials(flags: Flags, appPort: number | null) {
+  const given = flags.token ?? process.env["REMORA_JOIN_TOKEN"];
+  const controlStateDir = flags.stateDir ?? defaultStateDir(process.env);
+  const local = await findAddress(controlStateDir);
+  const localGrpc = local?.ports.grpc ?? null;
+  const localAddress = local === null || localGrpc === null ? null : `${reachable(local.host)}:${localGrpc}`;
+  const controlAddress = flags.control ?? localAddress ?? DEFAULT_CONTROL;
+  if (given !== undefined) {
+    const stateDir = join(homedir(), ".remora", "run", flags.namespace, `${flags.service}-${appPort ?? "client"}`);
+    await mkdir(stateDir, { recursive: true, mode: 0o700 });
+    return { joinToken: given, controlAddress, stateDir, cleanUp: async () => {} };
+  }
+  if (local === null) {
+    throw new ConfigError(
+      "invalid_settings",
+      `no control plane runs here (state folder ${controlStateDir}): start \`remora control\`, or give --token from \`remora token ${flags.service}\` and --control`,
+    );
+  }
+  const request = { stateDir: controlStateDir, namespace: flags.namespace, serviceAccount: flags.service, ttlMs: TOKEN_TTL_MS, purpose: "join" } as const;
+  const joinToken = await makeToken(request);
+  const stateDir = await mkdtemp(join(tmpdir(), "remora-run-"));
+  return { joinToken, controlAddress, stateDir, cleanUp: () => rm(stateDir, { recursive: true, force: true }) };
+}
+
+function reachable(host: string): string {
+  if (host === "::" || host === "0.0.0.0") return "127.0.0.1";
+  return host.includes(":") ? `[${host}]` : host;
+}
+
+function parsePort(flag: string, text: string): number {
+  const port = Number(text);
+  if (!/^[0-9]{1,5}$/.test(text) || port < 1 || port > 65535) throw new ConfigError("invalid_value", `${flag}: ${text} is no port (1 to 65535)`);
+  return port;
+}
+
+function parseDuration(flag: string, text: string): number {
+  try {
+    return parseDurationMs(text);
+  } catch (error) {
+    throw new ConfigError("invalid_value", `${flag}: ${(error as Error).message}`);
+  }
+}
