@@ -1,0 +1,83 @@
+// One announcement, from whichever door it came (the heartbeat stream or REST): checked, judged, kept. Every refusal is answered with a reason
+// and counted; nothing of a refused announcement is kept.
+import { RegistryError } from "../core/errors.ts";
+import type { Logger } from "../core/log.ts";
+import type { Reason } from "../core/reasons.ts";
+import type { SpiffeId } from "../core/spiffe.ts";
+import type { MayAnnounce } from "./announce-policy.ts";
+import type { Announcement } from "./lease.ts";
+import { parseAnnouncement } from "./lease.ts";
+import type { LeaseStore } from "./lease-store.ts";
+import { superseded } from "./lease-table.ts";
+import type { RegistryMetrics } from "./registry-metrics.ts";
+
+/** What is said back. */
+export type AnnounceAnswer =
+  | { readonly accepted: true; readonly announcement: Announcement }
+  | { readonly accepted: false; readonly reason: Reason; readonly message: string };
+
+/** Who says it. */
+export interface Announcer {
+  readonly identity: SpiffeId;
+  readonly remoteAddress: string;
+  /** Set when the stream has announced before: it speaks for this instance only. */
+  readonly instanceId: string | null;
+}
+
+/** Handles one announcement. Never rejects for what a peer sent. */
+export type Announce = (message: unknown, announcer: Announcer) => Promise<AnnounceAnswer>;
+
+/** Makes the handler. */
+export function createAnnounce(parts: {
+  readonly store: LeaseStore;
+  readonly mayAnnounce: MayAnnounce;
+  readonly metrics: RegistryMetrics;
+  readonly log: Logger;
+}): Announce {
+  const { store, mayAnnounce, metrics, log } = parts;
+
+  async function accept(message: unknown, { identity, remoteAddress, instanceId }: Announcer): Promise<Announcement> {
+    const announcement = parseAnnouncement(message, identity);
+    const { lease } = announcement;
+    if (instanceId !== null && instanceId !== lease.instanceId) {
+      throw new RegistryError("bad_request", `the stream announced instance ${instanceId}, now ${lease.instanceId}`);
+    }
+    if (announcement.leaving) {
+      await store.remove(lease.instanceId, lease);
+      return announcement;
+    }
+    const { proven } = mayAnnounce(lease, remoteAddress);
+    const replaced = superseded(store.leases, lease, proven);
+    await store.renew(lease, announcement.load);
+    for (const id of replaced) await removeReplaced(id);
+    return announcement;
+  }
+
+  async function removeReplaced(instanceId: string): Promise<void> {
+    const held = store.leases.get(instanceId);
+    if (held === undefined) return;
+    log.info({ instance: instanceId, identity: held.lease.identity }, "a newer instance took the place of this one");
+    await store.remove(instanceId, held.lease);
+  }
+
+  return async (message, announcer) => {
+    try {
+      const announcement = await accept(message, announcer);
+      metrics.heartbeats.inc({ outcome: "accepted" });
+      return { accepted: true, announcement };
+    } catch (error) {
+      const refusal = refusalOf(error);
+      if (refusal === null) log.error({ err: error, identity: announcer.identity }, "an announcement failed");
+      const { reason, message: text } = refusal ?? { reason: "overloaded", message: "the registry could not keep the announcement" };
+      metrics.heartbeats.inc({ outcome: "refused" });
+      metrics.refused.inc({ reason });
+      log.debug({ identity: announcer.identity, remoteAddress: announcer.remoteAddress, reason, message: text }, "announcement refused");
+      return { accepted: false, reason, message: text };
+    }
+  };
+}
+
+function refusalOf(error: unknown): { readonly reason: Reason; readonly message: string } | null {
+  if (!(error instanceof RegistryError)) return null;
+  return { reason: error.code === "unavailable" ? "overloaded" : error.code, message: error.message };
+}

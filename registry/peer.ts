@@ -1,0 +1,39 @@
+// Who is at the other end of a call. The identity is that of the verified client certificate, never of a message (design 8).
+import type { ServerDuplexStream } from "@grpc/grpc-js";
+import type { Clock } from "../core/clock.ts";
+import { CertError, RegistryError } from "../core/errors.ts";
+import { peerCertificate } from "../core/grpc-server.ts";
+import type { SpiffeId } from "../core/spiffe.ts";
+import { checkPeerCertificate } from "../core/x509/peer-check.ts";
+
+/** A peer whose certificate passed every check. */
+export interface Peer {
+  readonly identity: SpiffeId;
+  /** End of its certificate, epoch ms: nothing is accepted on the connection after that. */
+  readonly expiresAtMs: number;
+  readonly remoteAddress: string;
+}
+
+/** Checks the certificate of a call. Raises `RegistryError("unauthenticated")` that says what is wrong with it. */
+export function identifyPeer<Request, Response>(
+  call: ServerDuplexStream<Request, Response>,
+  { trustDomain, clock }: { readonly trustDomain: string; readonly clock: Clock },
+): Peer {
+  const certificate = peerCertificate(call);
+  if (certificate === null) throw new RegistryError("unauthenticated", "a client certificate of this mesh is needed");
+  try {
+    const identity = checkPeerCertificate(certificate, { trustDomain, usage: "client", nowMs: clock.nowMs() });
+    return { identity, expiresAtMs: certificate.validToDate.getTime(), remoteAddress: hostOf(call.getPeer()) };
+  } catch (cause) {
+    if (!(cause instanceof CertError)) throw cause;
+    throw new RegistryError("unauthenticated", `the client certificate is refused: ${cause.message}`, {
+      cause,
+      fields: { code: cause.code },
+    });
+  }
+}
+
+/** grpc-js gives `address:port`, without brackets also for IPv6. */
+function hostOf(peer: string): string {
+  return peer.slice(0, peer.lastIndexOf(":"));
+}

@@ -1,0 +1,162 @@
+// The registry role of the control plane (design 8), put together: announcements come in over heartbeat streams and REST, go into the lease store,
+// and out to watchers as versioned answers. Nothing here knows Kubernetes, Redis or certificates; those arrive as arguments.
+import type { ServerDuplexStream } from "@grpc/grpc-js";
+import { status } from "@grpc/grpc-js";
+import type { Route } from "../core/admin-server.ts";
+import type { Clock } from "../core/clock.ts";
+import { RegistryError } from "../core/errors.ts";
+import type { Logger } from "../core/log.ts";
+import type { Metrics } from "../core/metrics.ts";
+import type { RegistryHandlers } from "../core/wire/registry.ts";
+import { createAnnounce } from "./announce.ts";
+import type { MayAnnounce } from "./announce-policy.ts";
+import { serveHeartbeat } from "./heartbeat-stream.ts";
+import type { LeaseStore } from "./lease-store.ts";
+import type { LeaseChange } from "./lease-table.ts";
+import type { Peer } from "./peer.ts";
+import { identifyPeer } from "./peer.ts";
+import { createRegistryMetrics } from "./registry-metrics.ts";
+import type { Authenticate } from "./rest.ts";
+import { createRegistryRoutes } from "./rest.ts";
+import type { ServiceSource } from "./service-source.ts";
+import { createViews } from "./views.ts";
+import { serveWatch } from "./watch-stream.ts";
+
+const SWEEP_PERIOD_MS = 1000;
+/** Streams of both kinds one replica serves; more are refused with RESOURCE_EXHAUSTED. */
+const MAX_STREAMS = 50_000;
+
+/** Settings of {@link createRegistry}. */
+export interface RegistryOptions {
+  readonly store: LeaseStore;
+  readonly services: ServiceSource;
+  readonly mayAnnounce: MayAnnounce;
+  readonly clock: Clock;
+  /** 0..1 */
+  readonly random: () => number;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly trustDomain: string;
+  /** What ends a full service name, `orders.ns.svc.<cluster domain>`. Default "cluster.local". */
+  readonly clusterDomain?: string;
+  /** What sidecars are told. Default 5000. */
+  readonly heartbeatIntervalMs?: number;
+  /** What sidecars are told; the store's own setting decides. Default 15000. */
+  readonly leaseMs?: number;
+  /** Proves the credential of `POST /api/v1/heartbeat`; without it the route does not exist. */
+  readonly authenticate?: Authenticate;
+}
+
+/** The parts of one health answer. */
+export interface RegistryHealth {
+  readonly status: "ok" | "degraded";
+  /** Epoch ms. */
+  readonly since?: number;
+  readonly message?: string;
+}
+
+/** A running registry. */
+export interface Registry {
+  /** Handlers of the `Registry` service of core/wire. */
+  readonly registryImplementation: RegistryHandlers;
+  readonly routes: readonly Route[];
+  health(): RegistryHealth;
+  /** Ends every stream, so that sidecars go to another replica. The store and the source stay the caller's to close. */
+  close(): Promise<void>;
+}
+
+/** Starts sweeping and answering. */
+export function createRegistry(options: RegistryOptions): Registry {
+  const { store, services: source, clock, log, trustDomain, heartbeatIntervalMs = 5000, leaseMs = 15_000 } = options;
+  const metrics = createRegistryMetrics(options.metrics);
+  const views = createViews({ leases: store.leases, source, clock, random: options.random });
+  const announce = createAnnounce({ store, mayAnnounce: options.mayAnnounce, metrics, log });
+  const streams = new Set<{ end(): void }>();
+  let sweeping = false;
+
+  async function sweep(): Promise<void> {
+    if (sweeping) return;
+    sweeping = true;
+    try {
+      const ended = await store.sweep();
+      metrics.sweeps.inc();
+      metrics.expired.inc({}, ended);
+      metrics.degraded.set(store.status().status === "degraded" ? 1 : 0);
+      if (ended > 0) log.info({ ended, instances: store.leases.size }, "leases expired");
+    } catch (error) {
+      log.error({ err: error }, "the sweep failed");
+    } finally {
+      sweeping = false;
+    }
+  }
+
+  function count({ before, after }: LeaseChange): void {
+    if (before !== null) metrics.instances.child({ state: before.state }).dec();
+    if (after !== null) metrics.instances.child({ state: after.state }).inc();
+  }
+
+  /** Admits one call, or ends it with what is wrong. */
+  function serve<Request, Response>(
+    call: ServerDuplexStream<Request, Response>,
+    gauge: "watchers" | "heartbeatStreams",
+    run: (peer: Peer) => void,
+  ): void {
+    call.on("error", () => {}); // a client that went away; `close` follows
+    try {
+      if (streams.size >= MAX_STREAMS) throw new RegistryError("overloaded", `this replica serves its most, ${MAX_STREAMS} streams`);
+      const peer = identifyPeer(call, { trustDomain, clock });
+      open(call, gauge);
+      run(peer);
+    } catch (error) {
+      refuse(call, error);
+    }
+  }
+
+  function open<Request, Response>(call: ServerDuplexStream<Request, Response>, gauge: "watchers" | "heartbeatStreams"): void {
+    const stream = { end: () => void call.end() };
+    streams.add(stream);
+    metrics[gauge].inc();
+    const leave = () => {
+      if (streams.delete(stream)) metrics[gauge].dec();
+    };
+    call.on("close", leave);
+    call.on("cancelled", leave);
+    call.on("finish", leave);
+  }
+
+  function refuse<Request, Response>(call: ServerDuplexStream<Request, Response>, error: unknown): void {
+    const known = error instanceof RegistryError;
+    if (!known) log.error({ err: error }, "a stream could not be opened");
+    metrics.refused.inc({ reason: known ? error.code : "overloaded" });
+    const code = known && error.code === "unauthenticated" ? status.UNAUTHENTICATED : status.RESOURCE_EXHAUSTED;
+    call.emit("error", { code, details: known ? error.message : "the stream could not be opened" });
+  }
+
+  const stopCounting = store.leases.onChange(count);
+  for (const { lease } of store.leases.all()) count({ before: null, after: lease });
+  const sweeper = clock.every(SWEEP_PERIOD_MS, () => void sweep());
+  const heartbeatParts = { announce, store, clock, metrics, heartbeatIntervalMs, leaseMs };
+  const watchParts = { views, clock, metrics, clusterDomain: options.clusterDomain ?? "cluster.local" };
+
+  return {
+    registryImplementation: {
+      heartbeat: (call) => serve(call, "heartbeatStreams", (peer) => serveHeartbeat(call, peer, heartbeatParts)),
+      watch: (call) => serve(call, "watchers", (peer) => serveWatch(call, peer, watchParts)),
+    },
+    routes: createRegistryRoutes({ store, source, announce, authenticate: options.authenticate ?? null, heartbeatIntervalMs, leaseMs }),
+    health: () => healthOf(store, source),
+    async close() {
+      sweeper.cancel();
+      stopCounting();
+      views.close();
+      for (const stream of streams) stream.end();
+    },
+  };
+}
+
+function healthOf(store: LeaseStore, source: ServiceSource): RegistryHealth {
+  const kept = store.status();
+  if (kept.status === "degraded") return { status: "degraded", since: kept.since, message: `redis: ${kept.message}` };
+  const problem = source.problem();
+  return problem === null ? { status: "ok" } : { status: "degraded", message: `services: ${problem}` };
+}

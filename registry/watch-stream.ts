@@ -1,0 +1,188 @@
+// The server's end of one sidecar's watch stream (design 8). Destinations come and go on it; each gets its whole answer first and then what
+// changed. A reader that is slow holds up nothing: per destination at most one mark is kept, and it gets the whole answer when it reads again.
+import type { ServerDuplexStream } from "@grpc/grpc-js";
+import { status } from "@grpc/grpc-js";
+import type { Clock } from "../core/clock.ts";
+import { RegistryError } from "../core/errors.ts";
+import { spiffeParts } from "../core/spiffe.ts";
+import type { WatchRequest, WatchUpdate, WireEndpoint } from "../core/wire/registry.ts";
+import { wireProtocol, wireState } from "./lease.ts";
+import type { Peer } from "./peer.ts";
+import type { Question } from "./question.ts";
+import { addressQuestion, serviceQuestion } from "./question.ts";
+import type { RegistryMetrics } from "./registry-metrics.ts";
+import type { ResolvedEndpoint } from "./resolve.ts";
+import type { View, Views, WatchedView } from "./views.ts";
+
+/** Destinations one stream may watch; one more ends it with RESOURCE_EXHAUSTED. */
+export const MAX_SUBSCRIPTIONS = 1024;
+const MAX_KEY_LENGTH = 512;
+
+/** What every stream shares. */
+export interface WatchParts {
+  readonly views: Views;
+  readonly clock: Clock;
+  readonly metrics: RegistryMetrics;
+  readonly clusterDomain: string;
+}
+
+interface Subscription {
+  readonly key: string;
+  readonly watched: WatchedView;
+  /** The version the client holds; 0: none. */
+  sentVersion: number;
+}
+
+/** Serves one stream until either side ends it. */
+export function serveWatch(
+  call: ServerDuplexStream<WatchRequest, WatchUpdate>,
+  peer: Peer,
+  { views, clock, metrics, clusterDomain }: WatchParts,
+): void {
+  const { namespace } = spiffeParts(peer.identity);
+  const subscriptions = new Map<string, Subscription>();
+  /** Those with something to say while the reader is slow. */
+  const waiting = new Set<Subscription>();
+  let writable = true;
+  let ended = false;
+
+  function push(subscription: Subscription): void {
+    if (ended) return;
+    if (!writable) {
+      waiting.add(subscription);
+      return;
+    }
+    const view = subscription.watched.current;
+    if (view.version === subscription.sentVersion) return;
+    send(subscription, updateFor(subscription.key, view, subscription.sentVersion));
+  }
+
+  function send(subscription: Subscription, update: WatchUpdate): void {
+    metrics.updates.inc({ kind: update.full ? "full" : "delta" });
+    subscription.sentVersion = update.version;
+    writable = call.write(update);
+  }
+
+  function drain(): void {
+    writable = true;
+    for (const subscription of waiting) {
+      if (!writable) return;
+      waiting.delete(subscription);
+      push(subscription);
+    }
+  }
+
+  function subscribe(key: string, question: Question, knownVersion: number): void {
+    unsubscribe(key);
+    const subscription: Subscription = { key, watched: views.watch(question, () => push(subscription)), sentVersion: 0 };
+    subscriptions.set(key, subscription);
+    metrics.subscriptions.inc();
+    const view = subscription.watched.current;
+    if (view.version !== knownVersion) {
+      push(subscription);
+      return;
+    }
+    metrics.updates.inc({ kind: "unchanged" });
+    subscription.sentVersion = view.version;
+    writable = call.write({ ...headOf(key, view), full: false, upserts: [], removed: [] });
+  }
+
+  function unsubscribe(key: string): void {
+    const subscription = subscriptions.get(key);
+    if (subscription === undefined) return;
+    subscription.watched.stop();
+    subscriptions.delete(key);
+    waiting.delete(subscription);
+    metrics.subscriptions.dec();
+  }
+
+  function handle(request: WatchRequest): void {
+    const { key } = request;
+    if (typeof key !== "string" || key.length === 0 || key.length > MAX_KEY_LENGTH) {
+      throw new RegistryError("bad_request", `a key of 1 to ${MAX_KEY_LENGTH} characters is expected`);
+    }
+    if (request.unsubscribe) {
+      unsubscribe(key);
+      return;
+    }
+    if (!subscriptions.has(key) && subscriptions.size >= MAX_SUBSCRIPTIONS) {
+      throw new RegistryError("overloaded", `${MAX_SUBSCRIPTIONS} destinations are watched on this stream, that is the most`);
+    }
+    subscribe(key, questionOf(request, namespace, clusterDomain), Number(request.knownVersion ?? 0));
+  }
+
+  function end(error: RegistryError): void {
+    metrics.refused.inc({ reason: error.code });
+    finish();
+    const code =
+      error.code === "overloaded"
+        ? status.RESOURCE_EXHAUSTED
+        : error.code === "bad_request"
+          ? status.INVALID_ARGUMENT
+          : status.UNAUTHENTICATED;
+    call.emit("error", { code, details: error.message });
+  }
+
+  function finish(): void {
+    if (ended) return;
+    ended = true;
+    expiry.cancel();
+    for (const key of [...subscriptions.keys()]) unsubscribe(key);
+  }
+
+  // A timer, not a check per message: a stream that only listens must end with its certificate as well.
+  const expiry = clock.after(Math.min(Math.max(peer.expiresAtMs - clock.nowMs(), 0), 2 ** 31 - 1), () => {
+    end(new RegistryError("unauthenticated", "the client certificate has expired"));
+  });
+  call.on("data", (request: WatchRequest) => {
+    if (ended) return;
+    try {
+      handle(request);
+    } catch (error) {
+      end(error instanceof RegistryError ? error : new RegistryError("bad_request", "the request cannot be read", { cause: error }));
+    }
+  });
+  call.on("drain", drain);
+  call.on("cancelled", finish);
+  call.on("close", finish);
+  call.on("end", () => {
+    finish();
+    call.end();
+  });
+}
+
+function questionOf(request: WatchRequest, namespace: string, clusterDomain: string): Question {
+  const { service, address } = request;
+  if (service !== undefined && service !== null) return serviceQuestion(service.name, service.port, namespace, clusterDomain);
+  if (address !== undefined && address !== null) return addressQuestion(address.address, address.port);
+  throw new RegistryError("bad_request", "a destination is expected: a service or an address");
+}
+
+/** The delta when the client holds the version before, else everything. */
+function updateFor(key: string, view: View, sentVersion: number): WatchUpdate {
+  const full = view.since === 0 || view.since !== sentVersion;
+  return {
+    ...headOf(key, view),
+    full,
+    upserts: (full ? view.resolved.endpoints : view.upserts).map(wireEndpoint),
+    removed: full ? [] : [...view.removed],
+  };
+}
+
+function headOf(key: string, { version, resolved }: View) {
+  return { key, version, found: resolved.found, service: resolved.service, protocol: wireProtocol(resolved.protocol) };
+}
+
+function wireEndpoint({ lease, address, port, protocol }: ResolvedEndpoint): WireEndpoint {
+  return {
+    instanceId: lease.instanceId,
+    identity: lease.identity,
+    address,
+    port,
+    inboundPort: lease.inboundPort,
+    protocol: wireProtocol(protocol),
+    messageCertificate: lease.messageCertificate ?? Buffer.alloc(0),
+    version: lease.version,
+    state: wireState(lease.state),
+  };
+}

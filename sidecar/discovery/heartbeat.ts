@@ -1,0 +1,178 @@
+// The sidecar's heartbeat (design 8): tells the registry that the instance is there, in which state and how busy, in the interval the registry
+// asks for, ± 20 %. It owns the timing and what was accepted last; the stream below it comes and goes.
+import type { ClientDuplexStream } from "@grpc/grpc-js";
+import type { Clock } from "../../core/clock.ts";
+import type { Logger } from "../../core/log.ts";
+import type { Counter } from "../../core/metrics.ts";
+import type { HeartbeatRequest, HeartbeatResponse } from "../../core/wire/registry.ts";
+import { startControlStream } from "./control-stream.ts";
+import type { InstanceState, PortProtocol } from "./discovery.ts";
+import { wireProtocol, wireState } from "./wire-endpoint.ts";
+
+const FIRST_INTERVAL_MS = 5000;
+const INTERVAL_LEAST_MS = 100;
+const INTERVAL_MOST_MS = 60_000;
+const JITTER = 0.2;
+/** Below the usual lease by far, so that a registry that was away shortly costs nobody a lease. */
+const BACKOFF_MOST_MS = 3000;
+/** Intervals without any answer after which the connection is taken for dead. */
+const SILENT_INTERVALS = 3;
+const FAREWELL_TIMEOUT_MS = 1000;
+
+/** What a sidecar says about itself; the same in every heartbeat. */
+export interface Self {
+  /** The pod UID, or a name that is unique to this process. */
+  readonly instanceId: string;
+  /** Start of this process, epoch ms. */
+  readonly epoch: number;
+  /** Service names, DNS labels. */
+  readonly services: readonly string[];
+  /** IP literals, the preferred one first. */
+  readonly addresses: readonly string[];
+  readonly ports: readonly { readonly number: number; readonly protocol: PortProtocol; readonly name: string }[];
+  /** 0 in transparent capture. */
+  readonly inboundPort: number;
+  readonly version: string;
+  readonly channel: string;
+}
+
+/** How busy it is now. */
+export interface SelfLoad {
+  readonly inFlight: number;
+  readonly rps: number;
+  readonly p99Ms: number;
+  /** 0..1 */
+  readonly errorRatio: number;
+}
+
+/** Settings of {@link startHeartbeat}. */
+export interface HeartbeatOptions {
+  readonly open: () => ClientDuplexStream<HeartbeatRequest, HeartbeatResponse>;
+  readonly self: Self;
+  readonly load: () => SelfLoad;
+  /** The certificates in use now. */
+  readonly credentials: () => { readonly expiresAtMs: number; readonly messageCertificate: Buffer };
+  readonly answers: Counter;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly log: Logger;
+}
+
+/** A running heartbeat. */
+export interface Heartbeat {
+  setState(state: InstanceState): void;
+  ageMs(): number;
+  /** Goes on over a new channel. */
+  restart(): void;
+  /** Says that the instance leaves; no heartbeat follows. Resolves when that was answered, or after a second. */
+  leave(): Promise<void>;
+  close(): void;
+}
+
+/** Starts as `starting`. */
+export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
+  const { self, clock, random, log } = options;
+  let state: InstanceState = "starting";
+  let intervalMs = FIRST_INTERVAL_MS;
+  let acceptedMonoMs = clock.monoMs();
+  let answeredMonoMs = clock.monoMs();
+  let lastRefusal = "";
+  let leaving: (() => void) | null = null;
+  let timer = clock.after(jittered(), beat);
+  const stream = startControlStream<HeartbeatRequest, HeartbeatResponse>({
+    name: "heartbeat",
+    open: options.open,
+    onOpen: () => queueMicrotask(opened),
+    onMessage: answered,
+    onDown: () => timer.cancel(),
+    backoffMostMs: BACKOFF_MOST_MS,
+    clock,
+    random,
+    log,
+  });
+
+  function opened(): void {
+    answeredMonoMs = clock.monoMs();
+    beatNow();
+  }
+
+  function jittered(): number {
+    return intervalMs * (1 - JITTER + 2 * JITTER * random());
+  }
+
+  function beatNow(): void {
+    timer.cancel();
+    if (leaving !== null) return;
+    stream.send(message(false));
+    timer = clock.after(jittered(), beat);
+  }
+
+  function beat(): void {
+    if (clock.monoMs() - answeredMonoMs > SILENT_INTERVALS * intervalMs) {
+      log.warn({ silentMs: Math.round(clock.monoMs() - answeredMonoMs) }, "the registry does not answer; connecting anew");
+      stream.restart();
+      return;
+    }
+    beatNow();
+  }
+
+  function message(leave: boolean): HeartbeatRequest {
+    const { expiresAtMs, messageCertificate } = options.credentials();
+    return {
+      ...self,
+      ports: self.ports.map(({ number, protocol, name }) => ({ number, protocol: wireProtocol(protocol), name })),
+      certExpiresAtMs: expiresAtMs,
+      state: wireState(state),
+      load: options.load(),
+      messageCertificate,
+      leaving: leave,
+    };
+  }
+
+  function answered({ accepted, reason, message: text, nextIntervalMs }: HeartbeatResponse): void {
+    answeredMonoMs = clock.monoMs();
+    options.answers.inc({ outcome: accepted ? "accepted" : "refused" });
+    if (leaving !== null) {
+      leaving();
+      return;
+    }
+    if (nextIntervalMs > 0) takeInterval(Math.min(Math.max(nextIntervalMs, INTERVAL_LEAST_MS), INTERVAL_MOST_MS));
+    if (accepted) acceptedMonoMs = clock.monoMs();
+    const refusal = accepted ? "" : `${reason}: ${text}`;
+    if (refusal !== lastRefusal && refusal !== "") log.error({ reason, message: text }, "the registry refuses this instance");
+    if (refusal === "" && lastRefusal !== "") log.info({}, "the registry accepts this instance again");
+    lastRefusal = refusal;
+  }
+
+  function takeInterval(nextMs: number): void {
+    if (nextMs === intervalMs) return;
+    intervalMs = nextMs;
+    timer.cancel();
+    timer = clock.after(jittered(), beat);
+  }
+
+  return {
+    setState(next) {
+      if (next === state) return;
+      state = next;
+      beatNow();
+    },
+    ageMs: () => clock.monoMs() - acceptedMonoMs,
+    restart: () => stream.restart(),
+    leave() {
+      return new Promise((resolve) => {
+        timer.cancel();
+        const patience = clock.after(FAREWELL_TIMEOUT_MS, resolve);
+        leaving = () => {
+          patience.cancel();
+          resolve();
+        };
+        if (!stream.send(message(true))) leaving();
+      });
+    },
+    close() {
+      timer.cancel();
+      stream.close();
+    },
+  };
+}

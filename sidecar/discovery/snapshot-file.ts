@@ -1,0 +1,212 @@
+// The last known destinations on disk (design 8, 12), so that a sidecar that starts while the registry is away still finds its way. Written beside
+// and renamed, so that a reader never sees half a file; a disk that cannot be written costs this fallback and nothing else.
+import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import type { Clock } from "../../core/clock.ts";
+import type { Logger } from "../../core/log.ts";
+import type { SpiffeId } from "../../core/spiffe.ts";
+import { parseSpiffeId } from "../../core/spiffe.ts";
+import type { Destination, DestinationView, Endpoint, PortProtocol } from "./discovery.ts";
+import { destinationKey } from "./discovery.ts";
+import { isAskable } from "./wire-endpoint.ts";
+
+const FILE_NAME = "destinations.json";
+const FORMAT = 1;
+const GATHER_MS = 1000;
+const MAX_FILE_BYTES = 32 * 1024 * 1024;
+const PROTOCOLS: readonly PortProtocol[] = ["detect", "http1", "http2", "grpc", "tcp"];
+
+/** One destination to remember. */
+export interface Remembered {
+  readonly destination: Destination;
+  readonly view: DestinationView;
+}
+
+/** The file operations used; tests make them fail. */
+export interface SnapshotFiles {
+  write(path: string, text: string): Promise<void>;
+  rename(from: string, to: string): Promise<void>;
+}
+
+/** The file of one sidecar. */
+export interface SnapshotFile {
+  /** Saves soon; changes within a second share one write. */
+  changed(): void;
+  /** Writes what is due and stops. */
+  close(): Promise<void>;
+}
+
+/** Settings of {@link createSnapshotFile}. */
+export interface SnapshotFileOptions {
+  readonly stateDir: string;
+  readonly identity: SpiffeId;
+  readonly collect: () => Iterable<Remembered>;
+  readonly onError: () => void;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly files?: SnapshotFiles;
+}
+
+const realFiles: SnapshotFiles = {
+  async write(path, text) {
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    await writeFile(path, text, { mode: 0o600 });
+  },
+  rename,
+};
+
+/** Makes the writer. */
+export function createSnapshotFile(options: SnapshotFileOptions): SnapshotFile {
+  const { stateDir, identity, collect, onError, clock, log, files = realFiles } = options;
+  const path = join(stateDir, FILE_NAME);
+  const temporary = `${path}.new`;
+  let due = false;
+  let writing: Promise<void> | null = null;
+  let problem = "";
+  const timer = clock.after(GATHER_MS, () => void save());
+  timer.cancel();
+
+  async function save(): Promise<void> {
+    if (writing !== null) return; // `write` looks at `due` again when it is done
+    due = false;
+    writing = write();
+    await writing;
+    writing = null;
+    if (due) timer.refresh();
+  }
+
+  async function write(): Promise<void> {
+    try {
+      const text = formatSnapshot(identity, collect());
+      if (text.length > MAX_FILE_BYTES) throw new Error(`${text.length} bytes of destinations, at most ${MAX_FILE_BYTES} are saved`);
+      await files.write(temporary, text);
+      await files.rename(temporary, path);
+      problem = "";
+    } catch (error) {
+      onError();
+      const message = (error as Error).message;
+      if (problem === "")
+        log.warn({ path, problem: message }, "destinations cannot be saved; a restart while the registry is away will not know them");
+      problem = message;
+      await rm(temporary, { force: true }).catch(() => {});
+    }
+  }
+
+  return {
+    changed() {
+      if (due) return;
+      due = true;
+      if (writing === null) timer.refresh();
+    },
+    async close() {
+      timer.cancel();
+      await writing;
+      if (due) await save();
+      timer.cancel();
+    },
+  };
+}
+
+/** Reads the file of `identity`. A missing one is empty; a corrupt, oversized or foreign one is logged and empty. */
+export async function loadSnapshotFile(stateDir: string, identity: SpiffeId, log: Logger): Promise<readonly Remembered[]> {
+  const path = join(stateDir, FILE_NAME);
+  try {
+    const { size } = await stat(path);
+    if (size > MAX_FILE_BYTES) throw new RangeError(`${size} bytes, at most ${MAX_FILE_BYTES} are read`);
+    return parseSnapshot(await readFile(path, "utf8"), identity);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    log.warn({ path, problem: (error as Error).message }, "ignoring the saved destinations");
+    return [];
+  }
+}
+
+/** The file's text. */
+export function formatSnapshot(identity: SpiffeId, remembered: Iterable<Remembered>): string {
+  const destinations = [...remembered].map(({ destination, view }) => ({
+    destination,
+    service: view.service,
+    protocol: view.protocol,
+    version: view.version,
+    endpoints: view.endpoints.map((endpoint) => ({
+      ...endpoint,
+      messageCertificate: endpoint.messageCertificate?.toString("base64") ?? null,
+    })),
+  }));
+  return JSON.stringify({ format: FORMAT, identity, destinations });
+}
+
+/** Reads {@link formatSnapshot}'s text. Throws when it is not exactly that. */
+export function parseSnapshot(text: string, identity: SpiffeId): readonly Remembered[] {
+  const file = record(JSON.parse(text));
+  if (file["format"] !== FORMAT) throw new Error(`format ${FORMAT} is expected, got ${String(file["format"])}`);
+  if (file["identity"] !== identity) throw new Error(`written by ${String(file["identity"])}, this is ${identity}`);
+  return list(file["destinations"]).map(readRemembered);
+}
+
+function readRemembered(value: unknown): Remembered {
+  const fields = record(value);
+  const destination = readDestination(fields["destination"]);
+  const view: DestinationView = {
+    key: destinationKey(destination),
+    service: string(fields["service"]),
+    protocol: protocol(fields["protocol"]),
+    version: number(fields["version"]),
+    endpoints: Object.freeze(list(fields["endpoints"]).map(readEndpoint)),
+  };
+  return { destination, view };
+}
+
+function readDestination(value: unknown): Destination {
+  const fields = record(value);
+  const port = number(fields["port"]);
+  const destination: Destination =
+    fields["kind"] === "address"
+      ? { kind: "address", address: string(fields["address"]), port }
+      : { kind: "service", name: string(fields["name"]), port };
+  if (!isAskable(destination)) throw new Error("a destination that is none");
+  return destination;
+}
+
+function readEndpoint(value: unknown): Endpoint {
+  const fields = record(value);
+  const certificate = fields["messageCertificate"];
+  return Object.freeze({
+    id: string(fields["id"]),
+    instanceId: string(fields["instanceId"]),
+    identity: parseSpiffeId(string(fields["identity"])),
+    address: string(fields["address"]),
+    port: number(fields["port"]),
+    inboundPort: number(fields["inboundPort"]),
+    protocol: protocol(fields["protocol"]),
+    messageCertificate: certificate === null ? null : Buffer.from(string(certificate), "base64"),
+    version: string(fields["version"]),
+    state: "ready",
+  });
+}
+
+function record(value: unknown): Readonly<Record<string, unknown>> {
+  if (typeof value !== "object" || value === null) throw new Error("an object is expected");
+  return value as Readonly<Record<string, unknown>>; // each field is checked where it is read
+}
+
+function list(value: unknown): readonly unknown[] {
+  if (!Array.isArray(value)) throw new Error("a list is expected");
+  return value;
+}
+
+function string(value: unknown): string {
+  if (typeof value !== "string") throw new Error("a text is expected");
+  return value;
+}
+
+function number(value: unknown): number {
+  if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0) throw new Error("a whole number is expected");
+  return value;
+}
+
+function protocol(value: unknown): PortProtocol {
+  const found = PROTOCOLS.find((known) => known === value);
+  if (found === undefined) throw new Error(`no protocol: ${String(value)}`);
+  return found;
+}
