@@ -33,8 +33,8 @@ export interface Route {
 /** One thing that can be well or not. */
 export interface HealthCheck {
   readonly status: "ok" | "degraded" | "down";
-  /** ISO time of the last change. */
-  readonly since?: string;
+  /** Epoch ms of the last change; answered as ISO time. */
+  readonly since?: number;
   readonly message?: string;
 }
 
@@ -67,7 +67,11 @@ function readyAnswer({ ready, waitingFor }: Readiness): AdminResponse {
 }
 
 function healthAnswer(report: HealthReport): AdminResponse {
-  return { status: report.status === "down" ? 503 : 200, body: report };
+  const checks = Object.entries(report.checks).map(([name, { since, ...check }]) => [
+    name,
+    since === undefined ? check : { ...check, since: new Date(since).toISOString() },
+  ]);
+  return { status: report.status === "down" ? 503 : 200, body: { status: report.status, checks: Object.fromEntries(checks) } };
 }
 
 async function metricsAnswer({ headers }: AdminRequest, { metrics, metricsToken }: AdminServerOptions): Promise<AdminResponse> {

@@ -113,11 +113,14 @@ function toAdminRequest(request: IncomingMessage): AdminRequest {
 
 async function answerTo(request: AdminRequest, routes: readonly Route[]): Promise<AdminResponse> {
   const matching = routes.filter(({ path }) => matches(path, request.path));
-  if (matching.length === 0) return { status: 404, body: { error: "not_found", message: `There is nothing at ${request.path.slice(0, 200)}.` } };
+  if (matching.length === 0)
+    return { status: 404, body: { error: "not_found", message: `There is nothing at ${request.path.slice(0, 200)}.` } };
   const method = request.method === "HEAD" ? "GET" : request.method;
   const route = matching.find((candidate) => candidate.method === method);
   if (route !== undefined) return route.handle(request);
-  const allow = [...new Set(matching.flatMap((candidate) => (candidate.method === "GET" ? ["GET", "HEAD"] : [candidate.method])))].join(", ");
+  const allow = [...new Set(matching.flatMap((candidate) => (candidate.method === "GET" ? ["GET", "HEAD"] : [candidate.method])))].join(
+    ", ",
+  );
   return { status: 405, headers: { allow }, body: { error: "method_not_allowed", message: `Use ${allow}.` } };
 }
 

@@ -54,7 +54,12 @@ function commitIn(folder: string): string {
 function gitFolderOf(folder: string): string {
   const path = join(folder, ".git");
   if (statSync(path).isDirectory()) return path;
-  return resolve(folder, readFileSync(path, "utf8").replace(/^gitdir: /, "").trim());
+  return resolve(
+    folder,
+    readFileSync(path, "utf8")
+      .replace(/^gitdir: /, "")
+      .trim(),
+  );
 }
 
 function resolveRef(gitFolder: string, ref: string): string | null {

@@ -41,8 +41,8 @@ export interface GrpcServerOptions {
   readonly services: readonly GrpcService[];
   /** The current key, chain and roots; asked again whenever `onTlsChange` calls back. */
   tls(): GrpcServerTls;
-  /** Registers a call for every change of what `tls` gives. May return a function that undoes it. */
-  onTlsChange(run: () => void): (() => void) | void;
+  /** Registers a call for every change of what `tls` gives; returns what undoes it. */
+  onTlsChange(run: () => void): () => void;
   /** How long streams may go on after `close`; default 3 s. */
   readonly closeGraceMs?: number;
 }
@@ -95,7 +95,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   log.info({ host: options.host, port }, "gRPC server listening");
 
   async function close(): Promise<void> {
-    stopWatching?.();
+    stopWatching();
     const closed = once(tls, "close");
     tls.close();
     injector.drain(closeGraceMs);
@@ -148,4 +148,3 @@ function createGrpc(services: readonly GrpcService[]): Server {
   for (const { definition, implementation } of services) grpc.addService(definition, implementation);
   return grpc;
 }
-

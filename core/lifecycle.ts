@@ -15,7 +15,9 @@ export interface Lifecycle {
    * Runs `begin` and remembers what it gives for the drain. When it fails, everything started before is closed, in reverse, and the error is thrown on.
    * Raises an Error when the drain has begun.
    */
-  start<Part extends Closable | void>(name: string, begin: () => Promise<Part> | Part): Promise<Part>;
+  start<Part extends Closable>(name: string, begin: () => Promise<Part> | Part): Promise<Part>;
+  /** The same for a step that leaves nothing to close. */
+  start(name: string, begin: () => Promise<void>): Promise<void>;
   /** Closes everything in reverse order. True when all closed cleanly within the deadline. Later calls wait for the first one. */
   drain(reason: string): Promise<boolean>;
   /** True from the first call of `drain` on. */
@@ -40,12 +42,12 @@ export function createLifecycle({ log, clock, drainTimeoutMs }: LifecycleOptions
   const parts: Array<{ readonly name: string; readonly part: Closable }> = [];
   let state: State = { kind: "running" };
 
-  async function start<Part extends Closable | void>(name: string, begin: () => Promise<Part> | Part): Promise<Part> {
+  async function start<Part>(name: string, begin: () => Promise<Part> | Part): Promise<Part> {
     if (state.kind === "draining") throw new Error(`${name} is not started: the process is draining`);
     const sinceMs = clock.monoMs();
     try {
       const part = await begin();
-      if (part !== undefined) await keep(name, part as Closable);
+      if (isClosable(part)) await keep(name, part);
       log.debug({ part: name, tookMs: Math.round(clock.monoMs() - sinceMs) }, "started");
       return part;
     } catch (error) {
@@ -109,4 +111,8 @@ export function createLifecycle({ log, clock, drainTimeoutMs }: LifecycleOptions
       return state.kind === "draining";
     },
   };
+}
+
+function isClosable(part: unknown): part is Closable {
+  return typeof part === "object" && part !== null && "close" in part && typeof part.close === "function";
 }

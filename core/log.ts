@@ -34,7 +34,13 @@ export function createLogger({ component, level, file, stdout = destination({ de
   if (file === undefined) return pino(options, stdout);
   const complaints = pino(options, stdout);
   const logFile = createLogFile(file, (err) => complaints.error({ err, path: file.path }, "log file failed, logging to stdout only"));
-  const log = pino(options, multistream([{ level: "trace", stream: stdout }, { level: "trace", stream: logFile }]));
+  const log = pino(
+    options,
+    multistream([
+      { level: "trace", stream: stdout },
+      { level: "trace", stream: logFile },
+    ]),
+  );
   flushes.set(log, () => logFile.close());
   return log;
 }

@@ -40,9 +40,12 @@ interface Cell extends HistogramChild {
 }
 
 /** Makes a histogram and the object that shows it to a registry. Bounds that do not ascend raise `RangeError`. */
-export function createHistogram(options: MetricOptions & { readonly buckets?: readonly number[] }): Histogram & { readonly metric: RegisteredMetric } {
+export function createHistogram(
+  options: MetricOptions & { readonly buckets?: readonly number[] },
+): Histogram & { readonly metric: RegisteredMetric } {
   const { name, help, labels: labelNames = [], buckets = DEFAULT_BUCKETS_SECONDS } = options;
-  if (buckets.some((bound, index) => index > 0 && !(bound > (buckets[index - 1] ?? 0)))) throw new RangeError(`${name}: buckets must ascend`);
+  if (buckets.some((bound, index) => index > 0 && !(bound > (buckets[index - 1] ?? 0))))
+    throw new RangeError(`${name}: buckets must ascend`);
   const bounds = Float64Array.from(buckets);
   let cells = makeCells();
   if (labelNames.length === 0) cells.child({});
@@ -56,8 +59,16 @@ export function createHistogram(options: MetricOptions & { readonly buckets?: re
   }
   const metric: RegisteredMetric = {
     name,
-    get: async () => ({ name, help, type: "histogram", aggregator: "sum", values: [...cells.all()].flatMap((cell) => samples(name, cell, buckets)) }),
-    reset: () => void (cells = makeCells()),
+    get: async () => ({
+      name,
+      help,
+      type: "histogram",
+      aggregator: "sum",
+      values: [...cells.all()].flatMap((cell) => samples(name, cell, buckets)),
+    }),
+    reset() {
+      cells = makeCells();
+    },
   };
   return { observe, child: (labels = {}) => cells.child(labels), metric };
 }

@@ -92,7 +92,12 @@ interface Cell {
 function createCounter(registry: Registry, { name, help, labels = [] }: MetricOptions): Counter {
   const cells = createChildren(name, labels, (own) => {
     const cell: Cell = { labels: own, value: 0 };
-    return { cell, inc: (by = 1) => void (cell.value += by) };
+    return {
+      cell,
+      inc(by = 1) {
+        cell.value += by;
+      },
+    };
   });
   const counter = new PromCounter({
     name,
@@ -113,9 +118,15 @@ function createGauge(registry: Registry, { name, help, labels = [], read }: Metr
     const cell: Cell = { labels: own, value: 0 };
     return {
       cell,
-      set: (value: number) => void (cell.value = value),
-      inc: (by = 1) => void (cell.value += by),
-      dec: (by = 1) => void (cell.value -= by),
+      set(value: number) {
+        cell.value = value;
+      },
+      inc(by = 1) {
+        cell.value += by;
+      },
+      dec(by = 1) {
+        cell.value -= by;
+      },
     };
   });
   const gauge = new PromGauge({

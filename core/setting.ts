@@ -211,7 +211,11 @@ function measured(unit: Unit, spec: Common & TextBounds & { readonly default?: s
     return value;
   };
   const typed = typeof fallback === "string" ? unit.parse(fallback) : fallback;
-  return make<number>(typed === undefined ? rest : { ...rest, default: typed }, { allowed: `${unit.form}${range}`, parse, format: unit.format });
+  return make<number>(typed === undefined ? rest : { ...rest, default: typed }, {
+    allowed: `${unit.form}${range}`,
+    parse,
+    format: unit.format,
+  });
 }
 
 function duration(spec: Common & TextBounds & { readonly default?: string | number | null }) {

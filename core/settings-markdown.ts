@@ -9,7 +9,9 @@ export function settingsMarkdown(table: Readonly<Record<string, Setting<unknown>
     cell(setting.allowed),
     cell(setting.doc),
   ]);
-  return [["Variable", "Default", "Allowed", "Meaning"], ["---", "---", "---", "---"], ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
+  return [["Variable", "Default", "Allowed", "Meaning"], ["---", "---", "---", "---"], ...rows]
+    .map((row) => `| ${row.join(" | ")} |`)
+    .join("\n");
 }
 
 function defaultCell({ defaultText }: Setting<unknown>): string {

@@ -28,7 +28,10 @@ export function spiffeId(parts: SpiffeParts): SpiffeId {
 /** Checks `text`; throws `CertError("malformed")` naming the value. */
 export function parseSpiffeId(text: string): SpiffeId {
   if (text.length > MAX_ID_LENGTH || !ID.test(text)) {
-    throw new CertError("malformed", `not a workload identity (spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/SERVICE-ACCOUNT): ${text.slice(0, 200)}`);
+    throw new CertError(
+      "malformed",
+      `not a workload identity (spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/SERVICE-ACCOUNT): ${text.slice(0, 200)}`,
+    );
   }
   return text as SpiffeId;
 }

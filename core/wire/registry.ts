@@ -99,7 +99,7 @@ export interface WatchUpdate {
   readonly protocol: Protocol;
 }
 
-/** Message `Endpoint`; called so to keep it apart from the sidecar's own type. */
+/** Message `Endpoint`; called so to keep it apart from the type of the sidecar, which has parsed it. */
 export interface WireEndpoint {
   readonly instanceId: string;
   /** SPIFFE id. */

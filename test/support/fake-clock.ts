@@ -74,7 +74,9 @@ export function createFakeClock(startMs: number = Date.UTC(2026, 0, 1)): FakeClo
         await new Promise((resolve) => setImmediate(resolve));
       }
     },
-    stepWall: (ms) => void (wallMs += ms),
+    stepWall(ms) {
+      wallMs += ms;
+    },
     get armed() {
       return armed.size;
     },

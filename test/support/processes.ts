@@ -128,7 +128,8 @@ export async function waitForPort(port: number, host = "127.0.0.1", timeoutMs = 
       await once(socket, "connect");
       return;
     } catch (error) {
-      if (performance.now() > giveUpAt) throw new Error(`nothing accepts connections on ${host}:${port} after ${timeoutMs} ms`, { cause: error });
+      if (performance.now() > giveUpAt)
+        throw new Error(`nothing accepts connections on ${host}:${port} after ${timeoutMs} ms`, { cause: error });
       await new Promise((resolve) => setTimeout(resolve, CONNECT_RETRY_MS));
     } finally {
       socket.destroy();
