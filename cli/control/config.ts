@@ -89,7 +89,7 @@ function contradictions(values: Readonly<Values<typeof controlSettings>>, roles:
   if (roles.has("injector") && !inKubernetes) mistakes.push("the role injector works only in Kubernetes (REMORA_KUBERNETES=on uses your kubeconfig)");
   if (roles.has("registry") && !roles.has("ca")) {
     if (values.controlAddress === null) mistakes.push("the role registry without ca needs REMORA_CONTROL_ADDRESS, where the CA is");
-    if (values.trustPin.length === 0 && !inKubernetes) mistakes.push("the role registry without ca needs REMORA_TRUST_PIN");
+    if (values.trustPin.length === 0) mistakes.push("the role registry without ca needs REMORA_TRUST_PIN");
   }
   return mistakes;
 }

@@ -3,10 +3,10 @@ import type { CertificateAuthority } from "../../../certs/certificate-authority.
 import { createAnnouncePolicy } from "../../../registry/announce-policy.ts";
 import type { LeaseStore } from "../../../registry/lease-store.ts";
 import { createMemoryStore } from "../../../registry/memory-store.ts";
-import { createRegistry, type Registry, type RegistryHealth } from "../../../registry/registry.ts";
+import { createRegistry, type Registry } from "../../../registry/registry.ts";
 import { noServices, type ServiceSource } from "../../../registry/service-source.ts";
 import { startServicesFile } from "../../../registry/services-file.ts";
-import type { Check, Checks, RoleSurroundings } from "./role.ts";
+import type { Checks, RoleSurroundings } from "./role.ts";
 
 const JOIN_TOKEN = "rmr1.";
 
@@ -46,17 +46,13 @@ export async function startRegistryRole(options: RegistryRoleOptions): Promise<R
   return {
     registryImplementation: registry.registryImplementation,
     routes: registry.routes,
-    checks: { registry: () => withIsoTime(registry.health()) },
+    checks: { registry: () => registry.health() },
     async close() {
       await registry.close();
       await store.close();
       await services.close();
     },
   };
-}
-
-function withIsoTime({ since, ...rest }: RegistryHealth): Check {
-  return since === undefined ? rest : { ...rest, since: new Date(since).toISOString() };
 }
 
 function authenticateWith(ca: CertificateAuthority) {

@@ -1,4 +1,5 @@
 // What every role of the control plane is given, and what it gives back for health.
+import type { HealthReport } from "../../../core/admin-server.ts";
 import type { Clock } from "../../../core/clock.ts";
 import type { Environment } from "../../../core/config.ts";
 import type { Logger } from "../../../core/log.ts";
@@ -16,16 +17,8 @@ export interface RoleSurroundings {
   readonly random: () => number;
 }
 
-/** One answer of a health check. */
-export interface Check {
-  readonly status: "ok" | "degraded" | "down";
-  /** ISO time. */
-  readonly since?: string;
-  readonly message?: string;
-}
-
 /** Health checks by name. */
-export type Checks = Readonly<Record<string, () => Check>>;
+export type Checks = Readonly<Record<string, () => HealthReport["checks"][string]>>;
 
 /** The service account that the control plane itself runs as. */
 export const CONTROL_SERVICE_ACCOUNT = "remora-control";

@@ -23,9 +23,10 @@ export async function startServerIdentity(options: RoleSurroundings & { readonly
   }
   const { controlAddress } = config;
   if (controlAddress === null) throw new ConfigError("invalid_settings", "REMORA_CONTROL_ADDRESS is needed where the CA does not run");
-  const { startIdentity } = await import("../../../sidecar/identity/identity.ts");
+  const { startIdentity } = await import("../../../sidecar/identity/start-identity.ts");
   const source = await startIdentity({
     controlAddress,
+    controlNamespace: config.controlNamespace,
     identity,
     credential: async () => ({ serviceAccountToken: (await readFile(config.tokenFile, "utf8")).trim() }),
     pins: [...config.trustPin],

@@ -1,0 +1,95 @@
+// `npm run bundle`: puts the command and all it loads into dist/, as the image carries it: a few ES modules without development packages, the
+// .proto files beside them, and koffi, whose native part cannot be bundled.
+import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { build } from "esbuild";
+import { sourceInfo } from "../core/build-info.ts";
+
+const PROJECT = join(import.meta.dirname, "..");
+const TARGET = "node26";
+
+/** Loaded by their name at run time, so copied as they are. */
+const COPIED_PACKAGES = ["koffi"];
+
+/** Found through symlinks, like bin/remora of a checkout. */
+const LAUNCHER = '#!/bin/sh\nexec node "$(dirname "$(readlink -f "$0")")/remora.mjs" "$@"\n';
+
+/** What the bundle is made of and where it goes. */
+export interface BundleOptions {
+  readonly outDir: string;
+  /** Commit to write into it; default: that of the checkout. */
+  readonly commit?: string | undefined;
+}
+
+/** Makes the bundle; `outDir` is emptied first. */
+export async function bundle({ outDir, commit }: BundleOptions): Promise<void> {
+  await rm(outDir, { recursive: true, force: true });
+  await mkdir(outDir, { recursive: true });
+  const source = sourceInfo(PROJECT);
+  const info = { ...source, commit: commit ?? source.commit, builtAt: new Date().toISOString() };
+  await build({
+    entryPoints: { remora: join(PROJECT, "cli", "main.ts") },
+    outdir: outDir,
+    bundle: true,
+    splitting: true,
+    platform: "node",
+    format: "esm",
+    target: TARGET,
+    outExtension: { ".js": ".mjs" },
+    chunkNames: "chunks/[name]-[hash]",
+    minifySyntax: true,
+    legalComments: "linked",
+    sourcemap: false,
+    logLevel: "warning",
+    external: COPIED_PACKAGES,
+    define: { __REMORA_BUILD__: JSON.stringify(info) },
+    // CommonJS packages inside ES modules still call require for Node's own modules.
+    banner: {
+      js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url); const __filename = import.meta.filename, __dirname = import.meta.dirname;',
+    },
+  });
+  await copyProtos(outDir);
+  await copyPackages(outDir);
+  await writeFile(join(outDir, "remora"), LAUNCHER, { mode: 0o755 });
+  await writeFile(join(outDir, "package.json"), `${JSON.stringify({ name: "remora", version: info.version, type: "module", private: true })}\n`);
+}
+
+/** core/wire/load.ts looks for them beside itself, and it may end up in the entry or in a chunk. */
+async function copyProtos(outDir: string): Promise<void> {
+  const wire = join(PROJECT, "core", "wire");
+  const protos = (await readdir(wire)).filter((name) => name.endsWith(".proto"));
+  await mkdir(join(outDir, "chunks"), { recursive: true });
+  for (const proto of protos) for (const folder of ["", "chunks"]) await cp(join(wire, proto), join(outDir, folder, proto));
+}
+
+async function copyPackages(outDir: string): Promise<void> {
+  for (const name of COPIED_PACKAGES) {
+    const from = join(PROJECT, "node_modules", name);
+    const to = join(outDir, "node_modules", name);
+    // Only what runs: koffi's package also holds its C++ source and its manual.
+    for (const part of ["package.json", "index.js", "index.cjs", "indirect.js", "indirect.cjs", "lib", "src/koffi"]) {
+      await cp(join(from, part), join(to, part), { recursive: true, filter: (path) => !/\.(?:cc|hh|asm|S|c|h|txt|inc)$/.test(path) }).catch(ignoreMissing);
+    }
+    await copyNatives(name, join(outDir, "node_modules"));
+  }
+}
+
+/** The packages with the compiled parts are optional dependencies, of which npm installs those for this machine. */
+async function copyNatives(name: string, to: string): Promise<void> {
+  const manifest = JSON.parse(await readFile(join(PROJECT, "node_modules", name, "package.json"), "utf8")) as {
+    readonly optionalDependencies?: Readonly<Record<string, string>>;
+  };
+  for (const native of Object.keys(manifest.optionalDependencies ?? {})) {
+    await cp(join(PROJECT, "node_modules", native), join(to, native), { recursive: true }).catch(ignoreMissing);
+  }
+}
+
+function ignoreMissing(error: NodeJS.ErrnoException): void {
+  if (error.code !== "ENOENT") throw error;
+}
+
+if (import.meta.main) {
+  const outDir = join(PROJECT, process.argv[2] ?? "dist");
+  await bundle({ outDir, commit: process.env["COMMIT"] === "" ? undefined : process.env["COMMIT"] });
+  process.stdout.write(`bundled into ${outDir}\n`);
+}
