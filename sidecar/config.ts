@@ -1,5 +1,6 @@
 // The table of settings of the sidecar (style 18). The injector and `remora run` set them; operators do by annotation.
 import { setting, type Values } from "../core/config.ts";
+import { LOG_LEVELS } from "../core/log.ts";
 import { type AppPort, formatAppPorts, parseAppPorts, parsePortSet } from "./app-ports.ts";
 import { parseAccess } from "./policy/access.ts";
 import { formatRateLimits, parseRateLimits } from "./policy/rate-limit.ts";
@@ -92,7 +93,7 @@ export const sidecarSettings = {
   probes: setting.text({ default: "", doc: "The app's own probes as JSON, set by the injector." }),
   channel: setting.text({ default: "stable", doc: "Version track, told to the registry." }),
   logLevel: setting.choice({
-    values: ["trace", "debug", "info", "warn", "error", "fatal"],
+    values: LOG_LEVELS,
     default: "info",
     doc: "Least severe level that is logged.",
   }),

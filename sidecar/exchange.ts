@@ -2,8 +2,9 @@
 // The stage lists fill it in from top to bottom, the engine moves its bytes, `observe` reads it once at the end.
 import type { Reason } from "../core/reasons.ts";
 import type { SpiffeId } from "../core/spiffe.ts";
+import type { Span } from "../core/tracing.ts";
 import type { Endpoint } from "./discovery/discovery.ts";
-import type { Balancer, Pick } from "./resilience/balancer.ts";
+import type { Pick } from "./resilience/balancer.ts";
 
 /** Which way the request travels, seen from the app next to this sidecar. */
 export type Direction = "inbound" | "outbound";
@@ -75,13 +76,14 @@ export interface Exchange {
   answeredMonoMs: number;
   /** Digest that the body must have, once the signature stage found one (design 9). */
   expectedDigest: Buffer | null;
-  /** Outbound: what chooses the endpoint, and the choice. `pick` is set from the balance stage until it is settled. */
-  balancer: Balancer<Endpoint> | null;
+  /** Outbound: key of the destination's view; empty for a destination outside of the mesh. */
+  destinationKey: string;
+  /** Outbound: the endpoint that was chosen last, from the balance stage on. */
   pick: Pick<Endpoint> | null;
   /** Endpoints tried so far. */
   attempts: number;
-  /** Ends the trace span; null when tracing is off. */
-  endSpan: ((exchange: Exchange) => void) | null;
+  /** The open trace span; null when tracing is off. */
+  span: Span | null;
 }
 
 /** What an engine knows of a request when its head is complete. */
@@ -129,10 +131,10 @@ export function beginExchange(connection: ConnectionContext, head: RequestHead, 
     admitted: false,
     answeredMonoMs: 0,
     expectedDigest: null,
-    balancer: null,
+    destinationKey: "",
     pick: null,
     attempts: 0,
-    endSpan: null,
+    span: null,
   };
 }
 
@@ -151,4 +153,9 @@ export function headerValue(headers: readonly string[], name: string): string | 
     if (candidate.length === name.length && (candidate === name || candidate.toLowerCase() === name)) return headers[index + 1] as string;
   }
   return null;
+}
+
+/** Sets the value of a field in a flat header list, if it is there; `name` is lower case. */
+export function replaceHeader(headers: string[], name: string, value: string): void {
+  for (let index = 0; index < headers.length; index += 2) if ((headers[index] as string).toLowerCase() === name) headers[index + 1] = value;
 }

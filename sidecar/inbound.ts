@@ -10,7 +10,16 @@ import type { Observer } from "./admin/observer.ts";
 import { isOwnListener, type OwnListeners } from "./capture/loop-guard.ts";
 import type { OriginalDstReader } from "./capture/original-dst.ts";
 import type { Engine, HttpHandler, Upstream } from "./engine.ts";
-import { beginExchange, type ConnectionContext, type Exchange, headerValue, type Peer, type Refusal, refuse } from "./exchange.ts";
+import {
+  beginExchange,
+  type ConnectionContext,
+  type Exchange,
+  headerValue,
+  type Peer,
+  type Refusal,
+  refuse,
+  replaceHeader,
+} from "./exchange.ts";
 import { type AccessPolicy, allows } from "./policy/access.ts";
 import { type ChildTraceparent, inboundHeaders, responseHeaders } from "./policy/header-hygiene.ts";
 import type { LoadShed } from "./policy/load-shed.ts";
@@ -208,6 +217,7 @@ export function createInbound(parts: InboundParts): Inbound {
 
   function cleanHeaders(exchange: Exchange, caller: Caller): Refusal | null {
     exchange.headers = inboundHeaders(exchange.receivedHeaders, caller.hygiene);
+    if (exchange.span?.traceparent) replaceHeader(exchange.headers, "traceparent", exchange.span.traceparent);
     exchange.requestId = headerValue(exchange.headers, "x-request-id") ?? "";
     return null;
   }

@@ -10,7 +10,16 @@ import { isLoopback, isOwnAddress, isOwnListener, type OwnListeners } from "./ca
 import type { OriginalDstReader } from "./capture/original-dst.ts";
 import type { Destination, DestinationView, Discovery, Endpoint } from "./discovery/discovery.ts";
 import type { Decision, Engine, HttpHandler, Upstream } from "./engine.ts";
-import { beginExchange, type ConnectionContext, type Exchange, headerValue, type Peer, type Refusal, refuse } from "./exchange.ts";
+import {
+  beginExchange,
+  type ConnectionContext,
+  type Exchange,
+  headerValue,
+  type Peer,
+  type Refusal,
+  refuse,
+  replaceHeader,
+} from "./exchange.ts";
 import { type ChildTraceparent, outboundHeaders, responseHeaders } from "./policy/header-hygiene.ts";
 import type { LoadShed } from "./policy/load-shed.ts";
 import { type Balancer, createBalancer } from "./resilience/balancer.ts";
@@ -173,9 +182,11 @@ export function createOutbound(parts: OutboundParts): Outbound {
       },
       another(exchange, failure) {
         settle(exchange, false);
-        if (exchange.balancer === null || exchange.attempts >= MAX_ATTEMPTS) return null;
+        // The view is read again: an endpoint that refused has left it.
+        const view = exchange.destinationKey === "" ? null : discovery.peek(exchange.destinationKey);
+        if (view === null || exchange.attempts >= MAX_ATTEMPTS) return null;
         observer.retried(failure.reason);
-        return choose(exchange, exchange.balancer);
+        return choose(exchange, balancerFor(view));
       },
       response(exchange, status, headers) {
         exchange.status = status;
@@ -198,6 +209,7 @@ export function createOutbound(parts: OutboundParts): Outbound {
 
   function cleanHeaders(exchange: Exchange): void {
     exchange.headers = outboundHeaders(exchange.receivedHeaders, hygiene);
+    if (exchange.span?.traceparent) replaceHeader(exchange.headers, "traceparent", exchange.span.traceparent);
     exchange.requestId = headerValue(exchange.headers, "x-request-id") ?? "";
   }
 
@@ -217,8 +229,8 @@ export function createOutbound(parts: OutboundParts): Outbound {
 
   function balance(exchange: Exchange, view: DestinationView): Decision {
     exchange.service = view.service;
+    exchange.destinationKey = view.key;
     const balancer = balancerFor(view);
-    exchange.balancer = balancer;
     const upstream = choose(exchange, balancer);
     if (upstream === null) return refusal(balancer.refusal(), view.service === "" ? view.key : view.service);
     return { kind: "forward", upstream, body: exchange.grpc && parts.signatures.wantsBody ? "sign" : "stream" };
@@ -342,7 +354,7 @@ export function createOutbound(parts: OutboundParts): Outbound {
         const reason = (error as { code?: Reason } | null)?.code ?? "connect_failed";
         if (attempt >= MAX_ATTEMPTS) return answer(refuse(reason, error?.message));
         observer.retried(reason);
-        return openTcp(view, answer, opened, attempt + 1, pick.endpoint.id);
+        return openTcp(discovery.peek(view.key) ?? view, answer, opened, attempt + 1, pick.endpoint.id);
       }
       connection.mesh.socket.once("close", () => pick.done(null));
       answer(null);

@@ -1,14 +1,14 @@
 // The last stage of every list (design 4, "observe"): counts, times and logs what happened. Per request: one counter, one histogram observation
 // through children resolved once per label set, and one access-log line where that is on. Labels are bounded by construction.
 import type { TLSSocket } from "node:tls";
-import { Counter, Gauge, Histogram } from "prom-client";
 import type { Clock } from "../../core/clock.ts";
 import type { Logger } from "../../core/log.ts";
-import type { Metrics } from "../../core/metrics.ts";
+import type { CounterChild, HistogramChild, Metrics } from "../../core/metrics.ts";
 import type { Reason } from "../../core/reasons.ts";
 import type { SpiffeId } from "../../core/spiffe.ts";
+import type { Span, Tracer } from "../../core/tracing.ts";
 import type { Endpoint } from "../discovery/discovery.ts";
-import type { Direction, Exchange, Peer, Refusal } from "../exchange.ts";
+import { type Direction, type Exchange, headerValue, type Peer, type Refusal } from "../exchange.ts";
 import type { BreakerState } from "../resilience/breaker.ts";
 import type { RelayEnd } from "../transport/relay.ts";
 import { createLoadReport, type Load } from "./load-report.ts";
@@ -47,14 +47,9 @@ export interface Observer {
   takeLoad(): Load;
 }
 
-/** Starts the span of a request; gives the function that ends it, or null when tracing is off. */
-export type StartSpan = (exchange: Exchange) => ((exchange: Exchange) => void) | null;
-
-const DURATION_BUCKETS_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
-
 interface Children {
-  readonly count: Counter.Internal;
-  readonly duration: Histogram.Internal<string>;
+  readonly count: CounterChild;
+  readonly duration: HistogramChild;
 }
 
 /** Makes the observer of one sidecar. */
@@ -63,58 +58,41 @@ export function createObserver(options: {
   readonly log: Logger;
   readonly accessLog: boolean;
   readonly clock: Clock;
-  readonly startSpan: StartSpan;
+  readonly tracer: Tracer;
 }): Observer {
-  const { log, clock } = options;
-  const registers = [options.metrics.registry];
-  const requests = new Counter({
+  const { log, clock, metrics, tracer } = options;
+  const requests = metrics.counter({
     name: "remora_requests_total",
     help: "Finished requests.",
-    labelNames: ["direction", "protocol", "status", "grpc_status"],
-    registers,
+    labels: ["direction", "protocol", "status", "grpc_status"],
   });
-  const durations = new Histogram({
+  const durations = metrics.histogram({
     name: "remora_request_duration_seconds",
     help: "Time from the head of a request to the end of its answer.",
-    labelNames: ["direction", "protocol"],
-    buckets: DURATION_BUCKETS_SECONDS,
-    registers,
+    labels: ["direction", "protocol"],
   });
-  const connections = new Gauge({
-    name: "remora_connections",
-    help: "Open connections from clients.",
-    labelNames: ["direction"],
-    registers,
-  });
-  const refusals = new Counter({
-    name: "remora_refused_total",
-    help: "Refusals by reason.",
-    labelNames: ["direction", "reason"],
-    registers,
-  });
-  const shadowed = new Counter({
+  const connections = metrics.gauge({ name: "remora_connections", help: "Open connections from clients.", labels: ["direction"] });
+  const open = { inbound: connections.child({ direction: "inbound" }), outbound: connections.child({ direction: "outbound" }) };
+  const refusals = metrics.counter({ name: "remora_refused_total", help: "Refusals by reason.", labels: ["direction", "reason"] });
+  const shadowed = metrics.counter({
     name: "remora_rate_limit_shadowed_total",
     help: "Requests that a shadow rule would have refused.",
-    labelNames: ["direction"],
-    registers,
+    labels: ["direction"],
   });
-  const waits = new Counter({
+  const waits = metrics.counter({
     name: "remora_detect_silent_total",
     help: "Connections taken for opaque because no byte came within the wait.",
-    labelNames: ["direction"],
-    registers,
+    labels: ["direction"],
   });
-  const retries = new Counter({
+  const retries = metrics.counter({
     name: "remora_retries_total",
-    help: "Further endpoints tried, by the reason of the failure.",
-    labelNames: ["reason"],
-    registers,
+    help: "Further endpoints tried, by the failure's reason.",
+    labels: ["reason"],
   });
-  const relayedBytes = new Counter({
+  const relayedBytes = metrics.counter({
     name: "remora_tcp_bytes_total",
     help: "Payload of opaque connections.",
-    labelNames: ["direction", "way"],
-    registers,
+    labels: ["direction", "way"],
   });
   const load = createLoadReport(clock);
   const resolved = new Map<string, Children>();
@@ -128,7 +106,10 @@ export function createObserver(options: {
     let children = resolved.get(key);
     if (children === undefined) {
       const { direction } = exchange;
-      children = { count: requests.labels(direction, protocol, status, grpcStatus), duration: durations.labels(direction, protocol) };
+      children = {
+        count: requests.child({ direction, protocol, status, grpc_status: grpcStatus }),
+        duration: durations.child({ direction, protocol }),
+      };
       resolved.set(key, children);
     }
     return children;
@@ -161,8 +142,8 @@ export function createObserver(options: {
       connectionId += 1;
       return connectionId;
     },
-    opened: (direction) => connections.inc({ direction }),
-    closed: (direction) => connections.dec({ direction }),
+    opened: (direction) => open[direction].inc(),
+    closed: (direction) => open[direction].dec(),
     secured(direction, id, peer, socket, port) {
       const cipher = socket.getCipher();
       log.info(
@@ -182,7 +163,7 @@ export function createObserver(options: {
     waited: (direction) => waits.inc({ direction }),
     began(exchange) {
       if (exchange.direction === "inbound") load.began();
-      exchange.endSpan = options.startSpan(exchange);
+      if (tracer.isOn) exchange.span = startSpan(tracer, exchange);
     },
     finished(exchange) {
       const durationMs = clock.monoMs() - exchange.startedMonoMs;
@@ -191,7 +172,10 @@ export function createObserver(options: {
       children.duration.observe(durationMs / 1000);
       if (exchange.direction === "inbound") load.finished(durationMs, exchange.status >= 500 || exchange.status === 0);
       if (exchange.refusal !== null) refusals.inc({ direction: exchange.direction, reason: exchange.refusal.reason });
-      exchange.endSpan?.(exchange);
+      exchange.span?.end({
+        ok: exchange.status > 0 && exchange.status < 500,
+        attributes: { "http.response.status_code": exchange.status },
+      });
       if (options.accessLog || exchange.refusal !== null) logAccess(exchange, durationMs);
     },
     refused(direction, refusal, id, peer) {
@@ -228,4 +212,13 @@ export function createObserver(options: {
     },
     takeLoad: () => load.take(),
   };
+}
+
+function startSpan(tracer: Tracer, exchange: Exchange): Span {
+  return tracer.startSpan(`${exchange.direction} ${exchange.method}`, headerValue(exchange.receivedHeaders, "traceparent"), {
+    "http.request.method": exchange.method,
+    "url.path": exchange.path,
+    "server.address": exchange.authority,
+    "network.protocol.version": exchange.protocol === "http2" ? "2" : "1.1",
+  });
 }

@@ -16,8 +16,8 @@ export interface MeshConnection {
   readonly peer: SpiffeId;
   /** RFC 9266 `tls-exporter`, 32 bytes: the same on both ends of this connection and nowhere else. */
   readonly channelBinding: Buffer;
-  /** The message certificate that was last sent on this connection (design 9), so that it is sent once. */
-  sentMessageCertificate: Buffer | null;
+  /** Id of the message key whose certificate was last sent on this connection (design 9), so that it is sent once; empty before. */
+  sentMessageKeyId: string;
 }
 
 /** Where to dial and who must be there. */
@@ -58,6 +58,7 @@ export function createMeshDialer(options: {
   });
 
   function dial(target: MeshTarget, done: (error: ProtocolError | null, connection: MeshConnection | null) => void): void {
+    let settled = false;
     const carrier = connectTcp({ host: target.address, port: target.dialPort, allowHalfOpen: true, noDelay: true });
     const socket = connectTls({
       socket: carrier,
@@ -88,7 +89,7 @@ export function createMeshDialer(options: {
         });
         const channelBinding = channelBindingOf(socket);
         detach();
-        done(null, { socket, peer, channelBinding, sentMessageCertificate: null });
+        done(null, { socket, peer, channelBinding, sentMessageKeyId: "" });
       } catch (cause) {
         fail(asDialError(cause, target));
       }
@@ -103,12 +104,15 @@ export function createMeshDialer(options: {
     }
 
     function fail(error: ProtocolError): void {
+      // A refused connection is told twice, by the carrier and by the TLS socket on it, in one emit that `off` cannot stop.
+      if (settled) return;
       detach();
       resetStream(socket);
       done(error, null);
     }
 
     function detach(): void {
+      settled = true;
       timer.cancel();
       carrier.off("error", onError);
       carrier.on("error", () => {});

@@ -1,0 +1,39 @@
+// The outbound side's view of signing (design 9): completes an exchange's headers for the peer and the connection that were taken.
+import type { Endpoint } from "../discovery/discovery.ts";
+import type { Exchange } from "../exchange.ts";
+import type { MeshConnection } from "../transport/mesh-dial.ts";
+import type { MessageCertificates } from "./message-certificates.ts";
+import type { Signer } from "./signer.ts";
+
+/** Signatures of outbound requests. */
+export interface OutboundSignatures {
+  /** True when a unary body is to be known before its head is sent. */
+  readonly wantsBody: boolean;
+  /** Appends the signature's fields to `exchange.headers`. `body` is null for a stream. */
+  sign(exchange: Exchange, endpoint: Endpoint, connection: MeshConnection, body: Buffer | null): void;
+}
+
+/** Makes the outbound side's view of `signer`. */
+export function createOutboundSignatures(signer: Signer, certificates: MessageCertificates): OutboundSignatures {
+  return {
+    wantsBody: signer.mode !== "mtls",
+    sign(exchange, endpoint, connection, body) {
+      const { keyId } = signer;
+      const { messageCertificate } = endpoint;
+      const fields = signer.sign({
+        method: exchange.method,
+        authority: exchange.authority,
+        path: exchange.path,
+        contentType: exchange.contentType,
+        dst: connection.peer,
+        dstMessageCertificateKey: messageCertificate === null ? null : certificates.ofDer(messageCertificate, connection.peer),
+        channelBinding: connection.channelBinding,
+        body,
+        // HTTP/2 keeps heads in order, so the peer has seen it once the first one is written.
+        includeCertificate: connection.sentMessageKeyId !== keyId,
+      });
+      connection.sentMessageKeyId = keyId;
+      for (const field of fields) exchange.headers.push(field);
+    },
+  };
+}
