@@ -10,6 +10,7 @@ import { formatSize, parseSizeBytes, SIZE_FORM } from "./size.ts";
 const MAX_TEXT_LENGTH = 64 * 1024;
 const MAX_LIST_LENGTH = 10_000;
 const CONTROL_CHARACTER = /\p{Cc}/u;
+const BARE_NUMBER = /^[0-9.]+$/;
 
 /** One declared setting. */
 export interface Setting<T> {
@@ -110,6 +111,7 @@ export function environmentName(key: string, { env }: Pick<Setting<unknown>, "en
 interface Kind<T> {
   readonly allowed: string;
   readonly parse: (text: string) => T;
+  /** Absent for a grammar that does not say how values are written; then the default is not checked. */
   readonly format?: (value: T) => string;
   readonly isSecret?: boolean;
   readonly isList?: boolean;
@@ -124,6 +126,7 @@ function make<T>(spec: Common & { readonly default?: T | null }, kind: Kind<T>):
   });
   const fallback = spec.default;
   const format = kind.format ?? String;
+  if (fallback !== undefined && fallback !== null && kind.format !== undefined && format(fallback) !== "") kind.parse(format(fallback));
   return Object.freeze({
     env: spec.name ?? null,
     doc: spec.doc,
@@ -144,7 +147,7 @@ function textParser({ pattern }: TextRules): (raw: string) => string {
 }
 
 function text(spec: Common & TextRules & { readonly default?: string | null }) {
-  return make(spec, { allowed: spec.allowed ?? "text", parse: textParser(spec) });
+  return make(spec, { allowed: spec.allowed ?? "text", parse: textParser(spec), format: String });
 }
 
 function secret(spec: Common & { readonly default?: null }) {
@@ -158,7 +161,11 @@ function choice<T extends string>(spec: Common & { readonly default?: T | null; 
     const nearest = nearestName(raw, spec.values);
     throw new RangeError(nearest === null ? "" : `did you mean ${nearest}?`);
   };
-  return make(spec, { allowed: spec.values.length === 1 ? `${spec.values[0]}` : `one of ${spec.values.join(", ")}`, parse });
+  return make(spec, {
+    allowed: spec.values.length === 1 ? `${spec.values[0]}` : `one of ${spec.values.join(", ")}`,
+    parse,
+    format: String,
+  });
 }
 
 function flag(spec: Common & { readonly default?: boolean | null }) {
@@ -167,7 +174,7 @@ function flag(spec: Common & { readonly default?: boolean | null }) {
     if (raw === "false") return false;
     throw new RangeError("");
   };
-  return make(spec, { allowed: "true or false", parse });
+  return make(spec, { allowed: "true or false", parse, format: String });
 }
 
 function numeric(what: string, form: RegExp, spec: Common & Bounds & { readonly default?: number | null }) {
@@ -179,7 +186,7 @@ function numeric(what: string, form: RegExp, spec: Common & Bounds & { readonly 
     if (!(value >= min && value <= max)) throw new RangeError("");
     return value;
   };
-  return make(spec, { allowed, parse });
+  return make(spec, { allowed, parse, format: String });
 }
 
 function integer(spec: Common & Bounds & { readonly default?: number | null }) {
@@ -206,8 +213,9 @@ function measured(unit: Unit, spec: Common & TextBounds & { readonly default?: s
   const max = spec.max === undefined ? Number.MAX_SAFE_INTEGER : unit.parse(spec.max);
   const range = [spec.min === undefined ? "" : `, at least ${spec.min}`, spec.max === undefined ? "" : `, at most ${spec.max}`].join("");
   const parse = (raw: string) => {
-    const value = unit.parse(raw);
-    if (value < min || value > max) throw new RangeError("");
+    if (BARE_NUMBER.test(raw)) throw new RangeError("it has no unit");
+    const value = numberOrNaN(() => unit.parse(raw));
+    if (!(value >= min && value <= max)) throw new RangeError("");
     return value;
   };
   const typed = typeof fallback === "string" ? unit.parse(fallback) : fallback;
@@ -216,6 +224,15 @@ function measured(unit: Unit, spec: Common & TextBounds & { readonly default?: s
     parse,
     format: unit.format,
   });
+}
+
+/** The reason is dropped: what is allowed is said once, by the report. */
+function numberOrNaN(read: () => number): number {
+  try {
+    return read();
+  } catch {
+    return Number.NaN;
+  }
 }
 
 function duration(spec: Common & TextBounds & { readonly default?: string | number | null }) {
@@ -231,7 +248,7 @@ function ip(spec: Common & { readonly default?: string | null }) {
     if (isIP(raw) === 0) throw new RangeError("");
     return raw;
   };
-  return make(spec, { allowed: "an IPv4 or IPv6 address", parse });
+  return make(spec, { allowed: "an IPv4 or IPv6 address", parse, format: String });
 }
 
 function list(spec: Common & TextRules & { readonly default?: readonly string[] }) {
