@@ -1,6 +1,8 @@
 // The kinds of values that annotations hold. Each says in words what it allows, reads a text, and throws nothing: a value outside is null, and the
 // caller says which annotation it was. The values are handed on as text, so the grammar here is what keeps a bad one from crashing a sidecar later.
 import { isIP } from "node:net";
+import { DURATION_FORM, parseDurationMs } from "../core/duration.ts";
+import { parseSpiffeId } from "../core/spiffe.ts";
 
 /** One kind of value. */
 export interface AnnotationType<T> {
@@ -19,12 +21,10 @@ const LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
 const SUBDOMAIN = `${LABEL}(?:\\.${LABEL})*`;
 const DNS_LABEL = new RegExp(`^${LABEL}$`);
 const WORKLOAD = new RegExp(`^${LABEL}/(?:\\*|${SUBDOMAIN})$`);
-const SPIFFE_ID = new RegExp(`^spiffe://${SUBDOMAIN}/ns/${LABEL}/sa/${SUBDOMAIN}$`);
 // REGISTRY[:PORT]/PATH[:TAG][@sha256:HEX], the reference grammar of the OCI distribution specification, without its rarer separators.
 const IMAGE = /^(?:[A-Za-z0-9.-]+(?::[0-9]{1,5})?\/)?[a-z0-9]+(?:[._/-][a-z0-9]+|__[a-z0-9]+)*(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?:@sha256:[a-f0-9]{64})?$/;
 const CPU = /^(?:[1-9][0-9]{0,6}m|(?:[1-9][0-9]{0,3})(?:\.[0-9]{1,3})?|0\.(?:[0-9]{1,2})?[1-9])$/;
 const MEMORY = /^[1-9][0-9]{0,15}(?:Ki|Mi|Gi|Ti|k|M|G|T)?$/;
-const DURATION = /^(?:[0-9]+(?:\.[0-9]+)?)(?:ms|s|m|h|d)$/;
 
 /** The protocols that `remora.io/ports` can declare. */
 export const PORT_PROTOCOLS = ["detect", "http1", "http2", "grpc", "tcp"] as const;
@@ -48,10 +48,10 @@ export function integer(min: number, max: number): AnnotationType<number> {
   return { allowed: `a whole number from ${min} to ${max}`, parse };
 }
 
-/** A time with its unit, above zero. Handed on as text. */
+/** A time with its unit. Handed on as text. */
 export const duration: AnnotationType<string> = {
-  allowed: "a time with its unit (ms, s, m, h, d), such as 30s",
-  parse: (text) => (DURATION.test(text) && Number.parseFloat(text) > 0 && text.length < 20 ? text : null),
+  allowed: DURATION_FORM,
+  parse: (text) => (succeeds(() => parseDurationMs(text)) ? text : null),
 };
 
 /** A list of port numbers. */
@@ -84,7 +84,7 @@ export const accessList: AnnotationType<string> = {
     const items = text.split(/[\s,]+/).filter((item) => item !== "");
     if (items.length === 0 || items.length > MAX_ITEMS) return null;
     if (items.length === 1 && items[0] === "*") return "*";
-    return items.every((item) => WORKLOAD.test(item) || SPIFFE_ID.test(item)) ? items.join(",") : null;
+    return items.every((item) => WORKLOAD.test(item) || succeeds(() => parseSpiffeId(item))) ? items.join(",") : null;
   },
 };
 
@@ -121,6 +121,15 @@ export const label: AnnotationType<string> = {
   allowed: "a name of at most 63 lower case letters, digits and hyphens",
   parse: (text) => (DNS_LABEL.test(text) ? text : null),
 };
+
+function succeeds(parse: () => unknown): boolean {
+  try {
+    parse();
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 function listOf<T>(text: string, parse: (item: string) => T | null): readonly T[] | null {
   const items = text.split(",");

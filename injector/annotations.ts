@@ -38,7 +38,7 @@ const SIGNING = choice(["hmac", "sign", "mtls"]);
 
 /** The annotations, without their prefix. */
 export const ANNOTATIONS = {
-  mode: row(MODES, "the injector's setting", "Whether callers without mesh identity are refused (strict) or served (permissive)."),
+  mode: row(MODES, "strict", "Whether callers without mesh identity are refused (strict) or served (permissive)."),
   capture: row(choice(["transparent", "explicit"]), "transparent", "How traffic reaches the sidecar: redirected by iptables, or by the app itself."),
   ports: row(portProtocols, "from the names of the container ports", "Protocols of the app's ports."),
   "opaque-ports": row(portList, "25,587,3306,4444,5432,6379,9300,11211", "Ports whose bytes are never looked at, because the server speaks first."),
@@ -52,15 +52,15 @@ export const ANNOTATIONS = {
   signing: row(SIGNING, "hmac", "How outgoing gRPC requests are signed."),
   verify: row(SIGNING, "hmac", "The weakest signature that incoming gRPC requests must carry."),
   "drain-timeout": row(duration, "the pod's grace period less 5 s, at most 30s", "How long requests in flight may take after the pod is told to stop."),
-  channel: row(label, "none", "The sidecar version track that the workload follows."),
+  channel: row(label, "stable", "The sidecar version track that the workload follows."),
   image: row(image, "the injector's setting", "The sidecar's image."),
   "native-sidecar": row(flag, "true", "Whether the sidecar runs as an init container that restarts, or as a plain first container."),
   "cpu-request": row(cpu, "50m", "CPU reserved for the sidecar."),
   "cpu-limit": row(cpu, "none", "The most CPU that the sidecar may use."),
   "memory-request": row(memory, "64Mi", "Memory reserved for the sidecar."),
   "memory-limit": row(memory, "256Mi", "The most memory that the sidecar may use."),
-  "log-level": row(choice(["trace", "debug", "info", "warn", "error"]), "info", "How much the sidecar logs."),
-  "access-log": row(flag, "false", "Whether the sidecar logs each request."),
+  "log-level": row(choice(["trace", "debug", "info", "warn", "error", "fatal"]), "info", "How much the sidecar logs."),
+  "access-log": row(flag, "true", "Whether the sidecar logs each request."),
 } as const;
 
 /** A name in {@link ANNOTATIONS}. */

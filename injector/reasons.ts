@@ -32,6 +32,7 @@ export const REFUSE_REASONS = {
   runs_as_proxy_uid: "A container runs as the sidecar's own user, so its traffic would escape the sidecar.",
   name_conflict: "A container or volume already has a name that Remora needs.",
   port_conflict: "A container already uses a port that Remora needs.",
+  not_ready: "The injector does not know yet what a new sidecar may trust.",
 } as const;
 
 /** Why a pod is injected. */

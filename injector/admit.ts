@@ -1,0 +1,48 @@
+// One admission request to one answer: which requests concern us, the decision about the pod, and how it is said. Pure.
+import type { AdmissionAnswer, AdmissionRequest } from "./envelope.ts";
+import { injectPod } from "./inject.ts";
+import { explainReason, type InjectionReason } from "./reasons.ts";
+import { readSwitch } from "./report.ts";
+import type { InjectorSettings } from "./settings.ts";
+
+/** Whose label the API server saw before it asked: the namespace's, or only the pod's own. Each has a webhook and a path of its own. */
+export type Selected = "by_namespace" | "by_pod";
+
+/** The answer, and the two words under which it is counted. */
+export interface Admission {
+  readonly answer: AdmissionAnswer;
+  readonly result: "injected" | "skipped" | "refused";
+  readonly reason: InjectionReason;
+}
+
+/** Answers `request`. */
+export function admit(request: AdmissionRequest, selected: Selected, settings: InjectorSettings): Admission {
+  const { group, resource } = request.resource;
+  if (group !== "" || resource !== "pods" || request.subResource !== "") return passed("not_a_pod");
+  if (request.operation !== "CREATE") return passed("not_created");
+  const label = readSwitch(selected === "by_namespace" ? "enabled" : undefined);
+  const { decision, patch, warnings } = injectPod(request.object, request.namespace, { kind: "namespace", label }, settings);
+  const { reason, message } = decision;
+  switch (decision.action) {
+    case "inject": {
+      const audit = { decision: "injected", reason, version: settings.version };
+      return { result: "injected", reason, answer: { allowed: true, patch, message, warnings: warnings.map(ours), audit } };
+    }
+    case "skip":
+      return passed(reason, warnings);
+    case "refuse": {
+      const refusal = `remora refuses the pod (${reason}): ${message}`;
+      return { result: "refused", reason, answer: { allowed: false, patch, message: refusal, warnings: warnings.map(ours), audit: { decision: "refused", reason } } };
+    }
+  }
+}
+
+function passed(reason: InjectionReason, warnings: readonly string[] = []): Admission {
+  const answer = { allowed: true, patch: [], message: explainReason(reason), warnings: warnings.map(ours), audit: { decision: "skipped", reason } };
+  return { result: "skipped", reason, answer };
+}
+
+/** kubectl prints warnings without saying who gave them. */
+function ours(warning: string): string {
+  return `remora: ${warning}`;
+}

@@ -1,0 +1,118 @@
+// AdmissionReview v1, in and out: what the API server asks and how it wants to be answered. Knows nothing of pods.
+// https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/
+import { AdmissionError } from "../core/errors.ts";
+import type { PatchOperation } from "./difference.ts";
+
+const API_VERSION = "admission.k8s.io/v1";
+const KIND = "AdmissionReview";
+/** Longer warnings are cut by the API server, and more than 4096 characters together are dropped. */
+const MAX_WARNING_LENGTH = 256;
+const MAX_WARNINGS_LENGTH = 4096;
+const MAX_MESSAGE_LENGTH = 8192;
+
+/** What is asked. */
+export interface AdmissionRequest {
+  /** Echoed in the answer. */
+  readonly uid: string;
+  readonly operation: string;
+  /** `pods`, and the group it is of. */
+  readonly resource: { readonly group: string; readonly resource: string };
+  readonly subResource: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly dryRun: boolean;
+  /** The object itself, unchecked. */
+  readonly object: unknown;
+}
+
+/** What is answered. */
+export interface AdmissionAnswer {
+  readonly allowed: boolean;
+  readonly patch: readonly PatchOperation[];
+  /** For the person whose request is refused; ignored when allowed. */
+  readonly message: string;
+  readonly warnings: readonly string[];
+  /** Written to the audit log, under the webhook's name. */
+  readonly audit: Readonly<Record<string, string>>;
+}
+
+/** Reads a request body. Throws `AdmissionError("malformed_review")` saying what is wrong with it. */
+export function parseReview(body: Buffer): AdmissionRequest {
+  if (body.length === 0) throw malformed("the body is empty");
+  const review = parseJson(body);
+  if (!isObject(review)) throw malformed("the body is not an object");
+  if (review["kind"] !== KIND || review["apiVersion"] !== API_VERSION) {
+    throw malformed(`expected ${KIND} of ${API_VERSION}, found ${shown(review["kind"])} of ${shown(review["apiVersion"])}`);
+  }
+  const request = review["request"];
+  if (!isObject(request)) throw malformed("it has no request");
+  const uid = request["uid"];
+  if (typeof uid !== "string" || uid === "" || uid.length > 253) throw malformed("its request has no uid");
+  const resource = isObject(request["resource"]) ? request["resource"] : {};
+  return {
+    uid,
+    operation: text(request["operation"]),
+    resource: { group: text(resource["group"]), resource: text(resource["resource"]) },
+    subResource: text(request["subResource"]),
+    namespace: text(request["namespace"]),
+    name: text(request["name"]),
+    dryRun: request["dryRun"] === true,
+    object: request["object"],
+  };
+}
+
+/** Prints the answer to the request with `uid`. */
+export function formatReview(uid: string, answer: AdmissionAnswer): string {
+  const { patch } = answer;
+  const response = {
+    uid,
+    allowed: answer.allowed,
+    // A patch without its type, or an empty one, is an error to some API servers.
+    ...(answer.allowed && patch.length > 0 ? { patchType: "JSONPatch", patch: Buffer.from(JSON.stringify(patch)).toString("base64") } : {}),
+    ...(answer.allowed ? {} : { status: { code: 422, reason: "Invalid", message: cut(answer.message, MAX_MESSAGE_LENGTH) } }),
+    ...(answer.warnings.length === 0 ? {} : { warnings: fitWarnings(answer.warnings) }),
+    auditAnnotations: answer.audit,
+  };
+  return JSON.stringify({ apiVersion: API_VERSION, kind: KIND, response });
+}
+
+function fitWarnings(warnings: readonly string[]): readonly string[] {
+  const fitting: string[] = [];
+  let left = MAX_WARNINGS_LENGTH;
+  for (const warning of warnings) {
+    // They travel in a header: no line breaks.
+    const line = cut(warning.replace(/\p{Cc}+/gu, " "), MAX_WARNING_LENGTH);
+    left -= line.length;
+    if (left < 0) break;
+    fitting.push(line);
+  }
+  return fitting;
+}
+
+function parseJson(body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString("utf8"));
+  } catch (cause) {
+    throw new AdmissionError("malformed_review", "the body is not JSON", { cause });
+  }
+}
+
+function malformed(sentence: string): AdmissionError {
+  return new AdmissionError("malformed_review", `not an AdmissionReview: ${sentence}`);
+}
+
+function shown(value: unknown): string {
+  return value === undefined ? "nothing" : cut(JSON.stringify(value), 100);
+}
+
+function cut(line: string, length: number): string {
+  return line.length <= length ? line : `${line.slice(0, length - 1)}…`;
+}
+
+function text(value: unknown): string {
+  return typeof value === "string" ? value : "";
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,131 @@
+// The injector's boot story: certificate, then the trust pins that new sidecars need, then the webhook. In Kubernetes all of it is shared with the
+// other replicas through the API server; outside, a folder is enough. It holds no state of its own.
+import type { Clock } from "../core/clock.ts";
+import type { Logger } from "../core/log.ts";
+import type { Metrics } from "../core/metrics.ts";
+import { startCertificateKeeper } from "./certificate-keeper.ts";
+import { createFileStore } from "./certificate-store.ts";
+import type { InjectorKubernetes } from "./kubernetes.ts";
+import type { InjectorSettings } from "./settings.ts";
+import { renewAtMs, serviceNames, withLocalNames } from "./webhook-certificate.ts";
+import { startWebhookServer, type WebhookServer } from "./webhook-server.ts";
+
+/** Name of the Service, and of the MutatingWebhookConfiguration, in our manifests. */
+export const INJECTOR_SERVICE = "remora-injector";
+/** How often the roots' pins are read again: a new root is published long before the first leaf chains to it. */
+const PINS_PERIOD_MS = 10_000;
+
+/** What the injector works with. */
+export interface InjectorOptions {
+  readonly host: string;
+  /** 0 for any free one; 15017 by convention. */
+  readonly port: number;
+  /** In Kubernetes `trustPins` are added to those that the CA publishes. */
+  readonly settings: InjectorSettings;
+  /** Where the certificate lives: the cluster (see `connectInjectorKubernetes`), or a folder on this machine. */
+  readonly shared: { readonly kind: "kubernetes"; readonly api: InjectorKubernetes } | { readonly kind: "folder"; readonly path: string };
+  /** Name of the Service under which the API server calls; default {@link INJECTOR_SERVICE}. */
+  readonly service?: string;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+/** A health answer. */
+export interface InjectorHealth {
+  readonly status: "ok" | "degraded" | "down";
+  readonly message?: string;
+}
+
+/** A running injector. */
+export interface Injector {
+  readonly port: number;
+  /** PEM of the CA that the webhook's certificate chains to, for who configures a webhook by hand. */
+  caBundle(): string;
+  /** `down` while pods cannot be injected; `degraded` when the certificate or the pins cannot be refreshed. */
+  health(): InjectorHealth;
+  /** Answers what is being asked, then stops. */
+  close(): Promise<void>;
+}
+
+/** Starts the injector; rejects when the certificate cannot be made or published, or the port is taken. */
+export async function startInjector(options: InjectorOptions): Promise<Injector> {
+  const { shared, settings, clock, log, metrics, host, port, service = INJECTOR_SERVICE } = options;
+  const own = serviceNames(service, settings.controlNamespace);
+  let listening: WebhookServer | null = null; // null until the first certificate is there
+  const keeper = await startCertificateKeeper({
+    store: shared.kind === "kubernetes" ? shared.api.certificates : createFileStore(shared.path),
+    publish: shared.kind === "kubernetes" ? (bundlePem) => shared.api.publishBundle(bundlePem) : async () => {},
+    names: shared.kind === "kubernetes" ? own : withLocalNames(own),
+    clock,
+    log,
+    onChange: (material) => listening?.replaceTls(material),
+  });
+  const pins = shared.kind === "kubernetes" ? await followPins(shared.api, options) : null;
+  const current = () => {
+    if (pins === null) return settings;
+    const trustPins = [...new Set([...settings.trustPins, ...pins.current()])];
+    return trustPins.length === 0 ? { unavailable: NO_PINS } : { ...settings, trustPins };
+  };
+  const server = await startWebhookServer({ host, port, tls: keeper.current(), settings: current, clock, log, metrics }).catch(async (error: unknown) => {
+    pins?.close();
+    await keeper.close();
+    throw error;
+  });
+  listening = server;
+  metrics.gauge({
+    name: "remora_webhook_cert_expires_seconds",
+    help: "Time until the webhook's certificate is to be replaced.",
+    read: () => (renewAtMs(keeper.current()) - clock.nowMs()) / 1000,
+  });
+  return {
+    port: server.port,
+    caBundle: () => keeper.current().caBundlePem,
+    health() {
+      const now = current();
+      if ("unavailable" in now) return { status: "down", message: now.unavailable };
+      const message = keeper.trouble() ?? pins?.trouble() ?? null;
+      return message === null ? { status: "ok" } : { status: "degraded", message };
+    },
+    async close() {
+      await server.close();
+      pins?.close();
+      await keeper.close();
+    },
+  };
+}
+
+const NO_PINS = "the CA has not published the mesh's roots, so a new sidecar could trust nobody; is remora-control running?";
+
+interface PinFollower {
+  current(): readonly string[];
+  trouble(): string | null;
+  close(): void;
+}
+
+/** Reads the pins now and then again and again; what was read last stays when the API server is away. */
+async function followPins(api: InjectorKubernetes, { clock, log }: InjectorOptions): Promise<PinFollower> {
+  let pins: readonly string[] = [];
+  let trouble: string | null = null;
+  let reading = false;
+
+  async function read(): Promise<void> {
+    if (reading) return;
+    reading = true;
+    try {
+      const fresh = await api.trustPins();
+      // A ConfigMap that was emptied by hand is no reason to break every new pod.
+      if (fresh.length > 0) pins = fresh;
+      trouble = null;
+    } catch (error) {
+      trouble = error instanceof Error ? error.message : String(error);
+      log.warn({ err: error }, "trust pins cannot be read");
+    } finally {
+      reading = false;
+    }
+  }
+
+  await read();
+  const ticker = clock.every(PINS_PERIOD_MS, () => void read());
+  return { current: () => pins, trouble: () => trouble, close: () => ticker.cancel() };
+}

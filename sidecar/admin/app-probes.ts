@@ -1,0 +1,271 @@
+// Probes of the app, run by the sidecar for the kubelet: in strict mode the kubelet has no identity, so the injector points its probes at the admin
+// port and hands the originals over in REMORA_PROBES. An answer says what the kubelet would have seen; it judges as the kubelet does.
+import { type IncomingMessage, request as httpRequest } from "node:http";
+import { connect as http2Connect, constants as http2 } from "node:http2";
+import { request as httpsRequest } from "node:https";
+import { connect } from "node:net";
+import type { AdminResponse, Route } from "../../core/admin-server.ts";
+import { ConfigError } from "../../core/errors.ts";
+
+const KINDS: readonly string[] = ["liveness", "readiness", "startup"];
+const MAX_REDIRECTS = 10; // as the kubelet
+const MAX_TIMEOUT_S = 3600;
+const MAX_GRPC_ANSWER_BYTES = 1024;
+/** `grpc.health.v1.HealthCheckResponse.SERVING` */
+const SERVING = 1;
+
+/** What a probe asks; the port is a number by now. */
+type Ask =
+  | {
+      readonly kind: "http";
+      readonly port: number;
+      readonly path: string;
+      readonly secure: boolean;
+      readonly headers: Readonly<Record<string, string>>;
+    }
+  | { readonly kind: "tcp"; readonly port: number }
+  | { readonly kind: "grpc"; readonly port: number; readonly service: string };
+
+interface AppProbe {
+  /** `<container>/<kind>` */
+  readonly name: string;
+  readonly ask: Ask;
+  readonly timeoutMs: number;
+}
+
+/** Settings of {@link createAppProbes}. */
+export interface AppProbesOptions {
+  /** Where the app listens: the pod's own address, as the kubelet would dial it. */
+  readonly appHost: string;
+}
+
+/** An outcome: `status` is what the kubelet gets. */
+interface Outcome {
+  readonly status: number;
+  readonly message: string;
+}
+
+/**
+ * One route per probe of `json` (REMORA_PROBES), at `/app-health/<container>/<kind>`. Each probe runs at most once at a time; who asks meanwhile
+ * shares the answer, because the admin port is open to the whole cluster. Throws `ConfigError("invalid_value")` naming the entry that is wrong.
+ */
+export function createAppProbes(json: string, { appHost }: AppProbesOptions): Route[] {
+  return parseAppProbes(json).map((probe): Route => {
+    let running: Promise<AdminResponse> | null = null;
+    return {
+      method: "GET",
+      path: `/app-health/${probe.name}`,
+      handle() {
+        running ??= run(probe, appHost).finally(() => {
+          running = null;
+        });
+        return running;
+      },
+    };
+  });
+}
+
+async function run(probe: AppProbe, host: string): Promise<AdminResponse> {
+  const abort = AbortSignal.timeout(probe.timeoutMs);
+  const { status, message } = await ask(probe.ask, host, abort).catch((error: unknown) => explainFailure(error, abort, probe.timeoutMs));
+  return { status, headers: { "content-type": "text/plain; charset=utf-8" }, body: `${message}\n` };
+}
+
+function ask(what: Ask, host: string, abort: AbortSignal): Promise<Outcome> {
+  switch (what.kind) {
+    case "http":
+      return askHttp(what, host, abort);
+    case "tcp":
+      return askTcp(what.port, host, abort);
+    case "grpc":
+      return askGrpc(what, host, abort);
+  }
+}
+
+function explainFailure(error: unknown, abort: AbortSignal, timeoutMs: number): Outcome {
+  if (abort.aborted) return { status: 504, message: `the app did not answer within ${timeoutMs} ms` };
+  return { status: 502, message: `the app cannot be asked: ${error instanceof Error ? error.message : String(error)}` };
+}
+
+/** 200 to 399 is healthy; a redirect within the app is followed, one that leads elsewhere counts as healthy, both as the kubelet has it. */
+async function askHttp(what: Extract<Ask, { kind: "http" }>, host: string, abort: AbortSignal): Promise<Outcome> {
+  const own = `${what.secure ? "https" : "http"}://${host.includes(":") ? `[${host}]` : host}:${what.port}`;
+  let url = new URL(own + what.path);
+  for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects += 1) {
+    const answer = await get(url, what.headers, abort);
+    const status = answer.statusCode ?? 0;
+    const target = status >= 300 && status < 400 ? answer.headers.location : undefined;
+    answer.destroy();
+    if (target === undefined) return judge(status, url);
+    if (!URL.canParse(target, url)) return judge(status, url);
+    const next = new URL(target, url);
+    if (next.hostname !== url.hostname) return judge(status, url);
+    url = next;
+  }
+  return { status: 502, message: `the app redirects more than ${MAX_REDIRECTS} times` };
+}
+
+function judge(status: number, url: URL): Outcome {
+  const healthy = status >= 200 && status < 400;
+  return { status: healthy ? 200 : Math.max(status, 400), message: `GET ${url.pathname} on port ${url.port}: ${status}` };
+}
+
+function get(url: URL, headers: Readonly<Record<string, string>>, abort: AbortSignal): Promise<IncomingMessage> {
+  const given = { "user-agent": "kube-probe/remora", accept: "*/*", connection: "close", ...headers };
+  // An app's own certificate is its own business, as it is to the kubelet.
+  const options = { headers: given, agent: false, signal: abort, rejectUnauthorized: false };
+  return new Promise((resolve, reject) => {
+    const asked = url.protocol === "https:" ? httpsRequest(url, options) : httpRequest(url, options);
+    asked.on("response", (answer) => {
+      answer.on("error", () => {}); // the body is not read to its end
+      resolve(answer);
+    });
+    asked.on("error", reject);
+    asked.end();
+  });
+}
+
+function askTcp(port: number, host: string, signal: AbortSignal): Promise<Outcome> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ port, host, signal });
+    socket.on("connect", () => {
+      socket.destroy();
+      resolve({ status: 200, message: `port ${port} accepts connections` });
+    });
+    socket.on("error", reject);
+  });
+}
+
+/** `grpc.health.v1.Health/Check`, written by hand: two fields are no reason to load a gRPC stack into every sidecar. */
+function askGrpc({ port, service }: Extract<Ask, { kind: "grpc" }>, host: string, abort: AbortSignal): Promise<Outcome> {
+  return new Promise<Outcome>((resolve, reject) => {
+    const session = http2Connect(`http://${host.includes(":") ? `[${host}]` : host}:${port}`);
+    const stop = () => session.destroy(new Error("timed out"));
+    abort.addEventListener("abort", stop);
+    session.on("error", reject);
+    session.on("close", () => {
+      abort.removeEventListener("abort", stop);
+      reject(new Error("the connection closed"));
+    });
+    const stream = session.request({
+      [http2.HTTP2_HEADER_METHOD]: "POST",
+      [http2.HTTP2_HEADER_PATH]: "/grpc.health.v1.Health/Check",
+      [http2.HTTP2_HEADER_CONTENT_TYPE]: "application/grpc",
+      [http2.HTTP2_HEADER_TE]: "trailers",
+    });
+    const chunks: Buffer[] = [];
+    let grpcStatus = "none";
+    const readStatus = (fields: { readonly "grpc-status"?: unknown }) => {
+      if (fields["grpc-status"] !== undefined) grpcStatus = String(fields["grpc-status"]);
+    };
+    stream.on("response", readStatus);
+    stream.on("trailers", readStatus);
+    stream.on("data", (chunk: Buffer) => {
+      chunks.push(chunk);
+      if (chunks.reduce((sum, { length }) => sum + length, 0) > MAX_GRPC_ANSWER_BYTES)
+        session.destroy(new Error("the health answer is too long"));
+    });
+    stream.on("error", reject);
+    stream.on("end", () => {
+      const serving = grpcStatus === "0" && readHealth(Buffer.concat(chunks)) === SERVING;
+      resolve({ status: serving ? 200 : 503, message: serving ? "serving" : `not serving (grpc-status ${grpcStatus})` });
+      session.close();
+    });
+    stream.end(healthRequest(service));
+  });
+}
+
+/** Length-prefixed HealthCheckRequest: field 1 is the service, a string. */
+function healthRequest(service: string): Buffer {
+  const name = Buffer.from(service, "utf8");
+  const message = name.length === 0 ? name : Buffer.concat([Buffer.of(0x0a), varint(name.length), name]);
+  const head = Buffer.alloc(5);
+  head.writeUInt32BE(message.length, 1);
+  return Buffer.concat([head, message]);
+}
+
+function varint(value: number): Buffer {
+  const bytes: number[] = [];
+  for (let left = value; ; left >>>= 7) {
+    if (left < 0x80) return Buffer.of(...bytes, left);
+    bytes.push((left & 0x7f) | 0x80);
+  }
+}
+
+/** Field 1 (varint) of a HealthCheckResponse; 0 when it is not one. */
+function readHealth(answer: Buffer): number {
+  return answer.length >= 7 && answer[0] === 0 && answer[5] === 0x08 ? (answer[6] ?? 0) : 0;
+}
+
+function parseAppProbes(json: string): readonly AppProbe[] {
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch (cause) {
+    throw new ConfigError("invalid_value", "REMORA_PROBES is not JSON", { cause });
+  }
+  if (!isObject(value)) throw new ConfigError("invalid_value", "REMORA_PROBES must be an object");
+  return Object.entries(value).map(([name, entry]) => parseAppProbe(name, entry));
+}
+
+function parseAppProbe(name: string, entry: unknown): AppProbe {
+  const [container = "", kind = "", ...rest] = name.split("/");
+  if (!/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(container) || !KINDS.includes(kind) || rest.length > 0) {
+    throw mistake(name, "the name must be CONTAINER/liveness, CONTAINER/readiness or CONTAINER/startup");
+  }
+  if (!isObject(entry)) throw mistake(name, "an object is expected");
+  const timeoutSeconds = entry["timeoutSeconds"] ?? 1;
+  if (typeof timeoutSeconds !== "number" || !(timeoutSeconds > 0 && timeoutSeconds <= MAX_TIMEOUT_S)) {
+    throw mistake(name, `timeoutSeconds must be above 0 and at most ${MAX_TIMEOUT_S}`);
+  }
+  return { name, ask: parseAsk(name, entry), timeoutMs: timeoutSeconds * 1000 };
+}
+
+function parseAsk(name: string, entry: Fields): Ask {
+  const { httpGet, tcpSocket, grpc } = entry;
+  if (isObject(httpGet)) {
+    const path = typeof httpGet["path"] === "string" ? httpGet["path"] : "/";
+    const secure = String(httpGet["scheme"] ?? "HTTP").toUpperCase() === "HTTPS";
+    const kind = "http" as const;
+    return {
+      kind,
+      port: parsePort(name, httpGet),
+      path: path.startsWith("/") ? path : `/${path}`,
+      secure,
+      headers: parseHeaders(name, httpGet["httpHeaders"]),
+    };
+  }
+  if (isObject(tcpSocket)) return { kind: "tcp", port: parsePort(name, tcpSocket) };
+  if (isObject(grpc))
+    return { kind: "grpc", port: parsePort(name, grpc), service: typeof grpc["service"] === "string" ? grpc["service"] : "" };
+  throw mistake(name, "one of httpGet, tcpSocket and grpc is expected");
+}
+
+function parsePort(name: string, { port }: Fields): number {
+  if (typeof port !== "number" || !Number.isInteger(port) || port < 1 || port > 65535)
+    throw mistake(name, "port must be a number from 1 to 65535");
+  return port;
+}
+
+function parseHeaders(name: string, list: unknown): Readonly<Record<string, string>> {
+  if (list === undefined || list === null) return {};
+  if (!Array.isArray(list)) throw mistake(name, "httpHeaders must be a list");
+  const entries = list.map((item: unknown) => {
+    if (!isObject(item) || typeof item["name"] !== "string" || typeof item["value"] !== "string")
+      throw mistake(name, "a header needs name and value");
+    return [item["name"].toLowerCase(), item["value"]] as const;
+  });
+  return Object.fromEntries(entries);
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+function isObject(value: unknown): value is Fields {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function mistake(name: string, sentence: string): ConfigError {
+  return new ConfigError("invalid_value", `REMORA_PROBES: ${JSON.stringify(name.slice(0, 100))}: ${sentence}`, {
+    fields: { probe: name.slice(0, 100) },
+  });
+}
