@@ -41,7 +41,7 @@ export interface ControlProcess {
   readonly adminPort: number;
   readonly child: ChildProcess;
   log(): string;
-  /** GET on its admin port, parsed. */
+  /** GET on its admin port, parsed. Health answers 503 when it is down, which is an error here. */
   api(path: string): Promise<unknown>;
   /** SIGKILL; resolves when it is gone. */
   kill(): Promise<void>;
@@ -51,6 +51,8 @@ export interface Cluster {
   readonly runner: PodRunner;
   readonly kube: KubeApi;
   readonly control: ControlProcess;
+  /** All that were started, also those that ended. */
+  readonly controls: readonly ControlProcess[];
   /** Starts another control plane (or the first again, with the same ports and state). Resolves when it is ready. */
   startControl(name: string, ports: { grpc: number; admin: number }, env?: Readonly<Record<string, string>>): Promise<ControlProcess>;
   /** Applies Services first, then runs every pod; resolves when all are ready. */
@@ -282,6 +284,7 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
     get control() {
       return controls[0] as ControlProcess;
     },
+    controls,
     startControl,
     async apply(...texts) {
       const manifests = texts.flatMap((text) => parseAllDocuments(text).map((document) => document.toJS() as Manifest | null)).filter((value) => value !== null);
