@@ -10,6 +10,11 @@ import type { MemberEndpoint, ServiceEntry, ServicePort, ServiceSource } from ".
 import { matchesLabels, serviceIdOf } from "./service-source.ts";
 import { spiffeParts } from "../core/spiffe.ts";
 
+/**
+ * Endpoints of one answer at most, so that an answer fits one message (4 MiB). Of more, the first by id are given: every caller sees the same.
+ */
+const MAX_ENDPOINTS = 2000;
+
 /** One port of one ready instance. */
 export interface ResolvedEndpoint {
   /** `<instanceId>:<port>`. */
@@ -124,7 +129,8 @@ function answer(
       port,
       protocol: own,
     }))
-    .sort((a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0));
+    .sort((a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0))
+    .slice(0, MAX_ENDPOINTS);
   return {
     found: true,
     service,

@@ -1,6 +1,6 @@
 // The questions somebody watches, each answered once for all who ask (design 8). A change of a lease or a service marks only the questions it
 // can touch; marked ones are answered again together, a moment later, and only an answer that really differs gets a new version.
-import type { Clock } from "../core/clock.ts";
+import type { Clock, Timer } from "../core/clock.ts";
 import { announcedServices } from "./lease.ts";
 import type { LeaseChange, Leases } from "./lease-table.ts";
 import type { Question } from "./question.ts";
@@ -70,16 +70,13 @@ export function createViews({ leases, source, clock, random }: ViewsOptions): Vi
   const byAddress = new Map<string, Set<Topic>>();
   const marked = new Set<Topic>();
   const nextVersion = createVersions(clock, random);
-  let gathering = false;
-  const timer = clock.after(GATHER_MS, flush);
-  timer.cancel();
+  /** Set exactly while marked questions wait to be answered again. */
+  let gathering: Timer | null = null;
   const holdTimer = clock.every(1000, endHolds);
 
   function mark(found: Iterable<Topic> | undefined): void {
     for (const topic of found ?? []) marked.add(topic);
-    if (marked.size === 0 || gathering) return;
-    gathering = true;
-    timer.refresh();
+    if (marked.size > 0) gathering ??= clock.after(GATHER_MS, flush);
   }
 
   function onLease({ before, after }: LeaseChange): void {
@@ -103,8 +100,8 @@ export function createViews({ leases, source, clock, random }: ViewsOptions): Vi
   }
 
   function flush(): void {
-    gathering = false;
-    timer.cancel();
+    gathering?.cancel();
+    gathering = null;
     const due = [...marked];
     marked.clear();
     for (const topic of due) answerAgain(topic);
@@ -200,7 +197,7 @@ export function createViews({ leases, source, clock, random }: ViewsOptions): Vi
     close() {
       stopLeases();
       stopSource();
-      timer.cancel();
+      gathering?.cancel();
       holdTimer.cancel();
     },
   };

@@ -1,6 +1,6 @@
 // Endpoints that refused a connection a moment ago (design 12): they leave every view at once, long before the registry notices, and come back
 // after a few seconds or when the registry announces them anew.
-import type { Clock } from "../../core/clock.ts";
+import type { Clock, Timer } from "../../core/clock.ts";
 import type { Endpoint } from "./discovery.ts";
 
 const REFUSED_FOR_MS = 5000;
@@ -24,14 +24,15 @@ export interface RefusedEndpoints {
 /** Makes an empty set. `ended` is called with the ids whose marks have run out. */
 export function createRefusedEndpoints(clock: Clock, ended: (endpointIds: readonly string[]) => void): RefusedEndpoints {
   const until = new Map<string, number>();
-  const timer = clock.after(REFUSED_FOR_MS, expire);
-  timer.cancel();
+  /** Set while `until` may hold something. */
+  let timer: Timer | null = null;
 
   function expire(): void {
     const now = clock.monoMs();
     const over = [...until].filter(([, untilMonoMs]) => untilMonoMs <= now).map(([id]) => id);
     for (const id of over) until.delete(id);
-    if (until.size > 0) timer.refresh();
+    const next = Math.min(...until.values());
+    timer = until.size > 0 ? clock.after(next - now, expire) : null;
     if (over.length > 0) ended(over);
   }
 
@@ -39,7 +40,7 @@ export function createRefusedEndpoints(clock: Clock, ended: (endpointIds: readon
     mark(endpoint) {
       const known = until.has(endpoint.id);
       if (!known && until.size >= MAX_REFUSED) return false;
-      if (until.size === 0) timer.refresh();
+      timer ??= clock.after(REFUSED_FOR_MS, expire);
       until.set(endpoint.id, clock.monoMs() + REFUSED_FOR_MS);
       return !known;
     },
@@ -49,6 +50,6 @@ export function createRefusedEndpoints(clock: Clock, ended: (endpointIds: readon
       const left = endpoints.filter((endpoint) => !until.has(endpoint.id));
       return left.length === 0 || left.length === endpoints.length ? endpoints : left;
     },
-    close: () => timer.cancel(),
+    close: () => timer?.cancel(),
   };
 }

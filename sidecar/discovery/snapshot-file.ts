@@ -2,7 +2,7 @@
 // and renamed, so that a reader never sees half a file; a disk that cannot be written costs this fallback and nothing else.
 import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import type { Clock } from "../../core/clock.ts";
+import type { Clock, Timer } from "../../core/clock.ts";
 import type { Logger } from "../../core/log.ts";
 import type { SpiffeId } from "../../core/spiffe.ts";
 import { parseSpiffeId } from "../../core/spiffe.ts";
@@ -63,8 +63,12 @@ export function createSnapshotFile(options: SnapshotFileOptions): SnapshotFile {
   let due = false;
   let writing: Promise<void> | null = null;
   let problem = "";
-  const timer = clock.after(GATHER_MS, () => void save());
-  timer.cancel();
+  let timer: Timer | null = null;
+
+  function saveSoon(): void {
+    timer?.cancel();
+    timer = clock.after(GATHER_MS, () => void save());
+  }
 
   async function save(): Promise<void> {
     if (writing !== null) return; // `write` looks at `due` again when it is done
@@ -72,7 +76,7 @@ export function createSnapshotFile(options: SnapshotFileOptions): SnapshotFile {
     writing = write();
     await writing;
     writing = null;
-    if (due) timer.refresh();
+    if (due) saveSoon();
   }
 
   async function write(): Promise<void> {
@@ -96,13 +100,14 @@ export function createSnapshotFile(options: SnapshotFileOptions): SnapshotFile {
     changed() {
       if (due) return;
       due = true;
-      if (writing === null) timer.refresh();
+      if (writing === null) saveSoon();
     },
     async close() {
-      timer.cancel();
+      timer?.cancel();
       await writing;
+      timer?.cancel();
       if (due) await save();
-      timer.cancel();
+      timer?.cancel();
     },
   };
 }

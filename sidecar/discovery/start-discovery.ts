@@ -157,8 +157,8 @@ async function loadOpener(identity: IdentitySource): Promise<() => Opener> {
     const { address, credentials, options } = identity.grpcChannel();
     const client = new GrpcClient(address, credentials, { ...CHANNEL_OPTIONS, ...options });
     return {
-      heartbeat: () => openCall<HeartbeatRequest, HeartbeatResponse>(client, registryService["heartbeat"]),
-      watch: () => openCall<WatchRequest, WatchUpdate>(client, registryService["watch"]),
+      heartbeat: () => openCall<HeartbeatRequest, HeartbeatResponse>(client, registryService["Heartbeat"]),
+      watch: () => openCall<WatchRequest, WatchUpdate>(client, registryService["Watch"]),
       close: () => client.close(),
     };
   };
