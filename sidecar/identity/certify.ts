@@ -32,7 +32,7 @@ export interface Certified {
 export async function certify(channel: ControlChannel, identity: SpiffeId, credential: CertifyCredential): Promise<Certified> {
   const key = generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey;
   const messageKey = generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey;
-  const response = await call(channel, {
+  const response = await call(channel, credential.kind, {
     csr: createCsr({ key, identity }),
     messageCsr: createCsr({ key: messageKey, identity }),
     ...(credential.kind === "service_account_token" ? { serviceAccountToken: credential.token } : {}),
@@ -52,7 +52,7 @@ export async function certify(channel: ControlChannel, identity: SpiffeId, crede
   };
 }
 
-function call(channel: ControlChannel, request: CertifyRequest): Promise<CertifyResponse> {
+function call(channel: ControlChannel, kind: CertifyCredential["kind"], request: CertifyRequest): Promise<CertifyResponse> {
   const client = new Client(channel.address, channel.credentials, channel.options);
   const method = identityService["Certify"];
   if (method === undefined) throw new Error("core/wire/identity.proto has no Certify");
@@ -65,7 +65,7 @@ function call(channel: ControlChannel, request: CertifyRequest): Promise<Certify
       new Metadata(),
       { deadline: Date.now() + CALL_TIMEOUT_MS },
       (error, response) => {
-        if (error !== null) reject(toCertError(error, channel.address));
+        if (error !== null) reject(toCertError(error, channel.address, kind));
         else if (response === undefined) reject(new CertError("malformed", "the control plane gave an empty answer"));
         else resolve(response);
       },
@@ -74,8 +74,8 @@ function call(channel: ControlChannel, request: CertifyRequest): Promise<Certify
 }
 
 /** Statuses as certs/identity-service.ts gives them. */
-export function toCertError(error: ServiceError, address: string): CertError {
-  return new CertError(codeOf(error.code), `the control plane at ${address}: ${error.details}`, { cause: error });
+function toCertError(error: ServiceError, address: string, credential: CertifyCredential["kind"]): CertError {
+  return new CertError(codeOf(error.code), `the control plane at ${address}: ${error.details}`, { cause: error, fields: { credential } });
 }
 
 function codeOf(code: status): CertErrorCode {

@@ -1,37 +1,29 @@
 // The workload's identity from its first certificate to its last (design 7): learn the mesh's roots, ask for a certificate, renew it at 70 %
 // of its life, follow the trust bundle. A swap replaces one reference; open connections keep what they have. With the CA away everything
 // goes on with what is held, and tries go on with it.
-import type { Clock, Timer } from "../../core/clock.ts";
+import type { Clock } from "../../core/clock.ts";
 import { CertError } from "../../core/errors.ts";
 import type { Logger } from "../../core/log.ts";
 import type { Metrics } from "../../core/metrics.ts";
 import type { SpiffeId } from "../../core/spiffe.ts";
 import { spiffeParts } from "../../core/spiffe.ts";
 import type { TrustBundle } from "../../core/wire/identity.ts";
-import { parseJoinToken } from "../../core/wire/join-token.ts";
 import { isIssuedBy } from "../../core/x509/peer-check.ts";
-import { parsePin } from "../../core/x509/pin.ts";
 import type { BackoffLimits } from "./backoff.ts";
 import { backoffMs, RUNNING, STARTING } from "./backoff.ts";
-import type { CertifyCredential } from "./certify.ts";
 import { certify } from "./certify.ts";
 import type { ControlPlane } from "./control-channel.ts";
 import { createControlChannel } from "./control-channel.ts";
+import { keepTrying } from "./first-certificate.ts";
 import type { Generation } from "./generation.ts";
 import { parseRoots, rootsToPem, toCredentials } from "./generation.ts";
 import type { ControlChannel, Credentials, IdentitySource } from "./identity-source.ts";
+import { createAlarm, renewalTime } from "./renewal.ts";
 import { openStateFiles } from "./state-files.ts";
 import { bootstrapTrust } from "./trust-bootstrap.ts";
 import { createTrustWatch } from "./trust-watch.ts";
-
-const RENEW_AT_RATIO = 0.7;
-/** Renewals are spread over this much of the life around {@link RENEW_AT_RATIO}. */
-const JITTER_RATIO = 0.1;
-/** Timers run at most this long: a machine that slept renews soon after it wakes, and a long life does not overflow a timer. */
-const MAX_SLEEP_MS = 600_000;
-
-/** How a workload proves itself, read anew for each try. */
-export type WorkloadCredential = { readonly serviceAccountToken: string } | { readonly joinToken: string };
+import type { ReadCredential, WorkloadCredential } from "./workload-credential.ts";
+import { readCredential } from "./workload-credential.ts";
 
 /** Settings and surroundings of {@link startIdentity}. */
 export interface IdentityOptions {
@@ -69,15 +61,16 @@ export async function startIdentity(options: IdentityOptions): Promise<IdentityS
   };
   const files = openStateFiles(options.stateDir, log);
   const watchers = new Set<(credentials: Credentials) => void>();
-  const closing = new AbortController();
-  let isJoined = false;
+  const alarm = createAlarm(clock, () => void renew());
+  /** Of the last credential that was read. */
   let pins: readonly string[] = [];
+  /** Null until the first certificate. */
   let current: Credentials | null = null;
+  /** Made for `current` when first asked for. */
   let channel: ControlChannel | null = null;
-  let renewAtMs = 0;
   let failures = 0;
   let isRenewing = false;
-  let timer: Timer | null = null;
+  let isClosed = false;
 
   function held(): Credentials {
     if (current === null) throw new Error("the identity source is used before its first certificate");
@@ -97,106 +90,92 @@ export async function startIdentity(options: IdentityOptions): Promise<IdentityS
     }
   }
 
-  async function accept(generation: Generation, rootsPem: string): Promise<void> {
+  /** Checks and swaps; gives the time of the next renewal. Keys stay in memory, except after a join: its token is spent. */
+  async function accept(generation: Generation, rootsPem: string, credential: ReadCredential): Promise<number> {
     const next = toCredentials(generation, rootsPem, identity, clock.nowMs(), current);
-    renewAtMs = renewalTime(next, random);
     swap(next);
     await files.writeTrust({ rootsPem, pins });
-    if (isJoined) await files.writeGeneration(generation);
-  }
-
-  /** Reads the credential and, with it, which mesh this is. */
-  async function readCredential(): Promise<CertifyCredential> {
-    const given = await readGiven(options.credential);
-    isJoined = "joinToken" in given;
-    const ownPin = "joinToken" in given ? [parseJoinToken(given.joinToken).pin] : [];
-    pins = [...new Set([...options.pins, ...ownPin].map((pin) => parsePin(pin).toString("hex")))].sort();
-    if ("serviceAccountToken" in given) return { kind: "service_account_token", token: given.serviceAccountToken };
-    return current === null ? { kind: "join_token", token: given.joinToken } : { kind: "renewal" };
+    if (credential.kind === "join_token") await files.writeGeneration(generation);
+    return renewalTime({ fromMs: next.leaf.validFromDate.getTime(), toMs: next.expiresAtMs }, random);
   }
 
   async function knownRoots(): Promise<string> {
     if (current !== null) return current.rootsPem;
     const stored = await files.readTrust();
     if (stored !== null && stored.pins.join() === pins.join()) return stored.rootsPem;
-    return bootstrapTrust(
-      control,
-      pins.map((pin) => Buffer.from(pin, "hex")),
-    );
+    return bootstrapTrust(control, pins);
   }
 
-  async function obtain(): Promise<void> {
-    const credential = await readCredential();
+  async function obtain(): Promise<number> {
+    const credential = await readCredential(options.credential, options.pins);
+    ({ pins } = credential);
     const rootsPem = await knownRoots();
-    const certified = await certify(createControlChannel(control, { rootsPem, own: current }), identity, credential);
-    await accept(certified.generation, certified.rootsPem);
-    log.info({ identity, notAfter: held().leaf.validTo, credential: credential.kind }, "certificate obtained");
+    const shown = credential.kind === "join_token" && current !== null ? ({ kind: "renewal" } as const) : credential;
+    const certified = await certify(createControlChannel(control, { rootsPem, own: current }), identity, shown);
+    if (isClosed) throw new CertError("unavailable", "the identity source was closed");
+    const renewAtMs = await accept(certified.generation, certified.rootsPem, credential);
+    log.info({ identity, notAfter: held().leaf.validToDate.toISOString(), credential: shown.kind }, "certificate obtained");
+    // With a clock far ahead of the CA's, a fresh certificate can be past its renewal time already; asking again at once would never end.
+    return Math.max(renewAtMs, clock.nowMs() + (held().expiresAtMs - clock.nowMs()) / 2);
   }
 
-  /** A restart of a joined workload: its token is spent, its certificate is not. */
-  async function resume(): Promise<void> {
-    const generation = await files.readGeneration();
-    const trust = await files.readTrust();
-    if (generation === null || trust === null) return;
+  /** A restart of a joined workload: its token is spent, its certificate is not. Null when there is nothing to go on with. */
+  async function resume(): Promise<number | null> {
+    const [generation, trust] = [await files.readGeneration(), await files.readTrust()];
+    if (generation === null || trust === null) return null;
     try {
-      await readCredential();
-      if (!isJoined || trust.pins.join() !== pins.join()) return;
-      await accept(generation, trust.rootsPem);
-      log.info({ identity, notAfter: held().leaf.validTo }, "certificate taken from the state folder");
+      const credential = await readCredential(options.credential, options.pins);
+      if (credential.kind !== "join_token" || trust.pins.join() !== credential.pins.join()) return null;
+      ({ pins } = credential);
+      const renewAtMs = await accept(generation, trust.rootsPem, credential);
+      log.info({ identity, notAfter: held().leaf.validToDate.toISOString() }, "certificate taken from the state folder");
+      return renewAtMs;
     } catch (error) {
       log.warn({ err: error }, "the certificate in the state folder cannot be used");
+      return null;
     }
   }
 
-  async function obtainFirst(): Promise<void> {
-    for (;;) {
-      try {
-        return await obtain();
-      } catch (error) {
-        if (isFinal(error, isJoined)) throw error;
-        const waitMs = noteFailure(error, STARTING, "no certificate yet");
-        await sleep(waitMs, clock, AbortSignal.any([closing.signal, ...(options.signal === undefined ? [] : [options.signal])]));
-      }
-    }
+  async function obtainFirst(): Promise<number> {
+    let renewAtMs = 0;
+    await keepTrying({
+      run: async () => {
+        renewAtMs = await obtain();
+      },
+      isFinal: (error) => isFinal(error),
+      onFailure: (error) => noteFailure(error, STARTING, "no certificate yet"),
+      clock,
+      signal: options.signal,
+    });
+    return renewAtMs;
   }
 
   function noteFailure(error: unknown, limits: BackoffLimits, message: string): number {
     failures += 1;
     const waitMs = Math.round(backoffMs(failures, limits, random));
-    log.warn(
-      { detail: (error as Error).message, code: error instanceof CertError ? error.code : "unavailable", failures, waitMs },
-      message,
-    );
+    log.warn({ code: error instanceof CertError ? error.code : null, detail: (error as Error).message, failures, waitMs }, message);
     return waitMs;
   }
 
   async function renew(): Promise<void> {
+    if (isRenewing || isClosed) return;
     isRenewing = true;
+    let nextMs: number;
     try {
-      await obtain();
+      nextMs = await obtain();
       failures = 0;
     } catch (error) {
-      const waitMs = noteFailure(error, RUNNING, "the certificate is not renewed yet");
-      renewAtMs = clock.nowMs() + waitMs;
+      if (isClosed) return;
+      nextMs = clock.nowMs() + noteFailure(error, RUNNING, "the certificate is not renewed yet");
     } finally {
       isRenewing = false;
     }
-    schedule();
-  }
-
-  function schedule(): void {
-    timer?.cancel();
-    if (closing.signal.aborted) return;
-    const waitMs = Math.min(Math.max(renewAtMs - clock.nowMs(), 0), MAX_SLEEP_MS);
-    timer = clock.after(waitMs, () => {
-      if (clock.nowMs() >= renewAtMs) void renew();
-      else schedule();
-    });
+    if (!isClosed) alarm.setAt(nextMs);
   }
 
   function takeBundle(bundle: TrustBundle): void {
     const rootsPem = rootsToPem(bundle.roots);
-    if (rootsPem === held().rootsPem) return;
+    if (isClosed || rootsPem === held().rootsPem) return;
     try {
       if (bundle.trustDomain !== trustDomain) throw new CertError("wrong_trust_domain", `the bundle is of ${bundle.trustDomain}`);
       const roots = parseRoots(rootsPem);
@@ -204,11 +183,7 @@ export async function startIdentity(options: IdentityOptions): Promise<IdentityS
       log.info({ version: bundle.version, roots: roots.length }, "trust bundle changed");
       void files.writeTrust({ rootsPem, pins });
       // A leaf of a removed root is refused by everybody who has heard already.
-      const { leaf } = held();
-      if (!isRenewing && !roots.some((root) => isIssuedBy(leaf, root, clock.nowMs()))) {
-        renewAtMs = clock.nowMs();
-        schedule();
-      }
+      if (!roots.some((root) => isIssuedBy(held().leaf, root, clock.nowMs()))) void renew();
     } catch (error) {
       log.error({ err: error, version: bundle.version }, "a trust bundle is refused");
     }
@@ -219,15 +194,9 @@ export async function startIdentity(options: IdentityOptions): Promise<IdentityS
     return channel;
   }
 
-  const releaseProcess = holdProcess();
-  try {
-    await resume();
-    if (current === null) await obtainFirst();
-  } finally {
-    releaseProcess();
-  }
+  const firstRenewalMs = (await resume()) ?? (await obtainFirst());
   failures = 0;
-  schedule();
+  alarm.setAt(firstRenewalMs);
   const watch = createTrustWatch({ channel: currentChannel, onBundle: takeBundle, clock, random, log });
   options.metrics.gauge({
     name: "remora_cert_expires_seconds",
@@ -245,8 +214,8 @@ export async function startIdentity(options: IdentityOptions): Promise<IdentityS
     },
     grpcChannel: currentChannel,
     close() {
-      closing.abort();
-      timer?.cancel();
+      isClosed = true;
+      alarm.close();
       watch.close();
       watchers.clear();
       return Promise.resolve();
@@ -254,14 +223,11 @@ export async function startIdentity(options: IdentityOptions): Promise<IdentityS
   };
 }
 
-/** Epoch ms at 70 % ± 5 % of the life. */
-function renewalTime({ leaf, expiresAtMs }: Credentials, random: () => number): number {
-  const fromMs = leaf.validFromDate.getTime();
-  return fromMs + (expiresAtMs - fromMs) * (RENEW_AT_RATIO + JITTER_RATIO * (random() - 0.5));
-}
-
-/** True when no later try can end differently. A service account token changes on disk and its review may lag, so its refusal is not final. */
-function isFinal(error: unknown, isJoined: boolean): boolean {
+/**
+ * What no later try can change: a join token that is refused or spent, a mesh that is not the pinned one, a request that is wrong. A service
+ * account token is renewed on disk and its review may lag, so that its refusal passes; the caller sees it in the log and in readiness.
+ */
+function isFinal(error: unknown): boolean {
   if (!(error instanceof CertError)) return false;
   switch (error.code) {
     case "unavailable":
@@ -269,39 +235,8 @@ function isFinal(error: unknown, isJoined: boolean): boolean {
     case "expired":
       return false;
     case "credential_refused":
-      return isJoined;
+      return error.fields["credential"] !== "service_account_token";
     default:
       return true;
   }
-}
-
-async function readGiven(read: () => Promise<WorkloadCredential>): Promise<WorkloadCredential> {
-  try {
-    return await read();
-  } catch (cause) {
-    throw cause instanceof CertError
-      ? cause
-      : new CertError("unavailable", `the workload's credential cannot be read: ${(cause as Error).message}`, { cause });
-  }
-}
-
-/** The clock's timers do not keep a process alive, which waits for its first certificate with nothing else open. */
-function holdProcess(): () => void {
-  const handle = setInterval(() => {}, 2 ** 30);
-  return () => clearInterval(handle);
-}
-
-function sleep(delayMs: number, clock: Clock, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = clock.after(delayMs, () => {
-      signal.removeEventListener("abort", stop);
-      resolve();
-    });
-    function stop(): void {
-      timer.cancel();
-      reject(new CertError("unavailable", "stopped while waiting for the first certificate"));
-    }
-    if (signal.aborted) stop();
-    else signal.addEventListener("abort", stop, { once: true });
-  });
 }

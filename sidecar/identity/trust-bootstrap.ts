@@ -14,12 +14,13 @@ const HANDSHAKE_TIMEOUT_MS = 5000;
 /** Certificates looked at in a chain. */
 const MAX_CHAIN = 8;
 
-/** The roots that `pins` (of `parsePin`) find, PEM. Throws `CertError`: `unavailable` (cannot connect), `untrusted` (no pin matches). */
-export async function bootstrapTrust(control: ControlPlane, pins: readonly Buffer[]): Promise<string> {
+/** The root that one of `pins` (64 hex digits) names, PEM. Throws `CertError`: `unavailable` (cannot connect), `untrusted` (no pin matches). */
+export async function bootstrapTrust(control: ControlPlane, pins: readonly string[]): Promise<string> {
   if (pins.length === 0)
     throw new CertError("untrusted", "there is no way to know the mesh: neither a trust pin (REMORA_TRUST_PIN) nor a join token is given");
   const chain = await readChain(control);
-  const root = chain.find((certificate) => matchesPin(certificate.raw, pins));
+  const wanted = pins.map((pin) => Buffer.from(pin, "hex"));
+  const root = chain.find((certificate) => matchesPin(certificate.raw, wanted));
   const [leaf, last] = [chain[0], chain.at(-1)];
   if (leaf === undefined || last === undefined) throw new CertError("untrusted", `${control.address} sent no certificate`);
   if (root === undefined) {
@@ -41,9 +42,10 @@ function readChain(control: ControlPlane): Promise<readonly X509Certificate[]> {
     const socket: TLSSocket = connect(
       { host, port, servername: controlServerName(control), ALPNProtocols: ["h2"], minVersion: "TLSv1.3", rejectUnauthorized: false },
       () => {
-        const chain = chainOf(socket.getPeerX509Certificate());
-        socket.destroy();
-        resolve(chain);
+        resolve(chainOf(socket.getPeerX509Certificate()));
+        // Not destroyed: the server is still finishing its side of the handshake. The timeout below clears a peer that never closes.
+        socket.end();
+        socket.resume();
       },
     );
     const fail = (why: string, cause?: Error) => {
