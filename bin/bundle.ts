@@ -12,7 +12,7 @@ const TARGET = "node26";
 const COPIED_PACKAGES = ["koffi"];
 
 /** Found through symlinks, like bin/remora of a checkout. */
-const LAUNCHER = '#!/bin/sh\nexec node "$(dirname "$(readlink -f "$0")")/remora.mjs" "$@"\n';
+const LAUNCHER = '#!/bin/sh\nexec node --disable-warning=DEP0060 "$(dirname "$(readlink -f "$0")")/remora.mjs" "$@"\n';
 
 /** What the bundle is made of and where it goes. */
 export interface BundleOptions {

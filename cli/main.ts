@@ -36,7 +36,10 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code === "EPIPE") process.exit(0);
   throw error;
 });
-process.exitCode = await main(process.argv.slice(2));
+const code = await main(process.argv.slice(2));
+// What failed may have left sockets and timers behind; a command that worked ends by itself, or runs on (`remora sidecar`).
+if (code === 0) process.exitCode = 0;
+else process.exit(code);
 
 async function main(words: readonly string[]): Promise<number> {
   const program = createProgram();

@@ -14,6 +14,7 @@ export function register(program: Command): void {
     .action(async () => {
       // Started by `remora run`: when that is gone, however it ended, the sidecar drains too.
       process.once("disconnect", () => process.kill(process.pid, "SIGTERM"));
-      await import("../sidecar/main.ts");
+      const { main } = await import("../sidecar/main.ts");
+      await main();
     });
 }

@@ -4,6 +4,8 @@ import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { type Environment, loadConfig, setting, type Values } from "../../core/config.ts";
 import { ConfigError } from "../../core/errors.ts";
+import { LOG_LEVELS } from "../../core/log.ts";
+import { injectorSettings } from "./injector-config.ts";
 
 /** The parts that one control plane may run. */
 export const ROLES = ["ca", "registry", "injector"] as const;
@@ -38,12 +40,12 @@ export const controlSettings = {
   trustPin: setting.list({ default: [], doc: "`sha256:HEX` of the roots trusted for that first connection." }),
   tokenFile: setting.text({ default: "/var/run/secrets/remora.io/token", doc: "Service-account token with audience remora.io, for the same." }),
   drainTimeout: setting.duration({ default: "10s", min: "0s", max: "10m", doc: "Time to finish what is in flight at shutdown." }),
-  logLevel: setting.choice({
-    values: ["trace", "debug", "info", "warn", "error"],
-    default: "info",
-    doc: "Least severe level that is logged.",
-  }),
+  logLevel: setting.choice({ values: LOG_LEVELS, default: "info", doc: "Least severe level that is logged." }),
+  logFile: setting.text({ default: null, doc: "Also log into this file, which rotates: `remora.log` becomes `remora.1.log`, …" }),
+  logFileSize: setting.size({ default: "64MiB", min: "1KiB", doc: "Size at which the log file rotates; it also does at midnight." }),
+  logFileKeep: setting.integer({ default: 7, max: 1000, doc: "How many rotated log files are kept." }),
   metricsToken: setting.secret({ default: null, doc: "When set, `/metrics` asks for it." }),
+  ...injectorSettings,
 };
 
 /** The settings as they stand in the environment, with everything that follows from them. */

@@ -66,7 +66,7 @@ export async function startSidecarProcess(options: SidecarProcessOptions): Promi
     // The IPC channel carries nothing: its end tells the sidecar that we are gone, even by SIGKILL.
     return startChild({
       command: process.execPath,
-      arguments: [process.argv[1] ?? "", "sidecar"],
+      arguments: [...process.execArgv, process.argv[1] ?? "", "sidecar"],
       env: sidecarEnv(workload, env),
       stdio: ["ignore", output, output, "ipc"],
     });

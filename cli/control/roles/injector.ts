@@ -1,5 +1,8 @@
-// The role `injector`.
-import { ConfigError } from "../../../core/errors.ts";
+// The role `injector`: stateless, so that any number of replicas run; what they share is kept by the API server.
+import { INJECTOR_SERVICE, startInjector } from "../../../injector/injector.ts";
+import { connectInjectorKubernetes } from "../../../injector/kubernetes.ts";
+import { toInjectorSettings } from "../injector-config.ts";
+import { listening } from "../listening.ts";
 import type { Checks, RoleSurroundings } from "./role.ts";
 
 /** The running role. */
@@ -9,7 +12,19 @@ export interface InjectorRole {
   close(): Promise<void>;
 }
 
-/** Starts the webhook. */
-export async function startInjectorRole(_options: RoleSurroundings): Promise<InjectorRole> {
-  throw new ConfigError("invalid_settings", "the role injector is not part of this build");
+/** Makes or fetches the webhook's certificate, publishes it, and listens. */
+export async function startInjectorRole({ config, clock, log, metrics }: RoleSurroundings): Promise<InjectorRole> {
+  const api = await connectInjectorKubernetes({ namespace: config.controlNamespace, webhook: INJECTOR_SERVICE, service: INJECTOR_SERVICE });
+  const injector = await listening("REMORA_WEBHOOK_PORT", config.bindAddress, config.webhookPort, () =>
+    startInjector({
+      host: config.bindAddress,
+      port: config.webhookPort,
+      settings: toInjectorSettings(config, { ...config, trustPins: config.trustPin }),
+      shared: { kind: "kubernetes", api },
+      clock,
+      log,
+      metrics,
+    }),
+  );
+  return { port: injector.port, checks: { injector: () => injector.health() }, close: () => injector.close() };
 }

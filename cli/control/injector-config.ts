@@ -1,0 +1,46 @@
+// The injector's part of the control plane's settings: what the platform team decides for every injected pod.
+import { buildInfo } from "../../core/build-info.ts";
+import { setting, type Values } from "../../core/config.ts";
+import { defaultInjectorSettings, type InjectorSettings } from "../../injector/settings.ts";
+
+const QUANTITY = { pattern: /^[0-9.]+(m|k|Ki|Mi|Gi|M|G)?$/, allowed: "a Kubernetes quantity such as 50m or 64Mi" };
+const BUILT_IN = defaultInjectorSettings("0");
+
+/** Every setting, with its variable, default and meaning. */
+export const injectorSettings = {
+  sidecarImage: setting.text({ default: null, doc: "The sidecar's image; annotation `remora.io/image` beats it. Default: `remora:` and the version." }),
+  sidecarPullPolicy: setting.choice({ values: ["Always", "IfNotPresent", "Never"], default: null, doc: "`imagePullPolicy` of the sidecar's containers." }),
+  sidecarMode: setting.choice({ values: ["strict", "permissive"], default: null, doc: "Default of annotation `remora.io/mode`." }),
+  sidecarCapture: setting.choice({ values: ["transparent", "explicit"], default: BUILT_IN.capture, doc: "Default of annotation `remora.io/capture`." }),
+  sidecarNative: setting.flag({ default: BUILT_IN.nativeSidecar, doc: "Default of annotation `remora.io/native-sidecar`." }),
+  sidecarChannel: setting.text({ default: null, doc: "Channel of pods that name none." }),
+  sidecarCpuRequest: setting.text({ ...QUANTITY, default: BUILT_IN.cpuRequest, doc: "CPU request of the sidecar." }),
+  sidecarCpuLimit: setting.text({ ...QUANTITY, default: null, doc: "CPU limit of the sidecar." }),
+  sidecarMemoryRequest: setting.text({ ...QUANTITY, default: BUILT_IN.memoryRequest, doc: "Memory request of the sidecar." }),
+  sidecarMemoryLimit: setting.text({ ...QUANTITY, default: BUILT_IN.memoryLimit, doc: "Memory limit of the sidecar." }),
+};
+
+/** The object that the injector works with. */
+export function toInjectorSettings(
+  values: Readonly<Values<typeof injectorSettings>>,
+  mesh: Pick<InjectorSettings, "controlNamespace" | "trustDomain" | "trustPins"> & { readonly controlAddress: string | null },
+): InjectorSettings {
+  const builtIn = defaultInjectorSettings(buildInfo().version);
+  return {
+    ...builtIn,
+    image: values.sidecarImage ?? builtIn.image,
+    imagePullPolicy: values.sidecarPullPolicy,
+    mode: values.sidecarMode,
+    capture: values.sidecarCapture,
+    nativeSidecar: values.sidecarNative,
+    channel: values.sidecarChannel,
+    cpuRequest: values.sidecarCpuRequest,
+    cpuLimit: values.sidecarCpuLimit,
+    memoryRequest: values.sidecarMemoryRequest,
+    memoryLimit: values.sidecarMemoryLimit,
+    controlNamespace: mesh.controlNamespace,
+    trustDomain: mesh.trustDomain,
+    trustPins: mesh.trustPins,
+    controlAddress: mesh.controlAddress ?? `remora-control.${mesh.controlNamespace}.svc:15010`,
+  };
+}
