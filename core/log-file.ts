@@ -4,6 +4,8 @@ import { once } from "node:events";
 import type { DestinationStream } from "pino";
 
 const MAX_WAITING_LINES = 10_000;
+/** Kept in memory while the disk is slower than the log; lines above are dropped. */
+const MAX_BACKLOG_BYTES = 8 * 1024 * 1024;
 const CLOSE_TIMEOUT_MS = 2000;
 
 /** Where the log file is and when it rotates. */
@@ -40,6 +42,7 @@ type State =
 /** Opens the file in the background; lines wait for it in memory. `onFailure` is called at most once, and then the file is given up. */
 export function createLogFile(options: LogFileOptions, onFailure: (error: Error) => void): LogFile {
   let state: State = { kind: "opening", waiting: [] };
+  let hasFailed = false;
   const opened = open(options).then(begin, fail);
 
   function begin(file: RollingFile): void {
@@ -50,11 +53,11 @@ export function createLogFile(options: LogFileOptions, onFailure: (error: Error)
   }
 
   function fail(error: Error): void {
-    if (state.kind === "closed") return;
     const last = state;
     state = { kind: "closed" };
     if (last.kind === "open") last.file.destroy();
-    onFailure(error);
+    if (!hasFailed) onFailure(error);
+    hasFailed = true;
   }
 
   return {
@@ -82,5 +85,6 @@ async function open({ path, maxBytes, daily, keep }: LogFileOptions): Promise<Ro
     ...(daily ? { frequency: "daily" } : {}),
     limit: { count: keep, removeOtherLogFiles: true },
     mkdir: true,
+    maxLength: MAX_BACKLOG_BYTES,
   });
 }

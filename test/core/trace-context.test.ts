@@ -1,0 +1,60 @@
+// Cases follow https://www.w3.org/TR/trace-context/ section 3.2 and its test suite.
+import t from "tap";
+import { childContext, childTraceparent, formatTraceparent, parseTraceparent } from "../../core/trace-context.ts";
+
+const TRACE = "0af7651916cd43dd8448eb211c80319c";
+const SPAN = "b7ad6b7169203331";
+
+t.test("a valid field is read and written back", async (t) => {
+  const text = `00-${TRACE}-${SPAN}-01`;
+  const context = parseTraceparent(text);
+  t.same(context, { traceId: TRACE, spanId: SPAN, sampled: true });
+  t.equal(context === null ? null : formatTraceparent(context), text);
+  t.equal(parseTraceparent(`00-${TRACE}-${SPAN}-00`)?.sampled, false);
+  t.equal(parseTraceparent(`00-${TRACE}-${SPAN}-ff`)?.sampled, true, "unknown flags are ignored");
+});
+
+t.test("a later version is read as far as version 00 goes", async (t) => {
+  t.equal(parseTraceparent(`01-${TRACE}-${SPAN}-01-what-comes`)?.traceId, TRACE);
+  t.equal(parseTraceparent(`cc-${TRACE}-${SPAN}-01`)?.traceId, TRACE);
+  t.equal(parseTraceparent(`cc-${TRACE}-${SPAN}-01.what`), null, "what follows must begin with a dash");
+  t.equal(parseTraceparent(`00-${TRACE}-${SPAN}-01-more`), null, "version 00 has nothing more");
+});
+
+t.test("an invalid field counts as none", async (t) => {
+  const wrong = [
+    undefined,
+    null,
+    "",
+    "00",
+    `ff-${TRACE}-${SPAN}-01`,
+    `00-${"0".repeat(32)}-${SPAN}-01`,
+    `00-${TRACE}-${"0".repeat(16)}-01`,
+    `00-${TRACE.toUpperCase()}-${SPAN}-01`,
+    `00_${TRACE}-${SPAN}-01`,
+    `00-${TRACE}_${SPAN}-01`,
+    `00-${TRACE}-${SPAN}_01`,
+    `00-${TRACE}-${SPAN}-0`,
+    `00-${TRACE}-${SPAN}-0x`,
+    ` 00-${TRACE}-${SPAN}-01`,
+    `00-${TRACE}-${SPAN}-01 `,
+    `0g-${TRACE}-${SPAN}-01`,
+    `01-${TRACE}-${SPAN}-01-${"x".repeat(5000)}`,
+  ];
+  for (const text of wrong) t.equal(parseTraceparent(text), null, JSON.stringify(text)?.slice(0, 80));
+});
+
+t.test("a child keeps the trace and its decision, and has a span of its own", async (t) => {
+  const child = parseTraceparent(childTraceparent(`00-${TRACE}-${SPAN}-01`));
+  t.equal(child?.traceId, TRACE);
+  t.equal(child?.sampled, true);
+  t.not(child?.spanId, SPAN);
+});
+
+t.test("without a usable parent a new trace begins", async (t) => {
+  const made = Array.from({ length: 1000 }, () => parseTraceparent(childTraceparent("garbage")));
+  t.notOk(made.includes(null), "all are valid");
+  t.equal(new Set(made.map((context) => context?.traceId)).size, 1000);
+  t.equal(new Set(made.map((context) => context?.spanId)).size, 1000);
+  t.equal(childContext(null).sampled, false);
+});
