@@ -291,12 +291,12 @@ t.test("a reader that is slow gets the newest state, not every step on the way",
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
   let seen = 0;
-  let last = 0;
-  watch.call.on("data", () => (seen += 1));
+  watch.call.on("data", () => {
+    seen += 1;
+  });
   watch.call.resume();
-  const end = await watch.until(({ upserts }) => upserts.some((endpoint) => (last = endpoint.messageCertificate[0] ?? 0) === 299 % 256));
+  const end = await watch.until(({ upserts }) => upserts.some((endpoint) => endpoint.messageCertificate[0] === 299 % 256));
   t.ok(end);
-  t.equal(last, 299 % 256);
   t.ok((await server.metric('remora_registry_updates_total{kind="full"}')) >= 1);
   t.comment(`${seen} updates`);
 });
