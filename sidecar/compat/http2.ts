@@ -29,6 +29,9 @@ const MAX_POOLS = 4096;
 /** How long the end of a request body is waited for, so that a unary message can be digested (design 9), ms. */
 const UNARY_WAIT_MS = 2;
 
+/** How long the rest of a refused request is read and thrown away before its stream is reset, ms. */
+const DISCARD_MS = 100;
+
 const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM, NGHTTP2_INTERNAL_ERROR } = constants;
 const END_STREAM_FLAG = constants.NGHTTP2_FLAG_END_STREAM;
 
@@ -211,8 +214,14 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
     const bodiless = body === "" || exchange.method === "HEAD";
     stream.respond([":status", String(status), ...headers] as unknown as IncomingHttpHeaders, { endStream: bodiless });
     if (!bodiless) stream.end(body);
-    // The rest of the request is not wanted (RFC 9113 section 8.1); closing waits for what was written.
-    if (!stream.readableEnded) stream.close(NGHTTP2_NO_ERROR);
+    discardRest(stream);
+  }
+
+  /** The rest of the request is not wanted (RFC 9113 section 8.1). Not reset at once: nghttp2 drops an answer that is still queued behind a reset. */
+  function discardRest(stream: ServerHttp2Stream): void {
+    stream.resume();
+    const timer = clock.after(DISCARD_MS, () => stream.close(NGHTTP2_NO_ERROR));
+    stream.once("close", () => timer.cancel());
   }
 
   function drain(direction: Exchange["direction"]): void {
