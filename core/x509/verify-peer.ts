@@ -16,7 +16,8 @@ export interface VerifyPeerRules extends PeerRules {
 }
 
 /**
- * The peer's identity. Call after the handshake (`secureConnect`, `secure`), on sockets made with `rejectUnauthorized: false` as well.
+ * The peer's identity. Call after the handshake (`secureConnect`, `secure`), on sockets made with `rejectUnauthorized: false` as well. The dialling
+ * side must pass `checkServerIdentity: () => undefined`: our leaves have no DNS name, and Node would call every one of them unauthorized.
  * Throws `CertError`: `untrusted` (no certificate, or its chain does not verify), `identity_mismatch`, and those of `checkPeerCertificate`.
  */
 export function verifyPeer(socket: TLSSocket, rules: VerifyPeerRules): SpiffeId {
