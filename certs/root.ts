@@ -75,8 +75,9 @@ export function checkRoot(material: RootMaterial, place: string, nowMs: number):
   if (!certificate.checkPrivateKey(key)) throw refuse("malformed", "the key does not belong to the certificate");
   if (!isStrongKey(key)) throw refuse("weak_key", `a key of type ${keyName(key)}; P-256, P-384 or RSA of at least 2048 bits is needed`);
   const { isCa, keyUsage } = readCertificateExtensions(certificate.raw);
-  if (!isCa || !certificate.ca) throw refuse("untrusted", "the certificate is not a CA (basicConstraints CA:TRUE is missing)");
+  if (!isCa) throw refuse("untrusted", "the certificate is not a CA (basicConstraints CA:TRUE is missing)");
   if (keyUsage !== null && !keyUsage.has("keyCertSign")) throw refuse("untrusted", "the certificate's keyUsage has no keyCertSign");
+  if (!certificate.ca) throw refuse("untrusted", "OpenSSL does not take the certificate for a CA");
   // TLS ends chains at self-signed certificates only, so an intermediate as the root would make every handshake fail.
   if (!certificate.checkIssued(certificate) || !certificate.verify(certificate.publicKey)) {
     throw refuse("untrusted", "the certificate is not self-signed; give the root itself");
