@@ -36,15 +36,15 @@ export function register(program: Command): void {
   withManifestFlags(program.command("inject"))
     .summary("add the sidecar to the pods in a manifest")
     .description("Prints a manifest with the sidecar added to every pod and workload in it, as the webhook would add it. Pods labelled disabled stay as they are.")
-    .option("-n, --namespace NAME", "namespace of objects that name none", "default")
-    .option("--image IMAGE", "the sidecar's image")
-    .option("--control-address HOST:PORT", "the control plane's gRPC address", parseAddress)
-    .option("--control-namespace NAME", "the control plane's namespace")
-    .option("--trust-domain NAME", "the trust domain of identities")
-    .option("--trust-pin SHA256:HEX...", "pins of the roots that a new sidecar trusts", collectPins)
-    .addOption(new Option("--mode MODE", "what happens to callers without mesh identity").choices(["strict", "permissive"]))
-    .addOption(new Option("--capture HOW", "how traffic reaches the sidecar").choices(["transparent", "explicit"]))
-    .option("--channel NAME", "the version track that the sidecar follows")
+    .option("-n, --namespace <name>", "namespace of objects that name none", "default")
+    .option("--image <image>", "the sidecar's image")
+    .option("--control-address <host:port>", "the control plane's gRPC address", parseAddress)
+    .option("--control-namespace <name>", "the control plane's namespace")
+    .option("--trust-domain <name>", "the trust domain of identities")
+    .option("--trust-pin <sha256:hex>", "pin of a root that a new sidecar trusts; may be repeated", collectPins)
+    .addOption(new Option("--mode <mode>", "what happens to callers without mesh identity").choices(["strict", "permissive"]))
+    .addOption(new Option("--capture <how>", "how traffic reaches the sidecar").choices(["transparent", "explicit"]))
+    .option("--channel <name>", "the version track that the sidecar follows")
     .option("--legacy", "run the sidecar as a plain first container, for clusters without native sidecars")
     .action(async (flags: InjectFlags) => {
       const documents = await readManifests(flags.filename);
@@ -63,8 +63,8 @@ export interface PlaceOutcome {
 /** The flags of every command that reads manifests and prints them changed. */
 export function withManifestFlags(command: Command): Command {
   return command
-    .requiredOption("-f, --filename FILE...", "manifest to read, - for standard input")
-    .addOption(new Option("-o, --output FORM", "what to print").choices(["yaml", "patch", "diff"]).default("yaml"));
+    .requiredOption("-f, --filename <file...>", "manifest to read, - for standard input")
+    .addOption(new Option("-o, --output <form>", "what to print").choices(["yaml", "patch", "diff"]).default("yaml"));
 }
 
 /** Reads and parses every file, in order. */

@@ -12,6 +12,11 @@ import { startWebhookServer, type WebhookServer } from "./webhook-server.ts";
 
 /** Name of the Service, and of the MutatingWebhookConfiguration, in our manifests. */
 export const INJECTOR_SERVICE = "remora-injector";
+/**
+ * In Kubernetes, how long a stopping replica goes on answering: its pod is taken out of the Service at the same time as it is told to stop, and an
+ * API server that has not heard of it yet would fail the pod it asks about.
+ */
+const LINGER_MS = 5_000;
 /** How often the roots' pins are read again: a new root is published long before the first leaf chains to it. */
 const PINS_PERIOD_MS = 10_000;
 
@@ -88,6 +93,7 @@ export async function startInjector(options: InjectorOptions): Promise<Injector>
       return message === null ? { status: "ok" } : { status: "degraded", message };
     },
     async close() {
+      if (shared.kind === "kubernetes") await new Promise<void>((resolve) => clock.after(LINGER_MS, resolve));
       await server.close();
       pins?.close();
       await keeper.close();

@@ -64,7 +64,7 @@ function parseOne(source: string, name: string, lineOffset: number): ManifestDoc
   if (error !== undefined) {
     const [at] = error.linePos ?? [];
     const where = at === undefined ? name : `${name}:${lineOffset + at.line}:${at.col}`;
-    throw new ConfigError("invalid_value", `${where}: not YAML: ${error.message.split(" at line ")[0]}`, { cause: error });
+    throw new ConfigError("invalid_value", `${where}: not YAML: ${error.message.split(" at line ")[0]}`);
   }
   try {
     return { source, yaml, value: yaml.toJS() };
