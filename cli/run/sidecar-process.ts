@@ -16,6 +16,8 @@ const DRAIN_SLACK_MS = 2_000;
 export interface SidecarProcessOptions {
   readonly workload: Workload;
   readonly env: NodeJS.ProcessEnv;
+  /** The `remora` command: what Node is given before `sidecar`. */
+  readonly program: readonly string[];
   readonly log: Logger;
   /** How long the first start may take, in ms. */
   readonly readyTimeoutMs: number;
@@ -25,6 +27,8 @@ export interface SidecarProcessOptions {
   readonly output: number | "ignore";
   /** False: let it lie when it dies (the demo kills one on purpose). */
   readonly restart: boolean;
+  /** Told of every process that is started. */
+  readonly onStart?: (child: Child) => void;
 }
 
 /** A sidecar that is kept running. */
@@ -44,7 +48,7 @@ export class SidecarStartError extends Error {
 
 /** Starts the sidecar and waits until it is ready. @throws SidecarStartError, NotReadyError */
 export async function startSidecarProcess(options: SidecarProcessOptions): Promise<SidecarProcess> {
-  const { workload, env, log, readyTimeoutMs, drainTimeoutMs, output, restart } = options;
+  const { workload, env, program, log, readyTimeoutMs, drainTimeoutMs, output, restart } = options;
   let closing = false;
   let pauseMs = FIRST_RESTART_PAUSE_MS;
   let wake: NodeJS.Timeout | null = null;
@@ -62,14 +66,16 @@ export async function startSidecarProcess(options: SidecarProcessOptions): Promi
     },
   };
 
-  function start(): Promise<Child> {
+  async function start(): Promise<Child> {
     // The IPC channel carries nothing: its end tells the sidecar that we are gone, even by SIGKILL.
-    return startChild({
+    const child = await startChild({
       command: process.execPath,
-      arguments: [...process.execArgv, process.argv[1] ?? "", "sidecar"],
+      arguments: [...program, "sidecar"],
       env: sidecarEnv(workload, env),
       stdio: ["ignore", output, output, "ipc"],
     });
+    options.onStart?.(child);
+    return child;
   }
 
   async function waitForFirstStart(): Promise<void> {
