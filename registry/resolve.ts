@@ -120,8 +120,7 @@ function answer(
   candidates: readonly { readonly member: Member; readonly port: number; readonly protocol: PortProtocol }[],
 ): Resolved {
   if (candidates.length === 0) return NOT_FOUND;
-  const endpoints = candidates
-    .filter(({ member }) => member.ready && member.lease.state === "ready")
+  const endpoints = preferredAddresses(candidates.filter(({ member }) => member.ready && member.lease.state === "ready"))
     .map(({ member, port, protocol: own }) => ({
       id: `${member.lease.instanceId}:${port}`,
       lease: member.lease,
@@ -137,6 +136,18 @@ function answer(
     protocol: protocol === "detect" ? common(candidates.map((candidate) => candidate.protocol)) : protocol,
     endpoints,
   };
+}
+
+/** A dual-stack instance has one backend per address family; it is one endpoint, at the address it prefers. */
+function preferredAddresses<T extends { readonly member: Member; readonly port: number }>(candidates: readonly T[]): T[] {
+  const best = new Map<string, T>();
+  for (const candidate of candidates) {
+    const { lease, address } = candidate.member;
+    const id = `${lease.instanceId}:${candidate.port}`;
+    const rank = (of: string | undefined) => (of === undefined ? Number.POSITIVE_INFINITY : lease.addresses.indexOf(of));
+    if (rank(address) < rank(best.get(id)?.member.address)) best.set(id, candidate);
+  }
+  return [...best.values()];
 }
 
 /** What all say; `detect` when they disagree. */
