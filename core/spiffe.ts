@@ -19,6 +19,8 @@ const NAME = `${LABEL}(?:\\.${LABEL})*`;
 const ID = new RegExp(`^spiffe://(${NAME})/ns/(${LABEL})/sa/(${NAME})$`);
 const SNI = new RegExp(`^p([1-9][0-9]{0,4})\\.(${NAME})\\.(${LABEL})\\.sa\\.(${NAME})$`);
 const MAX_ID_LENGTH = 2048;
+/** OpenSSL's bound (TLSEXT_MAXLEN_host_name). */
+const MAX_SNI_LENGTH = 255;
 
 /** Makes an identity from its parts; throws `CertError("malformed")` when a part is not a DNS name. */
 export function spiffeId(parts: SpiffeParts): SpiffeId {
@@ -53,7 +55,7 @@ export function sniFor(id: SpiffeId, port: number): string {
 /** Reads a server name made by {@link sniFor} for `trustDomain`; null when it is not one. */
 export function parseSni(name: string, trustDomain: string): { readonly id: SpiffeId; readonly port: number } | null {
   const suffix = `.sa.${trustDomain}`;
-  if (!name.endsWith(suffix)) return null;
+  if (name.length > MAX_SNI_LENGTH || !name.endsWith(suffix)) return null;
   const match = SNI.exec(name);
   if (match === null) return null;
   const port = Number(match[1]);

@@ -22,18 +22,21 @@ export interface Span {
   end(outcome: SpanOutcome): void;
 }
 
+/** Which side of a call the span is. */
+export type SpanKind = "server" | "client" | "internal";
+
 /** Starts spans; the no-op one allocates nothing. */
 export interface Tracer {
   /** True when spans are exported: callers may skip gathering attributes otherwise. */
   readonly isOn: boolean;
-  /** `traceparent` is the field value that came with the request; null or invalid: the span is a root. */
-  startSpan(name: string, traceparent: string | null, attributes: SpanAttributes): Span;
+  /** `traceparent` is the field value that came with the request; null or invalid: the span is a root. `kind` is "server" by default. */
+  startSpan(name: string, traceparent: string | null, attributes: SpanAttributes, kind?: SpanKind): Span;
 }
 
 /** A running exporter, or nothing. */
 export interface Tracing {
   readonly tracer: Tracer;
-  /** Exports what is waiting, at most 5 s. */
+  /** Exports what is waiting, at most 2 s. */
   close(): Promise<void>;
 }
 
@@ -41,12 +44,12 @@ export interface Tracing {
 export interface TracingOptions {
   /** Becomes `service.name` unless OTEL_SERVICE_NAME is set. */
   readonly component: string;
-  /** OTEL_* variables; a trace exporter endpoint switches tracing on. */
+  /** Says whether to start and under which name. All other OTEL_* variables are read by the SDK from the process's own environment. */
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly log: Logger;
 }
 
-const CLOSE_TIMEOUT_MS = 5000;
+const CLOSE_TIMEOUT_MS = 2000;
 
 const noSpan: Span = { traceparent: null, end: () => undefined };
 
@@ -66,14 +69,21 @@ export async function startTracing({ component, env, log }: TracingOptions): Pro
 }
 
 async function startExporting(component: string, env: TracingOptions["env"], log: Logger): Promise<Tracing> {
-  const [{ NodeSDK }, api] = await Promise.all([import("@opentelemetry/sdk-node"), import("@opentelemetry/api")]);
+  const [{ NodeSDK, resources }, api] = await Promise.all([import("@opentelemetry/sdk-node"), import("@opentelemetry/api")]);
   const serviceName = env["OTEL_SERVICE_NAME"];
-  const sdk = new NodeSDK({ serviceName: serviceName === undefined || serviceName === "" ? `remora-${component}` : serviceName });
+  const sdk = new NodeSDK({
+    serviceName: serviceName === undefined || serviceName === "" ? `remora-${component}` : serviceName,
+    // Spans only: metrics are scraped and logs are on stdout. The SDK would export both by default.
+    metricReaders: [],
+    logRecordProcessors: [],
+    // OTEL_RESOURCE_ATTRIBUTES; the process detector would tell command lines to the collector.
+    resourceDetectors: [resources.envDetector],
+  });
   sdk.start();
   log.info({ endpoint: env["OTEL_EXPORTER_OTLP_ENDPOINT"] }, "exporting spans");
   const tracer = api.trace.getTracer("remora");
   return {
-    tracer: { isOn: true, startSpan: (name, traceparent, attributes) => startSpan(api, tracer, name, traceparent, attributes) },
+    tracer: { isOn: true, startSpan: (...span) => startSpan(api, tracer, ...span) },
     close: () => within(CLOSE_TIMEOUT_MS, sdk.shutdown()).catch((err: unknown) => log.warn({ err }, "spans were lost at exit")),
   };
 }
@@ -84,7 +94,9 @@ function startSpan(
   name: string,
   traceparent: string | null,
   attributes: Attributes,
+  kind: SpanKind = "server",
 ): Span {
+  const kinds = { server: api.SpanKind.SERVER, client: api.SpanKind.CLIENT, internal: api.SpanKind.INTERNAL } as const;
   const parent = parseTraceparent(traceparent);
   const context =
     parent === null
@@ -95,7 +107,7 @@ function startSpan(
           traceFlags: parent.sampled ? api.TraceFlags.SAMPLED : api.TraceFlags.NONE,
           isRemote: true,
         });
-  const span = tracer.startSpan(name, { kind: api.SpanKind.SERVER, attributes }, context);
+  const span = tracer.startSpan(name, { kind: kinds[kind], attributes }, context);
   const { traceId, spanId, traceFlags } = span.spanContext();
   return {
     traceparent: `00-${traceId}-${spanId}-${(traceFlags & 1) === 1 ? "01" : "00"}`,
