@@ -1,6 +1,8 @@
 // What every process says about itself, under the names that Prometheus dashboards know. Read at scrape time only; prom-client's own default
 // collectors also watch the garbage collector and the event loop all the time, which a sidecar does not pay for.
-import { Counter, Gauge, type Registry } from "prom-client";
+import type { Registry } from "prom-client";
+import Counter from "prom-client/lib/counter.js";
+import Gauge from "prom-client/lib/gauge.js";
 
 const startedAtSeconds = Math.round(Date.now() / 1000 - process.uptime());
 

@@ -1,6 +1,10 @@
 // Metrics on prom-client, each process with a registry of its own. HOT PATH: a child is resolved once per label set, off the path; `inc`, `set` and
-// `observe` on it add to a number and allocate nothing. prom-client sees the sums when someone scrapes.
-import { Counter as PromCounter, Gauge as PromGauge, type Metric, Registry } from "prom-client";
+// `observe` on it add to a number and allocate nothing. prom-client sees the sums when someone scrapes. Its index also loads cluster support,
+// the push gateway and OpenTelemetry: 6.9 MB private memory instead of 0.4 MB (prom-client 15.1), so only the three files in use are imported.
+import type { Metric, Registry } from "prom-client";
+import PromCounter from "prom-client/lib/counter.js";
+import PromGauge from "prom-client/lib/gauge.js";
+import PromRegistry from "prom-client/lib/registry.js";
 import { type Histogram, createHistogram } from "./metrics-histogram.ts";
 import { addProcessMetrics } from "./metrics-process.ts";
 
@@ -65,7 +69,7 @@ export interface Metrics {
 
 /** Makes the registry with `remora_build_info` and the process's CPU time and memory. Registering a name twice raises an Error. */
 export function createMetrics(build: { readonly component: string; readonly version: string; readonly commit: string }): Metrics {
-  const registry = new Registry();
+  const registry = new PromRegistry();
   const metrics: Metrics = {
     registry,
     counter: (options) => createCounter(registry, options),

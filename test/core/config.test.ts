@@ -176,7 +176,8 @@ t.test("names of other components are refused unless they are declared as known"
 
 t.test("an unknown name's value is not repeated, and control characters never reach a terminal", async (t) => {
   const mistakes = mistakesOf({ "REMORA_X\u001b[31m": "s3cret", REMORA_MODE: "a\u001b[31mb" });
-  t.notMatch(mistakes.join("\n"), /s3cret|\u001b/);
+  t.notMatch(mistakes.join("\n"), /s3cret/);
+  t.notOk(mistakes.join("\n").includes("\u001b"));
 });
 
 t.test("a very long value is cut in the message", async (t) => {
