@@ -68,8 +68,12 @@ function readId(word: string, offset: number): string {
 function mistake(offset: number, value: string, cause?: unknown): ConfigError {
   const shown = value.slice(0, 100);
   const allowed = "* alone, or a list of NAMESPACE/SERVICE-ACCOUNT, NAMESPACE/* and spiffe:// ids";
-  return new ConfigError("invalid_value", `access list, column ${offset + 1}: ${shown.trim() === "" ? "nothing there" : `"${shown}"`}; allowed: ${allowed}`, {
-    cause,
-    fields: { position: offset + 1, value: shown, allowed },
-  });
+  return new ConfigError(
+    "invalid_value",
+    `access list, column ${offset + 1}: ${shown.trim() === "" ? "nothing there" : `"${shown}"`}; allowed: ${allowed}`,
+    {
+      cause,
+      fields: { position: offset + 1, value: shown, allowed },
+    },
+  );
 }

@@ -132,7 +132,11 @@ function parseMethod(value: string, word: string, offset: number): string {
 
 function mistake(offset: number, value: string, allowed: string): ConfigError {
   const shown = value.slice(0, 100);
-  return new ConfigError("invalid_value", `rate limit, column ${offset + 1}: ${shown === "" ? "nothing there" : `"${shown}"`}; allowed: ${allowed}`, {
-    fields: { position: offset + 1, value: shown, allowed },
-  });
+  return new ConfigError(
+    "invalid_value",
+    `rate limit, column ${offset + 1}: ${shown === "" ? "nothing there" : `"${shown}"`}; allowed: ${allowed}`,
+    {
+      fields: { position: offset + 1, value: shown, allowed },
+    },
+  );
 }

@@ -70,7 +70,11 @@ const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
 const ALLOWED: RateLimitAnswer = Object.freeze({ allowed: true, shadowed: null, refusedBy: null, retryAfterMs: 0, headers: NO_HEADERS });
 
 /** Makes a limiter. `maxKeys` (default 10 000) bounds each rule's table; at the bound the least recently allowed key starts afresh. */
-export function createRateLimiter(options: { readonly rules: readonly RateLimitRule[]; readonly clock: Clock; readonly maxKeys?: number }): RateLimiter {
+export function createRateLimiter(options: {
+  readonly rules: readonly RateLimitRule[];
+  readonly clock: Clock;
+  readonly maxKeys?: number;
+}): RateLimiter {
   const { clock } = options;
   const gauges = options.rules.map((rule) => createGauge(rule, options.maxKeys ?? DEFAULT_MAX_KEYS));
   if (gauges.length === 0) return { check: () => ALLOWED };

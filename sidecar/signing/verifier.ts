@@ -10,7 +10,17 @@ import type { MessageCertificate } from "../../core/x509/peer-check.ts";
 import type { MessageCertificates } from "./message-certificates.ts";
 import type { NonceCache } from "./nonce-cache.ts";
 import { createPairwiseKeys, type OwnMessageKey, type PairwiseKeys } from "./pairwise-key.ts";
-import { LIFETIME_S, NONCE_BYTES, type ProfileInput, parseDigest, parseSignature, parseSignatureInput, profileBase, SKEW_S, type SigningMode } from "./profile.ts";
+import {
+  LIFETIME_S,
+  NONCE_BYTES,
+  type ProfileInput,
+  parseDigest,
+  parseSignature,
+  parseSignatureInput,
+  profileBase,
+  SKEW_S,
+  type SigningMode,
+} from "./profile.ts";
 import { collectSignedFields, type SignedFields } from "./signed-fields.ts";
 import type { SigningCredentials } from "./signer.ts";
 
@@ -45,9 +55,12 @@ export interface VerifierState {
 export type VerifyResult =
   | { readonly ok: true; readonly body: "stream" }
   | { readonly ok: true; readonly body: "digest"; readonly expected: Buffer }
-  | { readonly ok: false; readonly reason: SignatureReason; /** For the log. */ readonly detail: string };
+  | { readonly ok: false; readonly reason: SignatureReason /** For the log. */; readonly detail: string };
 
-export type SignatureReason = Extract<Reason, "signature_missing" | "signature_invalid" | "signature_expired" | "signature_replayed" | "overloaded">;
+export type SignatureReason = Extract<
+  Reason,
+  "signature_missing" | "signature_invalid" | "signature_expired" | "signature_replayed" | "overloaded"
+>;
 
 /** Verifies requests. */
 export interface Verifier {

@@ -1,10 +1,10 @@
 import t from "tap";
 import { createGcraTable } from "../../../sidecar/policy/gcra-table.ts";
-import { seededRandom } from "./seeded-random.ts";
+import { createSeededRandom } from "../../support/seeded-random.ts";
 
 t.test("agrees with a plain map in least-recently-written order", async (t) => {
   for (const maxKeys of [1, 2, 3, 16, 17, 50]) {
-    const random = seededRandom(maxKeys);
+    const random = createSeededRandom(maxKeys).next;
     const table = createGcraTable(maxKeys);
     const model = new Map<string, number>();
     for (let step = 0; step < 5_000; step += 1) {

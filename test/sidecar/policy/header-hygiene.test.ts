@@ -7,11 +7,14 @@ import {
   outboundHeaders,
   responseHeaders,
 } from "../../../sidecar/policy/header-hygiene.ts";
-import { seededRandom } from "./seeded-random.ts";
+import { createSeededRandom } from "../../support/seeded-random.ts";
 
 const CALLER = parseSpiffeId("spiffe://cluster.local/ns/shop/sa/web");
 const SELF = parseSpiffeId("spiffe://cluster.local/ns/shop/sa/orders");
-const OUTBOUND: OutboundHygiene = { requestId: () => "made-here", childTraceparent: (incoming) => (incoming === null ? null : `child of ${incoming}`) };
+const OUTBOUND: OutboundHygiene = {
+  requestId: () => "made-here",
+  childTraceparent: (incoming) => (incoming === null ? null : `child of ${incoming}`),
+};
 const MESHED: InboundHygiene = { ...OUTBOUND, identity: SELF, clientIdentity: CALLER, peerMeshed: true };
 const OUTSIDE: InboundHygiene = { ...MESHED, clientIdentity: null, peerMeshed: false };
 
@@ -26,12 +29,29 @@ function asObject(headers: readonly string[]): Record<string, string> {
 }
 
 t.test("ordinary fields pass in their order and spelling, duplicates too", async (t) => {
-  const raw = flat("Host: a", "Accept: x", "X-Custom: 1", "x-custom: 2", "Set-Thing: y", "Transfer-Encoding: chunked", "Trailer: x", "Upgrade: websocket");
+  const raw = flat(
+    "Host: a",
+    "Accept: x",
+    "X-Custom: 1",
+    "x-custom: 2",
+    "Set-Thing: y",
+    "Transfer-Encoding: chunked",
+    "Trailer: x",
+    "Upgrade: websocket",
+  );
   t.strictSame(outboundHeaders(raw, OUTBOUND).slice(0, raw.length), raw);
 });
 
 t.test("what belongs between two neighbours goes, in any case", async (t) => {
-  const raw = flat("CONNECTION: close", "keep-Alive: 5", "Proxy-Connection: x", "Proxy-Authenticate: x", "proxy-authorization: x", "TE: gzip", "HTTP2-Settings: x");
+  const raw = flat(
+    "CONNECTION: close",
+    "keep-Alive: 5",
+    "Proxy-Connection: x",
+    "Proxy-Authenticate: x",
+    "proxy-authorization: x",
+    "TE: gzip",
+    "HTTP2-Settings: x",
+  );
   t.strictSame(outboundHeaders(raw, OUTBOUND), ["x-request-id", "made-here"]);
   t.strictSame(responseHeaders(raw, { fromApp: true }), []);
 });
@@ -63,7 +83,12 @@ t.test("Connection cannot take away what the app relies on", async (t) => {
     "tracestate: a=b",
   ];
   const names = kept.map((line) => line.split(":")[0]);
-  const raw = flat(...kept, `connection: ${names.join(", ")}, x-forwarded-client-cert, x-remora-client-id, x-request-id, traceparent`, "traceparent: T", "x-request-id: R");
+  const raw = flat(
+    ...kept,
+    `connection: ${names.join(", ")}, x-forwarded-client-cert, x-remora-client-id, x-request-id, traceparent`,
+    "traceparent: T",
+    "x-request-id: R",
+  );
   const out = asObject(inboundHeaders(raw, MESHED));
   for (const name of names) t.ok((name as string) in out, String(name));
   t.equal(out["x-request-id"], "R");
@@ -96,7 +121,14 @@ t.test("nothing the app says passes as the mesh's word", async (t) => {
 });
 
 t.test("the app learns who calls from the sidecar alone", async (t) => {
-  const raw = flat("X-Forwarded-Client-Cert: URI=admin", "x-remora-client-id: admin", "x-remora-src: x", "signature: x", "signature-input: x", "content-digest: x");
+  const raw = flat(
+    "X-Forwarded-Client-Cert: URI=admin",
+    "x-remora-client-id: admin",
+    "x-remora-src: x",
+    "signature: x",
+    "signature-input: x",
+    "content-digest: x",
+  );
   t.strictSame(asObject(inboundHeaders(raw, MESHED)), {
     "x-request-id": "made-here",
     "x-forwarded-client-cert": `By=${SELF};URI=${CALLER}`,
@@ -105,8 +137,20 @@ t.test("the app learns who calls from the sidecar alone", async (t) => {
 });
 
 t.test("a plaintext caller gets no identity, and keeps the signatures that are the app's business", async (t) => {
-  const raw = flat("x-forwarded-client-cert: URI=admin", "x-remora-client-id: admin", "x-remora-cb: x", "signature: s", "signature-input: i", "content-digest: d");
-  t.strictSame(asObject(inboundHeaders(raw, OUTSIDE)), { signature: "s", "signature-input": "i", "content-digest": "d", "x-request-id": "made-here" });
+  const raw = flat(
+    "x-forwarded-client-cert: URI=admin",
+    "x-remora-client-id: admin",
+    "x-remora-cb: x",
+    "signature: s",
+    "signature-input: i",
+    "content-digest: d",
+  );
+  t.strictSame(asObject(inboundHeaders(raw, OUTSIDE)), {
+    signature: "s",
+    "signature-input": "i",
+    "content-digest": "d",
+    "x-request-id": "made-here",
+  });
 });
 
 t.test("a good request id is kept, the first of several; a bad one is replaced", async (t) => {
@@ -136,17 +180,32 @@ t.test("the app's answer cannot speak for the mesh, a peer's reason reaches the 
 });
 
 t.test("whatever comes in, no guarded name comes out but the sidecar's own", async (t) => {
-  const random = seededRandom(3);
-  const names = ["connection", "x-remora-client-id", "x-forwarded-client-cert", "signature", "x-remora-src", "keep-alive", "te", "host", "x-a", "x-request-id"];
+  const random = createSeededRandom(3).next;
+  const names = [
+    "connection",
+    "x-remora-client-id",
+    "x-forwarded-client-cert",
+    "signature",
+    "x-remora-src",
+    "keep-alive",
+    "te",
+    "host",
+    "x-a",
+    "x-request-id",
+  ];
   for (let round = 0; round < 3_000; round += 1) {
     const raw: string[] = [];
     for (let field = 0; field < 6; field += 1) {
       const name = names[Math.floor(random() * names.length)] as string;
-      const spelled = [...name].map((letter) => (random() < 0.4 ? letter.toUpperCase() : letter === "-" && random() < 0.2 ? "_" : letter)).join("");
+      const spelled = [...name]
+        .map((letter) => (random() < 0.4 ? letter.toUpperCase() : letter === "-" && random() < 0.2 ? "_" : letter))
+        .join("");
       raw.push(spelled, names[Math.floor(random() * names.length)] as string);
     }
     const out = inboundHeaders(raw, MESHED);
-    const guarded = out.filter((_, index) => index % 2 === 0 && /^(x.remora.*|x.forwarded.client.cert|connection|keep-alive|signature)$/i.test(out[index] as string));
+    const guarded = out.filter(
+      (_, index) => index % 2 === 0 && /^(x.remora.*|x.forwarded.client.cert|connection|keep-alive|signature)$/i.test(out[index] as string),
+    );
     if (guarded.join() !== "x-forwarded-client-cert,x-remora-client-id") t.fail(`${JSON.stringify(raw)} gave ${guarded}`);
   }
 });

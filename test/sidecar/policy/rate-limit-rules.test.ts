@@ -1,7 +1,7 @@
 import t from "tap";
 import { ConfigError } from "../../../core/errors.ts";
 import { formatRateLimits, parseRateLimits } from "../../../sidecar/policy/rate-limit.ts";
-import { seededRandom } from "./seeded-random.ts";
+import { createSeededRandom } from "../../support/seeded-random.ts";
 
 t.test("reads the rules of the design", async (t) => {
   const rules = parseRateLimits("100/s burst=200 per=identity path=/api/ method=POST; 20/m per=ip shadow");
@@ -53,7 +53,7 @@ t.test("at most 32 rules", async (t) => {
 });
 
 t.test("what is printed reads back as the same rules", async (t) => {
-  const random = seededRandom(7);
+  const random = createSeededRandom(7).next;
   const one = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)] as T;
   for (let round = 0; round < 500; round += 1) {
     const text = Array.from({ length: 1 + Math.floor(random() * 4) }, () =>
@@ -72,7 +72,7 @@ t.test("what is printed reads back as the same rules", async (t) => {
 });
 
 t.test("no text makes it throw anything but its own error", async (t) => {
-  const random = seededRandom(11);
+  const random = createSeededRandom(11).next;
   const alphabet = "0123456789/smhd;= \t\nburstpeahowié%:-";
   let refused = 0;
   for (let round = 0; round < 20_000; round += 1) {

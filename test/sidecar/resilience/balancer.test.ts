@@ -1,7 +1,7 @@
 import t from "tap";
 import { createBalancer } from "../../../sidecar/resilience/balancer.ts";
-import { createHandClock } from "../policy/hand-clock.ts";
-import { seededRandom } from "../policy/seeded-random.ts";
+import { createFakeClock } from "../../support/fake-clock.ts";
+import { createSeededRandom } from "../../support/seeded-random.ts";
 
 interface Place {
   readonly id: string;
@@ -11,11 +11,11 @@ interface Place {
 const places = (...ids: string[]): Place[] => ids.map((id) => ({ id }));
 
 function balancerOf(ids: readonly string[], seed = 1) {
-  const clock = createHandClock();
+  const clock = createFakeClock();
   const edges: string[] = [];
   const balancer = createBalancer<Place>({
     clock,
-    random: seededRandom(seed),
+    random: createSeededRandom(seed).next,
     breakerChanged: (place, from, to) => edges.push(`${place.id} ${from.kind}>${to.kind}`),
   });
   balancer.update(places(...ids));
@@ -27,14 +27,14 @@ function simulate(
   { balancer, clock }: ReturnType<typeof balancerOf>,
   options: { requests: number; concurrency: number; latencyMs: (id: string, random: () => number) => number; ok?: (id: string) => boolean },
 ): Record<string, number> {
-  const random = seededRandom(99);
+  const random = createSeededRandom(99).next;
   const shares: Record<string, number> = {};
   const running: { endsAt: number; end: () => void }[] = [];
   for (let sent = 0; sent < options.requests; sent += 1) {
     if (running.length >= options.concurrency) {
       running.sort((a, b) => a.endsAt - b.endsAt);
       const next = running.shift();
-      clock.advance(Math.max(0, (next?.endsAt ?? 0) - clock.mono));
+      clock.advance(Math.max(0, (next?.endsAt ?? 0) - clock.monoMs()));
       next?.end();
     }
     const pick = balancer.pick();
@@ -43,7 +43,7 @@ function simulate(
     shares[id] = (shares[id] ?? 0) + 1;
     pick.start();
     const latencyMs = options.latencyMs(id, random);
-    running.push({ endsAt: clock.mono + latencyMs, end: () => pick.done({ ok: options.ok?.(id) ?? true, latencyMs }) });
+    running.push({ endsAt: clock.monoMs() + latencyMs, end: () => pick.done({ ok: options.ok?.(id) ?? true, latencyMs }) });
   }
   for (const request of running) request.end();
   return shares;
