@@ -77,7 +77,8 @@ export function createIdentityService(parts: IdentityServiceParts): { readonly i
         );
       },
       watchTrust: (call) => {
-        watchTrust(call).catch((error: unknown) => call.destroy(Object.assign(new Error(), statusOf(error))));
+        // grpc-js turns an "error" event into the status that ends the stream; `destroy` would end it without any.
+        watchTrust(call).catch((error: unknown) => call.emit("error", Object.assign(new Error(), statusOf(error))));
       },
     },
     close() {
