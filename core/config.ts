@@ -1,17 +1,19 @@
 // Settings from the environment (style 8 and 18): one declared table per component, read by envalid into one frozen object. All mistakes
 // are reported at once, each with the value (never a secret's), what is allowed, and the name that was probably meant. How one value is read
-// is in setting.ts; the README's tables come from settings-markdown.ts.
+// is in setting-kinds.ts; the README's tables come from settings-markdown.ts.
 import { customCleanEnv, EnvMissingError } from "envalid";
 import { ConfigError } from "./errors.ts";
 import { nearestName } from "./nearest.ts";
 import { withoutServiceLinks } from "./service-links.ts";
 import { environmentName, type Setting } from "./setting.ts";
 
-export { environmentName, type Setting, setting } from "./setting.ts";
+export { environmentName, type Setting } from "./setting.ts";
+export { setting } from "./setting-kinds.ts";
 export { settingsMarkdown } from "./settings-markdown.ts";
 
 const PREFIX = "REMORA_";
 const MAX_SHOWN_CHARACTERS = 80;
+const MAX_DETAIL_CHARACTERS = 300;
 
 /** The settings of one component by camelCase key. `maxInflight` is read from `REMORA_MAX_INFLIGHT` unless the setting is named otherwise. */
 export type SettingsTable = Readonly<Record<string, Setting<unknown>>>;
@@ -78,7 +80,7 @@ function describe(name: string, setting: Setting<unknown>, text: string | undefi
   if (text === undefined || error instanceof EnvMissingError) return `${name} is missing: expected ${setting.allowed} (${setting.doc})`;
   if (text === "") return `${name} is set but empty: expected ${setting.allowed}`;
   const shown = setting.isSecret ? "[redacted]" : JSON.stringify(printable(text));
-  const detail = error.message === "" || setting.isSecret ? "" : ` (${error.message})`;
+  const detail = error.message === "" || setting.isSecret ? "" : ` (${printable(error.message, MAX_DETAIL_CHARACTERS)})`;
   return `${name}=${shown} is not valid: expected ${setting.allowed}${detail}`;
 }
 
@@ -88,7 +90,7 @@ function invalidSettings(component: string, mistakes: readonly string[]): Config
   return new ConfigError("invalid_settings", `${count} in the settings of ${component}:\n${lines}`, { fields: { component, mistakes } });
 }
 
-function printable(text: string): string {
+function printable(text: string, maxCharacters = MAX_SHOWN_CHARACTERS): string {
   const clean = text.replace(/\p{C}/gu, "\u{fffd}");
-  return clean.length > MAX_SHOWN_CHARACTERS ? `${clean.slice(0, MAX_SHOWN_CHARACTERS)}…` : clean;
+  return clean.length > maxCharacters ? `${clean.slice(0, maxCharacters)}…` : clean;
 }

@@ -134,6 +134,10 @@ t.test("the message begins with the count and has one line per mistake", async (
   t.throws(() => loadConfig("sidecar", table, { REMORA_MODE: "x" }), { message: /^1 mistake in/ });
 });
 
+t.test("a list names the item that is wrong", async (t) => {
+  t.match(mistakesOf({ REMORA_OPAQUE_PORTS: "25,x1" }), [/expected ports separated by commas \(not "x1"\)$/]);
+});
+
 t.test("a duration out of bounds is refused", async (t) => {
   t.match(mistakesOf({ REMORA_DRAIN_TIMEOUT: "11m" }), [/at most 10m/]);
   t.match(mistakesOf({ REMORA_DRAIN_TIMEOUT: "999ms" }), [/at least 1s/]);
