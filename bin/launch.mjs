@@ -49,8 +49,9 @@ function fail(message) {
 function run(program, arguments_) {
   const env = { ...process.env, PATH: `${PROGRAMS}${delimiter}${process.env.PATH ?? ""}` };
   const child = spawn(join(PROGRAMS, program), arguments_, { cwd: PROJECT, env, stdio: "inherit" });
-  // A signal from the terminal reaches the whole group; one sent to this process alone is passed on.
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
+  // A terminal's Ctrl-C reaches the program by itself; what was sent to this process alone is passed on.
+  process.on("SIGINT", () => process.stdin.isTTY || child.kill("SIGINT"));
+  for (const signal of ["SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
   child.on("error", (error) => fail(`${program} could not be started: ${error.message}`));
   child.on("exit", (code, signal) => process.exit(code ?? 128 + (constants.signals[signal] ?? 0)));
 }

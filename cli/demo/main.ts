@@ -7,6 +7,7 @@ import { startWorld, type World } from "./world.ts";
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
+const SAME_INTERRUPTION_MS = 500;
 
 const words = process.argv.slice(2);
 const isOnce = words.includes("--once");
@@ -18,8 +19,13 @@ if (words.some((word) => word !== "--once")) {
 const terminal = createTerminal(process.stdout, process.env);
 const stopped = Promise.withResolvers<void>();
 let interruptions = 0;
+let lastInterruptedMonoMs = 0;
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.on(signal, () => {
+    // npm passes on a Ctrl-C that the terminal delivers as well: that is one interruption.
+    const isSame = interruptions > 0 && performance.now() - lastInterruptedMonoMs < SAME_INTERRUPTION_MS;
+    lastInterruptedMonoMs = performance.now();
+    if (isSame) return;
     interruptions += 1;
     if (interruptions > 1) process.exit(EXIT_FAILED); // the exit handler of the world kills what is left
     stopped.resolve();
