@@ -94,11 +94,11 @@ function holdsToken(headers: IncomingHttpHeaders, token: Secret): boolean {
   return ownMatches || bearerMatches;
 }
 
-function exitAnswer({ remoteAddress }: AdminRequest, { onExit, log }: AdminServerOptions): AdminResponse {
-  // Fails closed: an unknown peer address is not loopback.
-  if (!isLoopback(remoteAddress)) {
-    log.warn({ remoteAddress }, "exit refused, the peer is not local");
-    return { status: 403, body: { error: "forbidden", message: "Only processes of this host or pod may ask for exit." } };
+function exitAnswer({ remoteAddress, headers }: AdminRequest, { onExit, log }: AdminServerOptions): AdminResponse {
+  // Fails closed: an unknown peer address is not loopback. A browser's request is local too, but any web page can make one; it says `Origin`.
+  if (!isLoopback(remoteAddress) || headers.origin !== undefined) {
+    log.warn({ remoteAddress }, "exit refused, the peer is not a local program");
+    return { status: 403, body: { error: "forbidden", message: "Only programs of this host or pod may ask for exit." } };
   }
   log.info({ remoteAddress }, "exit requested");
   setImmediate(onExit);

@@ -2,7 +2,7 @@
 // its bounds and the refusals; what is answered comes from the functions it is given, further paths from `routes`.
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo, Socket } from "node:net";
+import type { AddressInfo } from "node:net";
 import { type AdminRequest, type AdminResponse, builtInRoutes, type HealthReport, type Readiness, type Route } from "./admin-routes.ts";
 import { isTooLarge, readBody } from "./admin-body.ts";
 import type { Logger } from "./log.ts";
@@ -63,11 +63,6 @@ export async function startAdminServer(options: AdminServerOptions): Promise<Adm
     (request, response) => void serve(request, response, routes, log),
   );
   server.maxConnections = MAX_CONNECTIONS;
-  const sockets = new Set<Socket>();
-  server.on("connection", (socket: Socket) => {
-    sockets.add(socket);
-    socket.once("close", () => sockets.delete(socket));
-  });
 
   server.listen(options.port, options.host);
   await once(server, "listening");

@@ -1,7 +1,7 @@
 // The control plane's gRPC listener: TLS 1.3 that asks for a client certificate without insisting on one, because a workload that joins has none yet.
 // The TLS server is our own, so that its key and roots can be swapped without touching open connections; grpc-js gets each finished
 // connection through its injector. Who the caller is, is for the handlers: `peerCertificate` gives the certificate whose chain was verified.
-import { X509Certificate } from "node:crypto";
+import { constants, X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import type { AddressInfo, Socket } from "node:net";
 import { createServer, type TlsOptions } from "node:tls";
@@ -133,7 +133,8 @@ const HANDSHAKE = {
 } as const satisfies TlsOptions;
 
 function contextOf({ key, cert, ca }: GrpcServerTls): TlsOptions {
-  return { key, cert, ca, minVersion: "TLSv1.3" };
+  // A resumed session would bring back a verdict on the client from before roots changed or its certificate ended.
+  return { key, cert, ca, minVersion: "TLSv1.3", secureOptions: constants.SSL_OP_NO_TICKET };
 }
 
 function createGrpc(services: readonly GrpcService[]): Server {

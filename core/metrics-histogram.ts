@@ -1,6 +1,7 @@
 // A histogram with fixed buckets whose children can be resolved ahead: prom-client's own hashes the labels on every observation. HOT PATH:
 // `observe` is a linear scan over at most a few dozen bounds and three additions.
-import { type Children, createChildren, type Labels, type MetricOptions } from "./metrics.ts";
+import type { MetricOptions } from "./metrics.ts";
+import { type Children, createChildren, type Labels } from "./metrics-children.ts";
 
 const DEFAULT_BUCKETS_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 

@@ -128,6 +128,13 @@ t.test("exit is for local processes, by POST, once per request and after the ans
   t.equal((await ask(port, "/exit", { method: "POST", host: "::1" })).status, 202);
   t.equal(exits, 2);
 
+  t.equal(
+    (await ask(port, "/exit", { method: "POST", headers: { origin: "https://evil.example" } })).status,
+    403,
+    "a web page is not local",
+  );
+  t.equal(exits, 2);
+
   const foreign = Object.values(networkInterfaces())
     .flatMap((list) => list ?? [])
     .find(({ internal, family }) => !internal && family === "IPv4");
@@ -199,6 +206,8 @@ t.test("a body above the bound is 413, announced or not, and the connection ends
 
 t.test("an error in a route is 500 without details, and logged once", async (t) => {
   const lines: string[] = [];
+  const circular: Record<string, unknown> = {};
+  circular["self"] = circular;
   const log = createLogger({ component: "x", level: "warn", stdout: { write: (line: string) => void lines.push(line) } });
   const { port } = await start(t, {
     log,
@@ -210,6 +219,8 @@ t.test("an error in a route is 500 without details, and logged once", async (t) 
           throw new Error("database password is x");
         },
       },
+      { method: "GET", path: "/forges", handle: () => ({ status: 200, headers: { "x-a": "b\r\nx-c: d" }, body: "" }) },
+      { method: "GET", path: "/circular", handle: () => ({ status: 200, body: circular }) },
       { method: "GET", path: "/rejects", handle: () => Promise.reject(new Error("inner")) },
     ],
   });
@@ -217,7 +228,9 @@ t.test("an error in a route is 500 without details, and logged once", async (t) 
   t.equal(answer.status, 500);
   t.notMatch(answer.text, /password/);
   t.equal((await ask(port, "/rejects")).status, 500);
-  t.equal(lines.length, 2);
+  t.equal((await ask(port, "/forges")).status, 500);
+  t.equal((await ask(port, "/circular")).status, 500);
+  t.equal(lines.length, 4);
   t.match(lines[0], /database password is x/);
 });
 
@@ -247,9 +260,12 @@ t.test("close does not wait for kept-alive connections, nor long for slow reques
   const agent = new Agent({ keepAlive: true });
   t.teardown(() => agent.destroy());
   await ask(server.port, "/live", { agent });
+  const silent = connect(server.port, "127.0.0.1");
+  silent.on("error", () => undefined);
+  await once(silent, "connect");
   const beforeMs = performance.now();
   await server.close();
-  t.ok(performance.now() - beforeMs < 300, "idle connections are ended at once");
+  t.ok(performance.now() - beforeMs < 300, "idle connections are ended at once, also those that never asked");
 
   const other = await start(t, { routes: [{ method: "GET", path: "/slow", handle: () => new Promise(() => undefined) }] });
   const slow = ask(other.port, "/slow").then(

@@ -140,6 +140,18 @@ t.test("roots and key are swapped without touching open connections", async (t) 
   t.notOk(isWatched);
 });
 
+t.test("no session is resumed, so that every connection is verified anew", async (t) => {
+  const { port } = await start(t);
+  const leaf = ca.leaf("shop/web");
+  const options = { ALPNProtocols: ["h2"], key: leaf.keyPem, cert: leaf.certPem };
+  const first = await handshake(port, options);
+  const [session] = (await once(first, "session", { signal: AbortSignal.timeout(500) }).catch(() => [undefined])) as [Buffer | undefined];
+  first.destroy();
+  const second = await handshake(port, { ...options, ...(session === undefined ? {} : { session }) });
+  t.notOk(second.isSessionReused());
+  second.destroy();
+});
+
 t.test("only TLS 1.3 with h2 is spoken", async (t) => {
   const { port } = await start(t);
   await t.rejects(handshake(port, { maxVersion: "TLSv1.2", ALPNProtocols: ["h2"] }));
