@@ -22,14 +22,17 @@ export function desiredPod(original: Pod, values: AnnotationValues, settings: In
   const capture = values.capture ?? settings.capture;
   const rewrite = probesFor(original, capture, values, settings);
   const sidecar = sidecarContainer(original, values, rewrite.appProbes, settings, native);
-  const first = [...(capture === "transparent" ? [initContainer(values, settings)] : []), ...(native ? [sidecar] : [])];
+  const init = capture === "transparent" ? [initContainer(values, settings)] : [];
+  // A native sidecar serves the user's init containers too. A plain one starts after them, so nothing is redirected until they are done.
+  const before = native ? [...init, sidecar] : [];
+  const after = native ? [] : init;
   const setsDefault = original.metadata?.annotations?.[DEFAULT_CONTAINER_ANNOTATION] === undefined;
   const marker: Marker = {
     version: settings.version,
     sidecar: native ? "native" : "legacy",
     capture,
     defaultContainer: setsDefault,
-    made: partsMade(original, first.length > 0),
+    made: partsMade(original, before.length + after.length > 0),
     probes: rewrite.originals,
   };
   const { metadata, spec } = rewrite.pod;
@@ -43,18 +46,24 @@ export function desiredPod(original: Pod, values: AnnotationValues, settings: In
     metadata: { ...metadata, annotations },
     spec: {
       ...spec,
-      ...(first.length === 0 ? {} : { initContainers: [...first, ...(spec.initContainers ?? [])] }),
+      ...(before.length + after.length === 0 ? {} : { initContainers: [...before, ...(spec.initContainers ?? []), ...after] }),
       containers: [...(native ? [] : [sidecar]), ...spec.containers],
       volumes: [...(spec.volumes ?? []), ...volumes(settings)],
     },
   };
-  return { pod, concerns: rewrite.concerns };
+  return { pod, concerns: [...rewrite.concerns, ...completionConcerns(original, native)] };
 }
 
 /** Only redirected traffic is in the way of the kubelet, so explicit capture leaves every probe alone. */
 function probesFor(pod: Pod, capture: Marker["capture"], values: AnnotationValues, settings: InjectorSettings): ProbeRewrite {
   if (capture === "explicit") return { pod, appProbes: {}, originals: {}, concerns: [] };
   return rewriteProbes(pod, settings.adminPort, values["skip-inbound-ports"] ?? []);
+}
+
+function completionConcerns(pod: Pod, native: boolean): readonly string[] {
+  const { restartPolicy } = pod.spec;
+  if (native || (restartPolicy !== "Never" && restartPolicy !== "OnFailure")) return [];
+  return ["a sidecar that is a plain container keeps running after the app, so the pod completes only when the app ends with POST /exit on the admin port"];
 }
 
 function partsMade(pod: Pod, addsInitContainers: boolean): Marker["made"] {

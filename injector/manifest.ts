@@ -113,6 +113,19 @@ function parsePointer(pointer: string): readonly string[] {
 }
 
 function printDocument(yaml: Document, source: string): string {
+  if (isCollection(yaml.contents) && yaml.contents.flow === true) unfold(yaml);
   const indentSeq = !/^( *)[^\s#-][^\n]*:[ \t]*\n\1- /m.test(source);
   return yaml.toString({ lineWidth: 0, indentSeq, flowCollectionPadding: !/\{[^\s}]/.test(source) });
+}
+
+/** JSON comes out as YAML that people can read. */
+function unfold(yaml: Document): void {
+  visit(yaml, {
+    Collection(_, collection) {
+      collection.flow = collection.items.length === 0;
+    },
+    Scalar(_, scalar) {
+      scalar.type = undefined as never; // the quotes of JSON are not needed; the printer puts them where they are
+    },
+  });
 }
