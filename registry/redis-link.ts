@@ -4,6 +4,8 @@ import type { Redis } from "ioredis";
 import { RegistryError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import type { Secret } from "../core/secret.ts";
+import type { RedisEndpoint } from "./redis-connector.ts";
+import { redisConnector } from "./redis-connector.ts";
 import { REMOVE_SCRIPT, RENEW_SCRIPT, SNAPSHOT_SCRIPT, SWEEP_SCRIPT } from "./redis-scripts.ts";
 
 const CONNECT_TIMEOUT_MS = 3000;
@@ -27,6 +29,8 @@ export interface StreamEntry {
 export interface RedisLink {
   /** `redis://host:port/db`, without any secret. */
   readonly address: string;
+  /** Resolves when both connections answer; rejects when one does not. */
+  check(): Promise<void>;
   run(script: ScriptName, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown>;
   /** Entries after each stream's id; waits up to `blockMs` for the first, and answers none after that. */
   read(cursors: ReadonlyMap<string, string>, blockMs: number): Promise<readonly StreamEntry[]>;
@@ -55,8 +59,8 @@ const SCRIPTS: Readonly<Record<ScriptName, string>> = {
 
 /** Connects and asks for a PING. Raises `RegistryError("unavailable")` that names the address and what is wrong, never the password. */
 export async function connectRedis({ url, caPem, random, log }: RedisLinkOptions): Promise<RedisLink> {
-  const { address, tls } = readUrl(url);
-  const { Redis: Client } = await import("ioredis");
+  const { address, endpoint } = readUrl(url, caPem);
+  const { Redis: Client, AbstractConnector: Base } = await import("ioredis");
   let started = false;
   let lastError = "no answer";
   const options = {
@@ -69,7 +73,8 @@ export async function connectRedis({ url, caPem, random, log }: RedisLinkOptions
     commandTimeout: COMMAND_TIMEOUT_MS,
     connectionName: "remora-registry",
     retryStrategy: (attempt: number) => (started ? reconnectDelayMs(attempt, random) : null),
-    ...(tls ? { tls: caPem === undefined ? {} : { ca: caPem } } : {}),
+    Connector: redisConnector(Base, endpoint),
+    ...(endpoint.tls === null ? {} : { tls: {} }),
     scripts: Object.fromEntries(Object.entries(SCRIPTS).map(([name, lua]) => [`remora_${name}`, { lua, numberOfKeys: 4 }])),
   };
   const commands = new Client(url.reveal(), options) as WithScripts; // the constructor defined `scripts` on it
@@ -102,6 +107,13 @@ export async function connectRedis({ url, caPem, random, log }: RedisLinkOptions
 
   return {
     address,
+    async check() {
+      try {
+        await Promise.all([commands.ping(), reader.ping()]);
+      } catch (error) {
+        throw inPlainWords(error, lastError);
+      }
+    },
     async run(script, keys, args) {
       try {
         return await commands[`remora_${script}`](...keys, ...args);
@@ -125,14 +137,16 @@ export async function connectRedis({ url, caPem, random, log }: RedisLinkOptions
   };
 }
 
-function readUrl(url: Secret): { readonly address: string; readonly tls: boolean } {
+function readUrl(url: Secret, caPem: string | undefined): { readonly address: string; readonly endpoint: RedisEndpoint } {
   const parsed = URL.canParse(url.reveal()) ? new URL(url.reveal()) : null;
   if (parsed === null || !["redis:", "rediss:"].includes(parsed.protocol) || parsed.hostname === "") {
     const got = parsed === null ? "something that is no URL" : parsed.protocol;
     throw new RegistryError("bad_request", `the Redis URL must be redis://HOST[:PORT][/DB] or rediss://HOST[:PORT][/DB], got ${got}`);
   }
-  const address = `${parsed.protocol}//${parsed.hostname}:${parsed.port === "" ? 6379 : parsed.port}${parsed.pathname === "" ? "/0" : parsed.pathname}`;
-  return { address, tls: parsed.protocol === "rediss:" };
+  const port = parsed.port === "" ? 6379 : Number(parsed.port);
+  const address = `${parsed.protocol}//${parsed.hostname}:${port}${parsed.pathname === "" ? "/0" : parsed.pathname}`;
+  const tls = parsed.protocol === "rediss:" ? { caPem } : null;
+  return { address, endpoint: { host: parsed.hostname.replace(/^\[|\]$/g, ""), port, tls } };
 }
 
 function reconnectDelayMs(attempt: number, random: () => number): number {

@@ -227,6 +227,7 @@ export async function startRedisStore(options: RedisStoreOptions): Promise<Lease
   }
 
   async function catchUp(): Promise<void> {
+    await link.check();
     const since = clock.monoMs() - leaseMs;
     await removeLeft();
     await writeBack([...heard.values()].filter((entry) => entry.atMonoMs >= since).map((entry) => entry.lease.instanceId));

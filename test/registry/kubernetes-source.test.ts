@@ -21,11 +21,20 @@ function slice(name: string, endpoints: readonly object[], port = 8080): KubeObj
   } as KubeObject;
 }
 
-function pod(uid: string, addresses: readonly string[], changes: { readonly account?: string; readonly annotations?: Record<string, string> } = {}): KubeObject {
+function pod(
+  uid: string,
+  addresses: readonly string[],
+  changes: { readonly account?: string; readonly annotations?: Record<string, string> } = {},
+): KubeObject {
   return {
     apiVersion: "v1",
     kind: "Pod",
-    metadata: { name: `pod-${uid}`, namespace: "default", uid, ...(changes.annotations === undefined ? {} : { annotations: changes.annotations }) },
+    metadata: {
+      name: `pod-${uid}`,
+      namespace: "default",
+      uid,
+      ...(changes.annotations === undefined ? {} : { annotations: changes.annotations }),
+    },
     spec: { serviceAccountName: changes.account ?? "orders", containers: [] },
     status: { phase: "Running", podIPs: addresses.map((ip) => ({ ip })) },
   } as KubeObject;
@@ -39,7 +48,12 @@ async function start(t: { teardown(run: () => unknown): void }, fill: (api: Kube
   const api = await startKubeApi();
   t.teardown(() => api.close());
   fill(api);
-  const source = await startKubernetesSource({ kubeconfig: api.kubeconfig(), clock: systemClock, random: Math.random, log: silentLogger() });
+  const source = await startKubernetesSource({
+    kubeconfig: api.kubeconfig(),
+    clock: systemClock,
+    random: Math.random,
+    log: silentLogger(),
+  });
   t.teardown(() => source.close());
   const server = await startRegistryServer({ services: source, kubernetes: true });
   t.teardown(() => server.close());
@@ -60,7 +74,13 @@ function fillOrders(api: KubeApi): void {
 }
 
 const inPod = (uid: string, address: string) =>
-  heartbeatOf({ instanceId: uid, services: [], addresses: [address], inboundPort: 0, ports: [{ number: 8080, protocol: "PROTOCOL_UNSPECIFIED", name: "web" }] });
+  heartbeatOf({
+    instanceId: uid,
+    services: [],
+    addresses: [address],
+    inboundPort: 0,
+    ports: [{ number: 8080, protocol: "PROTOCOL_UNSPECIFIED", name: "web" }],
+  });
 
 t.test("a Service is found by name and by its addresses; only pods with a sidecar are in it", async (t) => {
   const { server, orders, api } = await start(t, fillOrders);
@@ -93,7 +113,11 @@ t.test("a Service is found by name and by its addresses; only pods with a sideca
   watch.send(askAddress("10.1.0.1", 8080));
   t.match(await watch.next(), { found: true, service: "", upserts: [{ instanceId: "u1" }] }, "a pod by its address");
   watch.send(askAddress("10.1.0.2", 5432));
-  t.match(await watch.next(), { found: true, upserts: [{ instanceId: "u2", port: 5432 }] }, "every port of a transparent pod leads to its sidecar");
+  t.match(
+    await watch.next(),
+    { found: true, upserts: [{ instanceId: "u2", port: 5432 }] },
+    "every port of a transparent pod leads to its sidecar",
+  );
   watch.send(askAddress("10.1.0.2", 9090));
   t.match(await watch.next(), { found: false }, "but not one that it skips");
   watch.send(askAddress("10.1.0.2", 15020));
@@ -106,7 +130,11 @@ t.test("a Service is found by name and by its addresses; only pods with a sideca
   api.put("endpointslices", slice("orders", [backend("u1", "10.1.0.1", false), backend("u2", "10.1.0.2")]));
   t.match(await watch.until(({ key }) => key === "slice"), { removed: ["u1:8080"] }, "not ready says Kubernetes");
   api.put("endpointslices", slice("orders", [backend("u2", "10.1.0.2")], 8081));
-  t.match(await watch.until(({ key }) => key === "slice"), { upserts: [{ instanceId: "u2", port: 8081 }], removed: ["u2:8080"] }, "another target port");
+  t.match(
+    await watch.until(({ key }) => key === "slice"),
+    { upserts: [{ instanceId: "u2", port: 8081 }], removed: ["u2:8080"] },
+    "another target port",
+  );
   t.match(server.registry.health(), { status: "ok" });
 });
 
@@ -148,7 +176,13 @@ t.test("an API server that refuses the lists is a clear error", async (t) => {
   const alive = setInterval(() => {}, 1000);
   t.teardown(() => clearInterval(alive));
   await t.rejects(
-    startKubernetesSource({ kubeconfig: api.kubeconfig(), clock: systemClock, random: Math.random, log: silentLogger(), syncTimeoutMs: 500 }),
+    startKubernetesSource({
+      kubeconfig: api.kubeconfig(),
+      clock: systemClock,
+      random: Math.random,
+      log: silentLogger(),
+      syncTimeoutMs: 500,
+    }),
     { code: "unavailable", message: /pods: .*403/s },
   );
 });
