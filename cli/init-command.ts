@@ -1,7 +1,7 @@
 // `remora init`: programs, checks or removes the redirect rules of the pod it runs in (design 5). Owns the flags and the words for people; the rules,
 // the iptables calls and the experiment are in sidecar/capture. Flags are laid over the environment, so that one table checks both.
 import type { Command } from "commander";
-import { loadConfig, setting } from "../core/config.ts";
+import { environmentName, loadConfig, setting } from "../core/config.ts";
 import { ConfigError } from "../core/errors.ts";
 import { CaptureError } from "../sidecar/capture/capture-error.ts";
 import { type CheckResult, checkRedirect } from "../sidecar/capture/check.ts";
@@ -9,6 +9,7 @@ import { type Backend, createIptables, type Iptables } from "../sidecar/capture/
 import { type Ipv6State, readIpv6State } from "../sidecar/capture/ipv6-state.ts";
 import { installRules, missingRules, type Outcome, removeRules } from "../sidecar/capture/program.ts";
 import { type CaptureSettings, type Family, formatRules, parseCidrs, parsePorts } from "../sidecar/capture/rules.ts";
+import { sidecarSettings } from "../sidecar/config.ts";
 
 /** Settings of `remora init`; the injector sets them in the init container's environment. */
 export const initSettings = {
@@ -91,7 +92,9 @@ function readSettings(flags: Flags, env: InitSurroundings["env"]): { settings: C
     const value = flags[name];
     if (typeof value === "string") overlaid[variable] = value;
   }
-  const values = loadConfig("init", initSettings, overlaid);
+  // `--check` is also run in a sidecar's container, whose environment holds the sidecar's settings.
+  const alsoKnown = Object.entries(sidecarSettings).map(([key, declared]) => environmentName(key, declared));
+  const values = loadConfig("remora init", initSettings, overlaid, { alsoKnown });
   const settings: CaptureSettings = {
     outboundPort: values.outboundPort,
     inboundPort: values.inboundPort,

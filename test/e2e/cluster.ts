@@ -2,34 +2,31 @@
 // kubelets. Owns what controllers would do: pods from Deployments, addresses of Services, EndpointSlices that follow readiness, tokens.
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { get as httpGet } from "node:http";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import jsonPatch from "fast-json-patch";
 import type { Test } from "tap";
 import { parseAllDocuments, stringify } from "yaml";
-import { injectPod } from "../../injector/inject.ts";
-import { defaultInjectorSettings } from "../../injector/settings.ts";
-import { type KubeApi, startKubeApi } from "../support/kube-api.ts";
+import { type KubeApi, type KubeObject, startKubeApi } from "../support/kube-api.ts";
 import { REPOSITORY_MOUNT } from "../support/pod-runner/container.ts";
 import type { ExecOptions, ExecResult } from "../support/pod-runner/container.ts";
 import type { RunningPod } from "../support/pod-runner/pod.ts";
 import { createPodRunner, type PodRunner } from "../support/pod-runner/pod-runner.ts";
 import { type Pod, type PodFacts, type PodSpec, portNumber } from "../support/pod-runner/pod-spec.ts";
+import { admit, storeWebhookConfiguration } from "./admission.ts";
 
 const REPOSITORY = resolve(import.meta.dirname, "../..");
 const CONTROL_NAMESPACE = "remora-system";
+const WEBHOOK_PORT = 15017;
 const READY_TIMEOUT_MS = 20_000;
 const SHOWN_LOG_CHARS = 30_000;
 
 export interface ClusterOptions {
-  /** Namespaces whose pods are injected. Default: shop. */
+  /** Namespaces with the label `remora.io/inject: enabled`. Default: shop. */
   readonly meshed?: readonly string[];
   /** Settings of the control plane, over the tests' own. */
   readonly control?: Readonly<Record<string, string>>;
-  /** Address that sidecars are told instead of the control plane's own. */
-  readonly controlAddress?: (cluster: { readonly hostIpv4: string }) => string;
   /** Do not start a control plane; the test does. */
   readonly withoutControl?: boolean;
 }
@@ -142,10 +139,11 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
         HOME: folder,
         KUBECONFIG: kubeconfig,
         REMORA_KUBERNETES: "on",
-        REMORA_ROLES: "ca,registry",
+        REMORA_ROLES: "ca,registry,injector",
         REMORA_BIND_ADDRESS: hostIpv4,
         REMORA_GRPC_PORT: String(ports.grpc),
         REMORA_ADMIN_PORT: String(ports.admin),
+        REMORA_WEBHOOK_PORT: String(WEBHOOK_PORT),
         REMORA_STATE_DIR: join(folder, `state-${name}`),
         REMORA_SERVICES_FILE: servicesFile,
         REMORA_HEARTBEAT_INTERVAL: "1s",
@@ -183,17 +181,9 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
     return (data?.pin ?? "").split(",").filter((pin) => pin !== "");
   }
 
-  /** What admission does with a pod that the API server is about to store. */
-  function admit(pod: Pod, namespace: string): Pod {
-    if (!meshed.includes(namespace)) return pod;
-    const settings = {
-      ...defaultInjectorSettings("0.0.0-test"),
-      controlAddress: options.controlAddress?.({ hostIpv4 }) ?? `${hostIpv4}:15010`,
-      trustPins: trustPins(),
-    };
-    const injection = injectPod(pod, namespace, { kind: "namespace", label: "enabled" }, settings);
-    if (injection.decision.action !== "inject") throw new Error(`pod ${pod.metadata.name} is not injected: ${JSON.stringify(injection.decision)}`);
-    return jsonPatch.applyPatch(structuredClone(pod), structuredClone(injection.patch) as jsonPatch.Operation[]).newDocument;
+  /** In the place of cluster DNS. The control plane's Service, as sidecars know it by default, leads to the host. */
+  function writeHosts(): void {
+    runner.setHosts([`${hostIpv4} remora-control.${CONTROL_NAMESPACE}.svc`, ...[...services].flatMap(([name, service]) => hostLines(name, service))]);
   }
 
   function addService(manifest: Manifest): void {
@@ -210,7 +200,7 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
       metadata: { ...manifest.metadata, namespace },
       spec: { type: "ClusterIP", selector: spec.selector, ports, clusterIP: ipv4, clusterIPs: [ipv4, ipv6], ipFamilies: ["IPv4", "IPv6"] },
     });
-    runner.setHosts([...services].flatMap(([name, service]) => hostLines(name, service)));
+    writeHosts();
   }
 
   function podsOf(manifest: Manifest): { owner: string; pod: Pod }[] {
@@ -227,7 +217,7 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
   async function runOne(owner: string, pod: Pod): Promise<void> {
     const namespace = pod.metadata.namespace ?? "default";
     const uid = randomUUID();
-    const admitted = admit(pod, namespace);
+    const admitted = await admit(kube, { host: hostIpv4, port: WEBHOOK_PORT }, pod, namespace);
     const known: Pod = { ...admitted, metadata: { ...admitted.metadata, uid } };
     const running = await runner.startPod(known, { onScheduled: (facts) => storePod(known, facts, false) });
     pods.push({ owner, spec: known, running });
@@ -275,6 +265,13 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
     rmSync(folder, { recursive: true, force: true });
   }
 
+  for (const name of [...meshed, "legacy"]) {
+    const labels = { "kubernetes.io/metadata.name": name, ...(meshed.includes(name) ? { "remora.io/inject": "enabled" } : {}) };
+    kube.put("namespaces", { apiVersion: "v1", kind: "Namespace", metadata: { name, labels } });
+  }
+  const webhook = parseAllDocuments(readFileSync(join(REPOSITORY, "manifests/base/webhook.yaml"), "utf8"))[0];
+  storeWebhookConfiguration(kube, webhook?.toJS() as KubeObject);
+  writeHosts();
   writeServicesFile();
   if (options.withoutControl !== true) await startControl("first", { grpc: 15010, admin: 15014 });
 
@@ -335,7 +332,8 @@ function endpointSlice(id: string, spec: ServiceSpec, family: "IPv4" | "IPv6", p
   );
   const targetOf = (port: ServiceSpec["ports"][number]) => {
     const target = port.targetPort ?? port.port;
-    const container = selected[0]?.spec.spec.containers[0];
+    const containers = selected[0]?.spec.spec.containers ?? [];
+    const container = typeof target === "number" ? containers[0] : containers.find(({ ports }) => ports?.some(({ name: portName }) => portName === target));
     return container === undefined ? 0 : portNumber(container, target);
   };
   return {

@@ -6,6 +6,8 @@ import { client, NGINX, scaled } from "./manifests.ts";
 import { instanceIds, pause, startLoad } from "./steady-load.ts";
 
 const skip = requires("root", "ip", "iptables", "nginx");
+// Several processes per pod: on a busy machine of two cores this takes its time.
+t.setTimeout(90_000);
 
 t.test("standalone: the control plane is killed and comes back", { skip }, async (t) => {
   const cluster = await startCluster(t);

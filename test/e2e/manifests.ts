@@ -133,3 +133,8 @@ export function annotated(manifest: string, annotations: Readonly<Record<string,
 export function scaled(manifest: string, replicas: number): string {
   return manifest.replace(/^spec:\n(?: {2}replicas: \d+\n)?(?= {2}selector: \{ matchLabels)/m, `spec:\n  replicas: ${replicas}\n`);
 }
+
+/** The same manifest under another name: of the Deployment, its Service, its account and its labels. */
+export function renamed(manifest: string, from: string, to: string): string {
+  return manifest.replace(/^metadata: .*$|app: \w+|serviceAccountName: \w+/gm, (text) => text.replaceAll(new RegExp(`\\b${from}\\b`, "g"), to));
+}

@@ -5,6 +5,8 @@ import { startCluster } from "./cluster.ts";
 import { CHAT, client, ECHO, REDIS } from "./manifests.ts";
 
 const skip = requires("root", "ip", "iptables", "redis-server", "redis-cli");
+// Several processes per pod: on a busy machine of two cores this takes its time.
+t.setTimeout(90_000);
 const CLIENT = "spiffe://cluster.local/ns/shop/sa/client";
 
 t.test("opaque TCP, WebSocket and gRPC pass between injected pods", { skip }, async (t) => {

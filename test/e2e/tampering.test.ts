@@ -20,6 +20,8 @@ import { type Cluster, startCluster, until } from "./cluster.ts";
 import { ECHO } from "./manifests.ts";
 
 const skip = requires("root", "ip", "iptables");
+// Several processes per pod: on a busy machine of two cores this takes its time.
+t.setTimeout(90_000);
 const PORT = 9090;
 const AUTHORITY = "echo.shop:9090";
 const PATH = "/remora.test.Echo/Unary";
