@@ -10,7 +10,7 @@ const MAX_SLEEP_MS = 600_000;
 
 /** Epoch ms at 70 % ± 5 % of the life. `random` gives 0..1. */
 export function renewalTime(life: { readonly fromMs: number; readonly toMs: number }, random: () => number): number {
-  return life.fromMs + (life.toMs - life.fromMs) * (RENEW_AT_RATIO + JITTER_RATIO * (random() - 0.5));
+  return Math.round(life.fromMs + (life.toMs - life.fromMs) * (RENEW_AT_RATIO + JITTER_RATIO * (random() - 0.5)));
 }
 
 /** Calls `run` once for each instant that was set; a new instant replaces the one before. */

@@ -1,0 +1,57 @@
+import t from "tap";
+import { backoffMs, RUNNING } from "../../../sidecar/identity/backoff.ts";
+import { createAlarm, renewalTime } from "../../../sidecar/identity/renewal.ts";
+import { createFakeClock } from "../../support/fake-clock.ts";
+
+const HOUR_MS = 3_600_000;
+
+t.test("renewals fall between 65 and 75 % of a life", async (t) => {
+  const life = { fromMs: 1000, toMs: 1000 + 100 * HOUR_MS };
+  t.equal(
+    renewalTime(life, () => 0),
+    1000 + 65 * HOUR_MS,
+  );
+  t.equal(
+    renewalTime(life, () => 0.5),
+    1000 + 70 * HOUR_MS,
+  );
+  t.equal(
+    renewalTime(life, () => 1),
+    1000 + 75 * HOUR_MS,
+  );
+});
+
+t.test("waits double up to their bound, with jitter over their upper half", async (t) => {
+  t.same(
+    [1, 2, 3, 7, 100, 5000].map((failures) => backoffMs(failures, RUNNING, () => 1)),
+    [1000, 2000, 4000, 60_000, 60_000, 60_000],
+  );
+  t.equal(
+    backoffMs(1, RUNNING, () => 0),
+    500,
+  );
+});
+
+t.test("an alarm rings once, at the wall clock's time", async (t) => {
+  const clock = createFakeClock();
+  let rings = 0;
+  const alarm = createAlarm(clock, () => {
+    rings += 1;
+  });
+  alarm.setAt(clock.nowMs() + 40 * 24 * HOUR_MS);
+  clock.advance(39 * 24 * HOUR_MS);
+  t.equal(rings, 0);
+  clock.advance(25 * HOUR_MS);
+  t.equal(rings, 1);
+  alarm.setAt(clock.nowMs() - 1);
+  clock.advance(0);
+  t.equal(rings, 2, "the past is now");
+  alarm.setAt(clock.nowMs() + 5 * HOUR_MS);
+  clock.stepWall(6 * HOUR_MS);
+  clock.advance(600_000);
+  t.equal(rings, 3, "a machine that slept rings soon after it wakes");
+  alarm.setAt(clock.nowMs() + 1);
+  alarm.close();
+  clock.advance(HOUR_MS);
+  t.equal(rings, 3);
+});
