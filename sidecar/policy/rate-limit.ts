@@ -136,7 +136,7 @@ function bucketKey(rule: RateLimitRule, request: RateLimitRequest): string {
 
 function charge(gauges: readonly Gauge[]): void {
   for (const gauge of gauges) {
-    if (gauge.nextTatMonoMs === gauge.nextTatMonoMs) gauge.table.write(gauge.key, gauge.nextTatMonoMs); // not NaN
+    if (!Number.isNaN(gauge.nextTatMonoMs)) gauge.table.write(gauge.key, gauge.nextTatMonoMs);
   }
 }
 

@@ -1,16 +1,24 @@
 // The outbound side's view of signing (design 9): completes an exchange's headers for the peer and the connection that were taken.
+import type { SpiffeId } from "../../core/spiffe.ts";
 import type { Endpoint } from "../discovery/discovery.ts";
 import type { Exchange } from "../exchange.ts";
-import type { MeshConnection } from "../transport/mesh-dial.ts";
 import type { MessageCertificates } from "./message-certificates.ts";
 import type { Signer } from "./signer.ts";
+
+/** The mesh connection that a request goes out on; `MeshConnection` of sidecar/transport is one. */
+export interface SignedConnection {
+  readonly peer: SpiffeId;
+  readonly channelBinding: Buffer;
+  /** Id of the message key whose certificate was last sent on it; empty at first. */
+  sentMessageKeyId: string;
+}
 
 /** Signatures of outbound requests. */
 export interface OutboundSignatures {
   /** True when a unary body is to be known before its head is sent. */
   readonly wantsBody: boolean;
   /** Appends the signature's fields to `exchange.headers`. `body` is null for a stream. */
-  sign(exchange: Exchange, endpoint: Endpoint, connection: MeshConnection, body: Buffer | null): void;
+  sign(exchange: Exchange, endpoint: Endpoint, connection: SignedConnection, body: Buffer | null): void;
 }
 
 /** Makes the outbound side's view of `signer`. */

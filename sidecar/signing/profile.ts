@@ -137,16 +137,20 @@ export function parseSignature(value: string, algorithm: SigningAlgorithm): Buff
   const from = LABEL.length + 1;
   if (value.length !== from + textLength + 1 || !value.startsWith(LABEL) || value.charCodeAt(from - 1) !== COLON) return null;
   if (value.charCodeAt(value.length - 1) !== COLON) return null;
-  const bytes = Buffer.from(value.slice(from, -1), "base64");
-  return bytes.length === (algorithm === "hmac-sha256" ? 32 : 64) ? bytes : null;
+  return canonicalBytes(value.slice(from, -1), algorithm === "hmac-sha256" ? 32 : 64);
 }
 
 /** Reads the value of `content-digest`: 32 bytes, or null when it is not exactly one SHA-256 digest. */
 export function parseDigest(value: string): Buffer | null {
   if (value.length !== DIGEST_PREFIX.length + HMAC_TEXT_LENGTH + 1 || !value.startsWith(DIGEST_PREFIX)) return null;
   if (value.charCodeAt(value.length - 1) !== COLON) return null;
-  const bytes = Buffer.from(value.slice(DIGEST_PREFIX.length, -1), "base64");
-  return bytes.length === DIGEST_BYTES ? bytes : null;
+  return canonicalBytes(value.slice(DIGEST_PREFIX.length, -1), DIGEST_BYTES);
+}
+
+/** Node reads base64 leniently; only the one spelling that it would print is taken. */
+function canonicalBytes(base64: string, length: number): Buffer | null {
+  const bytes = Buffer.from(base64, "base64");
+  return bytes.length === length && bytes.toString("base64") === base64 ? bytes : null;
 }
 
 const COLON = 0x3a;
