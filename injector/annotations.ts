@@ -59,7 +59,7 @@ export const ANNOTATIONS = {
   "cpu-limit": row(cpu, "none", "The most CPU that the sidecar may use."),
   "memory-request": row(memory, "64Mi", "Memory reserved for the sidecar."),
   "memory-limit": row(memory, "256Mi", "The most memory that the sidecar may use."),
-  "log-level": row(choice(["trace", "debug", "info", "warn", "error", "fatal"]), "info", "How much the sidecar logs."),
+  "log-level": row(choice(["trace", "debug", "info", "warn", "error"]), "info", "How much the sidecar logs."),
   "access-log": row(flag, "true", "Whether the sidecar logs each request."),
 } as const;
 

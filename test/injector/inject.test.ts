@@ -1,0 +1,181 @@
+// What must hold for every pod, whatever it looks like: seeded odd pods, applied operation by operation, injected twice, and taken back.
+import jsonPatch from "fast-json-patch";
+import t from "tap";
+import { difference } from "../../injector/difference.ts";
+import { injectPod } from "../../injector/inject.ts";
+import type { Container, Pod } from "../../injector/pod.ts";
+import { defaultInjectorSettings, type InjectorSettings } from "../../injector/settings.ts";
+import { uninjectPod } from "../../injector/uninject.ts";
+
+const SETTINGS = defaultInjectorSettings("0.1.0");
+const ASKED = { kind: "command" } as const;
+
+/** A small generator of numbers (mulberry32), so that a failing pod can be made again from its seed. */
+function numbers(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+function oddPod(seed: number): Pod {
+  const next = numbers(seed);
+  const chance = (share: number) => next() < share;
+  const pick = <T>(items: readonly T[]): T => items[Math.floor(next() * items.length)] as T;
+  const maybe = (share: number, key: string, make: () => unknown) => (chance(share) ? { [key]: make() } : {});
+  const handler = () =>
+    pick<object>([
+      { httpGet: { path: "/h", port: pick<number | string>([8080, "http", "8081", "missing"]), ...maybe(0.3, "scheme", () => "HTTPS") } },
+      { httpGet: { port: 80, host: "example.org" } },
+      { tcpSocket: { port: pick<number | string>([5432, "db"]) } },
+      { grpc: { port: 9090, service: "x" } },
+      { exec: { command: ["true"] } },
+    ]);
+  const probe = () => ({ ...maybe(0.5, "initialDelaySeconds", () => 3), ...handler(), ...maybe(0.5, "timeoutSeconds", () => 4) });
+  const container = (name: string) => ({
+    name,
+    image: `${name}:1`,
+    ...maybe(0.6, "ports", () => pick<object[]>([[], [{ name: "http", containerPort: 8080 }], [{ name: "db", containerPort: 5432, protocol: "TCP" }, { containerPort: 53, protocol: "UDP" }]])),
+    ...maybe(0.5, "livenessProbe", probe),
+    ...maybe(0.5, "readinessProbe", probe),
+    ...maybe(0.3, "startupProbe", probe),
+    ...maybe(0.3, "env", () => [{ name: "A", value: "$(B)" }]),
+    ...maybe(0.2, "lifecycle", () => ({ preStop: { httpGet: { port: 8080 } } })),
+    ...maybe(0.2, "weird/field~name", () => ({ "a/b": [1, null, { c: "~" }] })),
+  });
+  const annotations = () => ({
+    ...maybe(0.5, "a/b~c", () => 'quote " and \n newline'),
+    ...maybe(0.3, "remora.io/native-sidecar", () => pick(["true", "false"])),
+    ...maybe(0.3, "remora.io/capture", () => pick(["transparent", "explicit"])),
+    ...maybe(0.2, "remora.io/skip-inbound-ports", () => "8080,5432"),
+    ...maybe(0.2, "kubectl.kubernetes.io/default-container", () => "app"),
+    ...maybe(0.2, "remora.io/unknown", () => "x"),
+  });
+  const metadata = chance(0.85)
+    ? { ...maybe(0.5, "labels", () => ({ app: "x" })), ...maybe(0.6, "annotations", () => pick([null, {}, annotations(), annotations()])), ...maybe(0.3, "creationTimestamp", () => null) }
+    : pick([undefined, null]);
+  const init = () => [{ ...container("prepare") }, { ...container("helper"), restartPolicy: "Always" }].slice(0, Math.floor(next() * 3));
+  return {
+    ...(metadata === undefined ? {} : { metadata }),
+    spec: {
+      ...maybe(0.4, "initContainers", () => pick([null, init(), init()])),
+      containers: ["app", "side", "third"].slice(0, 1 + Math.floor(next() * 3)).map(container),
+      ...maybe(0.5, "volumes", () => pick([null, [], [{ name: "data", emptyDir: {} }]])),
+      ...maybe(0.3, "terminationGracePeriodSeconds", () => pick([0, 5, 300])),
+      ...maybe(0.3, "restartPolicy", () => "Never"),
+    },
+  } as unknown as Pod;
+}
+
+function allContainers(pod: Pod): readonly Container[] {
+  return [...(pod.spec.initContainers ?? []), ...pod.spec.containers];
+}
+
+function withoutProbes(container: Container): object {
+  const { livenessProbe: _l, readinessProbe: _r, startupProbe: _s, ...rest } = container;
+  return rest;
+}
+
+t.test("500 odd pods", async (t) => {
+  for (let seed = 1; seed <= 500; seed += 1) {
+    const original = oddPod(seed);
+    const untouched = JSON.stringify(original);
+    const { decision, patch, pod } = injectPod(original, "shop", ASKED, SETTINGS);
+    const problems: string[] = [];
+    const check = (holds: boolean, what: string) => (holds ? undefined : problems.push(what));
+    const same = (a: unknown, b: unknown, what: string) => check(JSON.stringify(a) === JSON.stringify(b), what);
+    check(decision.action === "inject" && pod !== null, `not injected: ${decision.message}`);
+    if (pod === null) throw new Error(problems[0]);
+    same(JSON.parse(untouched), original, "the original was changed");
+
+    let applied: unknown = structuredClone(original);
+    for (const operation of patch) applied = jsonPatch.applyOperation(applied, operation as jsonPatch.Operation, true).newDocument;
+    check(difference(applied, pod).length === 0 && difference(pod, applied).length === 0, "the patch does not lead to the pod");
+    check(patch.every(({ path }) => !/^\/spec\/containers\/[0-9]+$/.test(path) || patch.find((o) => o.path === path)?.op === "add"), "a container was replaced");
+
+    same(injectPod(applied, "shop", ASKED, SETTINGS).patch, [], "a second run changes something");
+    check(difference(uninjectPod(applied as Pod), original).length === 0, `uninject does not restore: ${JSON.stringify(difference(uninjectPod(applied as Pod), original)).slice(0, 300)}`);
+    same(JSON.parse(JSON.stringify(uninjectPod(applied as Pod))).spec.containers.map(withoutProbes), original.spec.containers.map(withoutProbes), "containers restored");
+
+    const users = allContainers(pod).filter(({ name }) => !name.startsWith("remora-"));
+    same(users.map(withoutProbes), allContainers(original).map(withoutProbes), "a user's container changed in more than its probes");
+    const names = allContainers(pod).map(({ name }) => name);
+    check(names.includes("remora-sidecar"), "no sidecar");
+    if (problems.length > 0) t.fail(`seed ${seed}: ${problems.join("; ")}`);
+  }
+  t.pass("all hold");
+});
+
+t.test("a patch is as small as the change", async (t) => {
+  const pod = { metadata: { annotations: { a: "b" } }, spec: { containers: [{ name: "app", livenessProbe: { httpGet: { path: "/", port: 1, scheme: "HTTP" } } }], volumes: [{ name: "v" }] } };
+  const paths = (value: object) => injectPod(value, "shop", ASKED, SETTINGS).patch.map(({ op, path }) => `${op} ${path}`);
+  t.strictSame(paths(pod), [
+    "add /metadata/annotations/kubectl.kubernetes.io~1default-container",
+    "add /metadata/annotations/remora.io~1injected",
+    "replace /spec/containers/0/livenessProbe/httpGet/path",
+    "replace /spec/containers/0/livenessProbe/httpGet/port",
+    "add /spec/volumes/1",
+    "add /spec/volumes/2",
+    "add /spec/initContainers",
+  ]);
+});
+
+t.test("what another webhook adds later stays when the sidecar is taken out", async (t) => {
+  const original = { metadata: {}, spec: { containers: [{ name: "app", image: "a" }] } };
+  const { pod } = injectPod(original, "shop", ASKED, SETTINGS);
+  const later = structuredClone(pod) as unknown as { metadata: { annotations: Record<string, string> }; spec: { volumes: object[]; containers: object[] } };
+  later.metadata.annotations["other"] = "kept";
+  later.spec.volumes.unshift({ name: "other", emptyDir: {} });
+  later.spec.containers.push({ name: "other", image: "o" });
+  t.strictSame(uninjectPod(later as unknown as Pod), {
+    metadata: { annotations: { other: "kept" } },
+    spec: { containers: [{ name: "app", image: "a" }, { name: "other", image: "o" }], volumes: [{ name: "other", emptyDir: {} }] },
+  });
+});
+
+t.test("the sidecar meets the restricted Pod Security Standard, and the init container has two capabilities and no more", async (t) => {
+  const { pod } = injectPod({ spec: { containers: [{ name: "app" }] } }, "shop", ASKED, SETTINGS);
+  const byName = (name: string) => pod?.spec.initContainers?.find((container) => container.name === name);
+  t.match(byName("remora-sidecar")?.securityContext, {
+    allowPrivilegeEscalation: false,
+    capabilities: { drop: ["ALL"], add: undefined },
+    readOnlyRootFilesystem: true,
+    runAsNonRoot: true,
+    runAsUser: 1337,
+    seccompProfile: { type: "RuntimeDefault" },
+  });
+  t.match(byName("remora-init")?.securityContext, { allowPrivilegeEscalation: false, privileged: false, capabilities: { drop: ["ALL"], add: ["NET_ADMIN", "NET_RAW"] } });
+  t.match(byName("remora-sidecar")?.["resources"], { requests: { cpu: "50m", memory: "64Mi" } }, "CPU is always requested");
+});
+
+function environment(value: object, settings: InjectorSettings = SETTINGS): Record<string, string | undefined> {
+  const { pod } = injectPod(value, "shop", ASKED, settings);
+  const sidecar = allContainers(pod as Pod).find(({ name }) => name === "remora-sidecar");
+  return Object.fromEntries(((sidecar?.["env"] ?? []) as { name: string; value?: string }[]).map(({ name, value: text }) => [name, text]));
+}
+
+t.test("ports get their protocols from their names, and from the annotation first", async (t) => {
+  const ports = ["http", "http-admin", "http2", "grpc", "grpc-web", "tcp-x", "https", "redis", "", "other"].map((name, index) => ({ containerPort: 8000 + index, ...(name === "" ? {} : { name }) }));
+  const pod = { metadata: { annotations: { "remora.io/ports": "8000=http1, 7000=grpc" } }, spec: { containers: [{ name: "app", ports }] } };
+  t.equal(environment(pod)["REMORA_PORTS"], "7000=grpc,8000=http1,8001,8002=http2,8003=grpc,8004,8005=tcp,8006=tcp,8007=tcp,8008,8009");
+});
+
+t.test("draining ends before the pod's grace period", async (t) => {
+  const drain = (terminationGracePeriodSeconds?: number) =>
+    environment({ spec: { containers: [{ name: "a" }], ...(terminationGracePeriodSeconds === undefined ? {} : { terminationGracePeriodSeconds }) } })["REMORA_DRAIN_TIMEOUT"];
+  t.strictSame([drain(), drain(0), drain(3), drain(20), drain(3600)], ["25s", "1s", "1s", "15s", "30s"]);
+});
+
+t.test("the kubelet's expansion of $(NAME) cannot be used to read other variables", async (t) => {
+  const pod = { spec: { containers: [{ name: "app", livenessProbe: { httpGet: { port: 1, path: "/$(REMORA_POD_IPS)?a=$$b" } } }] } };
+  t.match(environment(pod)["REMORA_PROBES"], /\/\$\$\(REMORA_POD_IPS\)\?a=\$\$\$\$b/);
+});
+
+t.test("probes that the kubelet can make by itself stay", async (t) => {
+  const probes = { livenessProbe: { httpGet: { port: 8080 } }, readinessProbe: { exec: { command: ["x"] } }, startupProbe: { httpGet: { port: 80, host: "example.org" } } };
+  const value = { metadata: { annotations: { "remora.io/skip-inbound-ports": "8080" } }, spec: { containers: [{ name: "app", ...probes }] } };
+  t.match(injectPod(value, "shop", ASKED, SETTINGS).pod?.spec.containers[0], probes);
+});
