@@ -3,6 +3,7 @@ import t from "tap";
 import { environmentName, loadConfig, setting, settingsMarkdown } from "../../core/config.ts";
 import { ConfigError } from "../../core/errors.ts";
 import { Secret } from "../../core/secret.ts";
+import { createSeededRandom } from "../support/seeded-random.ts";
 
 const table = {
   outboundPort: setting.port({ default: 15001, doc: "Port for traffic from the app." }),
@@ -207,6 +208,46 @@ t.test("what Kubernetes sets for Services called remora-… is no mistake and no
   t.equal(loadConfig("sidecar", table, { ...links, REMORA_OUTBOUND_PORT: "16001" }).outboundPort, 16001, "a value that someone set does");
   t.equal(mistakesOf({ REMORA_CONTROL_PORT: "tcp://10.0.0.7:15010" }).length, 1, "without its host variable it is just unknown");
   t.equal(mistakesOf({ ...links, REMORA_CONTROL_TOKEN: "x" }).length, 1, "the prefix alone excuses nothing");
+});
+
+t.test("whatever the environment holds, the answer is settings or one ConfigError", async (t) => {
+  const random = createSeededRandom(4);
+  const names = Object.entries(table).map(([key, declared]) => environmentName(key, declared));
+  const pieces = [
+    "",
+    "0",
+    "-1",
+    "1e9",
+    "9".repeat(400),
+    "5s",
+    "1KiB",
+    "true",
+    ",",
+    "|",
+    "a|b",
+    "::",
+    "strict",
+    "\u0000",
+    "\n",
+    "\ud800",
+    "ü",
+    "__proto__",
+    " ",
+    "%s",
+    "${x}",
+  ];
+  for (let round = 0; round < 2000; round++) {
+    const env: Record<string, string> = Object.create(null) as Record<string, string>;
+    for (let n = random.below(6); n > 0; n--) {
+      const name = random.below(5) === 0 ? `REMORA_${random.pick(pieces)}` : random.pick(names);
+      env[name] = Array.from({ length: 1 + random.below(3) }, () => random.pick(pieces)).join("");
+    }
+    try {
+      loadConfig("fuzz", table, env);
+    } catch (error) {
+      if (!(error instanceof ConfigError)) t.fail(`${JSON.stringify(env)}: ${String(error)}`);
+    }
+  }
 });
 
 t.test("a name follows from the key", async (t) => {

@@ -11,7 +11,10 @@ t.test("a valid field is read and written back", async (t) => {
   t.same(context, { traceId: TRACE, spanId: SPAN, sampled: true });
   t.equal(context === null ? null : formatTraceparent(context), text);
   t.equal(parseTraceparent(`00-${TRACE}-${SPAN}-00`)?.sampled, false);
-  t.equal(parseTraceparent(`00-${TRACE}-${SPAN}-ff`)?.sampled, true, "unknown flags are ignored");
+  for (let flags = 0; flags < 256; flags++) {
+    const field = `00-${TRACE}-${SPAN}-${flags.toString(16).padStart(2, "0")}`;
+    if (parseTraceparent(field)?.sampled !== (flags % 2 === 1)) t.fail(`only the lowest bit counts: ${field}`);
+  }
 });
 
 t.test("a later version is read as far as version 00 goes", async (t) => {
