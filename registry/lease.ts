@@ -1,5 +1,6 @@
 // What one instance announced, checked (design 8). A lease is immutable: a change is a new lease. Its text form is canonical, so that two
 // replicas that heard the same announcement hold the same text. Who may announce what is `announce-policy.ts`.
+import { inspect } from "node:util";
 import { RegistryError } from "../core/errors.ts";
 import type { SpiffeId } from "../core/spiffe.ts";
 import { parseSpiffeId, spiffeParts } from "../core/spiffe.ts";
@@ -171,7 +172,7 @@ function bad(field: string, problem: string): RegistryError {
 }
 
 function shown(value: unknown): string {
-  return (JSON.stringify(value) ?? String(value)).slice(0, 80);
+  return inspect(value, { depth: 1, maxStringLength: 60, maxArrayLength: 3, breakLength: Number.POSITIVE_INFINITY }).slice(0, 80);
 }
 
 function readRecord(field: string, value: unknown): Readonly<Record<string, unknown>> {
