@@ -234,7 +234,7 @@ t.test("whatever the environment holds, the answer is settings or one ConfigErro
     "__proto__",
     " ",
     "%s",
-    "${x}",
+    "{{x}}",
   ];
   for (let round = 0; round < 2000; round++) {
     const env: Record<string, string> = Object.create(null) as Record<string, string>;
