@@ -46,7 +46,7 @@ export function serveHeartbeat(call: ServerDuplexStream<HeartbeatRequest, Heartb
 
   async function answer(message: HeartbeatRequest): Promise<void> {
     const answered = await announce(message, { identity: peer.identity, remoteAddress: peer.remoteAddress, instanceId });
-    if (call.cancelled || call.destroyed) return;
+    if (call.cancelled || call.destroyed || call.writableEnded) return;
     if (answered.accepted) instanceId = answered.announcement.lease.instanceId;
     call.write({
       accepted: answered.accepted,

@@ -20,6 +20,7 @@ import type { Authenticate } from "./rest.ts";
 import { createRegistryRoutes } from "./rest.ts";
 import type { ServiceSource } from "./service-source.ts";
 import { createViews } from "./views.ts";
+import type { WarmUp } from "./watch-stream.ts";
 import { serveWatch } from "./watch-stream.ts";
 
 const SWEEP_PERIOD_MS = 1000;
@@ -136,7 +137,8 @@ export function createRegistry(options: RegistryOptions): Registry {
   for (const { lease } of store.leases.all()) count({ before: null, after: lease });
   const sweeper = clock.every(SWEEP_PERIOD_MS, () => void sweep());
   const heartbeatParts = { announce, store, clock, metrics, heartbeatIntervalMs, leaseMs };
-  const watchParts = { views, clock, metrics, clusterDomain: options.clusterDomain ?? "cluster.local" };
+  const warmUp = createWarmUp(clock, store.leases.size === 0 ? leaseMs : 0);
+  const watchParts = { views, clock, metrics, clusterDomain: options.clusterDomain ?? "cluster.local", warmUp };
 
   return {
     registryImplementation: {
@@ -149,8 +151,28 @@ export function createRegistry(options: RegistryOptions): Registry {
       sweeper.cancel();
       stopCounting();
       views.close();
+      warmUp.close();
       for (const stream of streams) stream.end();
     },
+  };
+}
+
+/** Over after one lease time: by then a sidecar that did not announce itself again has lost its lease anyway. */
+function createWarmUp(clock: Clock, forMs: number): WarmUp & { close(): void } {
+  const waiting = new Set<() => void>();
+  let over = forMs === 0;
+  const timer = clock.after(forMs, () => {
+    over = true;
+    for (const run of waiting) run();
+    waiting.clear();
+  });
+  return {
+    isOver: () => over,
+    onOver(run) {
+      if (!over) waiting.add(run);
+      return () => void waiting.delete(run);
+    },
+    close: () => timer.cancel(),
   };
 }
 

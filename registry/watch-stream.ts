@@ -24,20 +24,33 @@ export interface WatchParts {
   readonly clock: Clock;
   readonly metrics: RegistryMetrics;
   readonly clusterDomain: string;
+  readonly warmUp: WarmUp;
+}
+
+/**
+ * A registry that starts empty does not know yet what is there. Until every sidecar had the time to announce itself again, it tells nobody who
+ * holds an answer that there is nothing: a restart of the registry must not cut callers off.
+ */
+export interface WarmUp {
+  isOver(): boolean;
+  /** Calls `run` when it is over; returns how to stop. */
+  onOver(run: () => void): () => void;
 }
 
 interface Subscription {
   readonly key: string;
   readonly watched: WatchedView;
-  /** The version the client holds; 0: none. */
+  /** The version the client was sent on this stream; 0: none. */
   sentVersion: number;
+  /** True: the client has an answer from before this stream. */
+  readonly holdsAnswer: boolean;
 }
 
 /** Serves one stream until either side ends it. */
 export function serveWatch(
   call: ServerDuplexStream<WatchRequest, WatchUpdate>,
   peer: Peer,
-  { views, clock, metrics, clusterDomain }: WatchParts,
+  { views, clock, metrics, clusterDomain, warmUp }: WatchParts,
 ): void {
   const { namespace } = spiffeParts(peer.identity);
   const subscriptions = new Map<string, Subscription>();
@@ -47,14 +60,18 @@ export function serveWatch(
   let ended = false;
 
   function push(subscription: Subscription): void {
-    if (ended) return;
+    if (ended || call.writableEnded) return;
     if (!writable) {
       waiting.add(subscription);
       return;
     }
     const view = subscription.watched.current;
-    if (view.version === subscription.sentVersion) return;
+    if (view.version === subscription.sentVersion || isWithheld(subscription, view)) return;
     send(subscription, updateFor(subscription.key, view, subscription.sentVersion));
+  }
+
+  function isWithheld({ holdsAnswer, sentVersion }: Subscription, { resolved }: View): boolean {
+    return holdsAnswer && sentVersion === 0 && resolved.endpoints.length === 0 && !warmUp.isOver();
   }
 
   function send(subscription: Subscription, update: WatchUpdate): void {
@@ -74,7 +91,12 @@ export function serveWatch(
 
   function subscribe(key: string, question: Question, knownVersion: number): void {
     unsubscribe(key);
-    const subscription: Subscription = { key, watched: views.watch(question, () => push(subscription)), sentVersion: 0 };
+    const subscription: Subscription = {
+      key,
+      watched: views.watch(question, () => push(subscription)),
+      sentVersion: 0,
+      holdsAnswer: knownVersion > 0,
+    };
     subscriptions.set(key, subscription);
     metrics.subscriptions.inc();
     const view = subscription.watched.current;
@@ -127,12 +149,16 @@ export function serveWatch(
     if (ended) return;
     ended = true;
     expiry.cancel();
+    stopWarmUp();
     for (const key of [...subscriptions.keys()]) unsubscribe(key);
   }
 
   // A timer, not a check per message: a stream that only listens must end with its certificate as well.
   const expiry = clock.after(Math.min(Math.max(peer.expiresAtMs - clock.nowMs(), 0), 2 ** 31 - 1), () => {
     end(new RegistryError("unauthenticated", "the client certificate has expired"));
+  });
+  const stopWarmUp = warmUp.onOver(() => {
+    for (const subscription of subscriptions.values()) push(subscription);
   });
   call.on("data", (request: WatchRequest) => {
     if (ended) return;

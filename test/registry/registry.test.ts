@@ -300,3 +300,33 @@ t.test("a reader that is slow gets the newest state, not every step on the way",
   t.ok((await server.metric('remora_registry_updates_total{kind="full"}')) >= 1);
   t.comment(`${seen} updates`);
 });
+
+t.test(
+  "a registry that starts empty tells nobody who holds an answer that there is nothing, until all could announce themselves again",
+  async (t) => {
+    const clock = createFakeClock(Date.now());
+    const server = await startRegistryServer({ clock });
+    t.teardown(() => server.close());
+    const client = createTestClient(server, server.ca.leaf("default/orders"));
+    t.teardown(() => client.close());
+    const watch = client.watch();
+    watch.send(askService("gone", 0, 12_345));
+    watch.send(askService("orders", 0, 12_345));
+    watch.send(askService("new"));
+    t.match(await watch.next(), { key: "new", found: false }, "who holds nothing is answered at once");
+    const beat = client.heartbeat();
+    beat.send(heartbeatOf());
+    await beat.next();
+    await clock.advanceAsync(100, 20);
+    t.match(
+      await watch.next(),
+      { key: "orders", found: true, full: true, upserts: [{ instanceId: "orders-1" }] },
+      "who announces itself is found",
+    );
+    await clock.advanceAsync(14_800, 200);
+    beat.send(heartbeatOf());
+    await beat.next();
+    await clock.advanceAsync(200, 20);
+    t.match(await watch.next(), { key: "gone", found: false, full: true }, "after a lease time the truth is told");
+  },
+);
