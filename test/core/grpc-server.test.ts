@@ -188,12 +188,12 @@ t.test("a message above 1 MiB is refused, and garbage and half handshakes distur
 });
 
 t.test("close ends idle connections at once and streams after the grace", async (t) => {
-  const idle = await start(t);
+  const idle = await start(t, { closeGraceMs: 3000 });
   const peer = client(t, idle.port, channel(null, ca.rootPem));
   await certify(peer);
   let beforeMs = performance.now();
   await idle.close();
-  t.ok(performance.now() - beforeMs < 250, `${performance.now() - beforeMs} ms`);
+  t.ok(performance.now() - beforeMs < 2500, `${performance.now() - beforeMs} ms`);
 
   const busy = await start(t);
   const stream = client(t, busy.port, channel(null, ca.rootPem)).WatchTrust({});
@@ -206,7 +206,7 @@ t.test("close ends idle connections at once and streams after the grace", async 
   beforeMs = performance.now();
   await busy.close();
   const tookMs = performance.now() - beforeMs;
-  t.ok(tookMs >= 250 && tookMs < 1500, `${tookMs} ms`);
+  t.ok(tookMs >= 250 && tookMs < 3000, `${tookMs} ms`);
   await failed;
 });
 
