@@ -1,0 +1,198 @@
+// The manifests: what kubectl renders, what `remora install` prints, and that every object is as safe as it claims.
+import { execFile } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import t from "tap";
+import { parseAllDocuments } from "yaml";
+import { loadConfig } from "../../core/config.ts";
+import { injectorSettings } from "../../injector/config.ts";
+import { changeInstallation, formatInstallation, type KubernetesObject, readInstallation } from "../../injector/installation.ts";
+import { requires } from "../support/requires.ts";
+
+const run = promisify(execFile);
+const folder = (name: string) => fileURLToPath(new URL(`../../manifests/${name}`, import.meta.url));
+const MAIN = fileURLToPath(new URL("../../cli/main.ts", import.meta.url));
+
+interface Rule {
+  readonly apiGroups: readonly string[];
+  readonly resources: readonly string[];
+  readonly resourceNames?: readonly string[];
+  readonly verbs: readonly string[];
+}
+interface Variable {
+  readonly name: string;
+  readonly value?: string;
+  readonly valueFrom?: object;
+}
+interface Manifest {
+  readonly kind: string;
+  readonly metadata: { readonly name: string; readonly namespace?: string };
+  readonly rules?: readonly Rule[];
+  readonly webhooks?: readonly Record<string, unknown>[];
+  readonly spec?: {
+    readonly replicas?: number;
+    readonly selector?: { readonly matchLabels?: Record<string, string> } & Record<string, unknown>;
+    readonly ports?: readonly { readonly port: number; readonly targetPort: string }[];
+    readonly template?: {
+      readonly metadata: { readonly labels: Record<string, string> };
+      readonly spec: {
+        readonly containers: readonly {
+          readonly env: readonly Variable[];
+          readonly ports: readonly { readonly name: string; readonly containerPort: number }[];
+          readonly livenessProbe: object;
+          readonly readinessProbe: object;
+          readonly resources: { readonly requests: object; readonly limits: object };
+          readonly securityContext: object;
+        }[];
+        readonly securityContext: object;
+        readonly affinity: object;
+        readonly enableServiceLinks: boolean;
+      };
+    };
+    readonly minAvailable?: number;
+  };
+}
+
+function read(text: string): Manifest[] {
+  return parseAllDocuments(text, { version: "1.1" }).map((document) => document.toJS() as Manifest);
+}
+
+async function render(name: string): Promise<Manifest[]> {
+  return read((await run("kubectl", ["kustomize", folder(name)])).stdout);
+}
+
+const nameOf = ({ kind, metadata }: Manifest) => `${kind}/${metadata.name}`;
+const byName = (a: Manifest, b: Manifest) => (nameOf(a) < nameOf(b) ? -1 : 1);
+const base = (await readInstallation(folder("base"))) as unknown as Manifest[];
+const find = (objects: readonly Manifest[], name: string) => objects.find((object) => nameOf(object) === name) as Manifest;
+
+t.test("kubectl and `remora install` give the same objects", { skip: requires("kubectl") }, async (t) => {
+  const installed = read((await run(process.execPath, [MAIN, "install"])).stdout);
+  t.strictSame([...installed].sort(byName), (await render("base")).sort(byName));
+});
+
+t.test("the installation is complete", async (t) => {
+  t.strictSame(base.map(nameOf).sort(), [
+    "ClusterRole/remora-control",
+    "ClusterRole/remora-injector",
+    "ClusterRoleBinding/remora-control",
+    "ClusterRoleBinding/remora-injector",
+    "Deployment/remora-control",
+    "Deployment/remora-injector",
+    "MutatingWebhookConfiguration/remora-injector",
+    "Namespace/remora-system",
+    "PodDisruptionBudget/remora-injector",
+    "Role/remora-control",
+    "Role/remora-injector",
+    "RoleBinding/remora-control",
+    "RoleBinding/remora-injector",
+    "Service/remora-control",
+    "Service/remora-injector",
+    "ServiceAccount/remora-control",
+    "ServiceAccount/remora-injector",
+  ]);
+  t.equal(find(base, "Deployment/remora-injector").spec?.replicas, 2);
+  t.equal(find(base, "Deployment/remora-control").spec?.replicas, 1);
+});
+
+t.test("nobody may do more than its work needs", async (t) => {
+  for (const { rules = [], ...object } of base.filter(({ kind }) => kind.endsWith("Role"))) {
+    for (const rule of rules) {
+      const text = `${nameOf(object)}: ${JSON.stringify(rule)}`;
+      t.notOk([...rule.apiGroups, ...rule.resources, ...rule.verbs].includes("*"), text);
+      t.notOk(rule.verbs.some((verb) => ["delete", "deletecollection", "escalate", "bind", "impersonate"].includes(verb)), text);
+      const sensitive = rule.resources.some((name) => ["secrets", "configmaps", "mutatingwebhookconfigurations"].includes(name));
+      if (sensitive && !rule.verbs.includes("create")) t.ok((rule.resourceNames ?? []).length > 0, `by name only: ${text}`);
+      if (rule.resources.includes("secrets")) t.equal(object.kind, "Role", `in its own namespace only: ${text}`);
+    }
+  }
+});
+
+t.test("every Deployment runs restricted, probed, bounded and spread", async (t) => {
+  for (const deployment of base.filter(({ kind }) => kind === "Deployment")) {
+    const pod = deployment.spec?.template?.spec;
+    const [container] = pod?.containers ?? [];
+    t.match(pod?.securityContext, { runAsNonRoot: true, runAsUser: 1337, seccompProfile: { type: "RuntimeDefault" } }, nameOf(deployment));
+    t.match(container?.securityContext, { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ["ALL"] } });
+    t.match(container, { livenessProbe: { httpGet: { path: "/live" } }, readinessProbe: { httpGet: { path: "/ready" } } });
+    t.match(container?.resources, { requests: { cpu: String, memory: String }, limits: { memory: String } });
+    t.ok(pod?.affinity);
+    t.equal(pod?.enableServiceLinks, false, "or REMORA_CONTROL_PORT of the Service would look like a setting");
+    t.match(deployment.spec?.template?.metadata.labels, deployment.spec?.selector?.matchLabels ?? {});
+  }
+});
+
+t.test("Services lead to ports that the pods have", async (t) => {
+  for (const service of base.filter(({ kind }) => kind === "Service")) {
+    const container = find(base, `Deployment/${service.metadata.name}`).spec?.template?.spec.containers[0];
+    for (const { targetPort } of service.spec?.ports ?? []) t.ok(container?.ports.some(({ name }) => name === targetPort), `${nameOf(service)} ${targetPort}`);
+  }
+});
+
+t.test("the webhooks show the injector each opted-in pod once, and leave system namespaces out", async (t) => {
+  const { webhooks = [] } = find(base, "MutatingWebhookConfiguration/remora-injector");
+  const expressions = (selector: unknown) => (selector as { matchExpressions: { key: string; operator: string; values: string[] }[] }).matchExpressions;
+  const matches = (selector: unknown, labels: Record<string, string>) =>
+    expressions(selector).every(({ key, operator, values }) => values.includes(labels[key] ?? "\u0000absent") === (operator === "In"));
+  for (const webhook of webhooks) {
+    t.match(webhook, { failurePolicy: "Fail", timeoutSeconds: 5, sideEffects: "None", reinvocationPolicy: "IfNeeded", admissionReviewVersions: ["v1"] });
+    t.match(webhook, { rules: [{ operations: ["CREATE"], apiGroups: [""], apiVersions: ["v1"], resources: ["pods"], scope: "Namespaced" }] });
+  }
+  const askedFor = (namespace: Record<string, string>, pod: Record<string, string>) =>
+    webhooks.filter(({ namespaceSelector, objectSelector }) => matches(namespaceSelector, namespace) && matches(objectSelector, pod)).map(({ name }) => name);
+  const [on, off, odd] = [{ "remora.io/inject": "enabled" }, { "remora.io/inject": "disabled" }, { "remora.io/inject": "yes" }] as Record<string, string>[];
+  t.strictSame(askedFor(on ?? {}, {}), ["inject.remora.io"]);
+  t.strictSame(askedFor(on ?? {}, on ?? {}), ["inject.remora.io"]);
+  t.strictSame(askedFor(on ?? {}, off ?? {}), []);
+  t.strictSame(askedFor(on ?? {}, odd ?? {}), ["inject.remora.io"], "so that it can say that the label is not understood");
+  t.strictSame(askedFor({}, {}), []);
+  t.strictSame(askedFor({}, on ?? {}), ["inject-labelled.remora.io"]);
+  t.strictSame(askedFor(off ?? {}, on ?? {}), ["inject-labelled.remora.io"]);
+  for (const name of ["kube-system", "kube-public", "kube-node-lease", "remora-system"]) {
+    t.strictSame(askedFor({ ...on, "kubernetes.io/metadata.name": name }, on ?? {}), [], name);
+    t.strictSame(askedFor({ "kubernetes.io/metadata.name": name }, on ?? {}), [], name);
+  }
+});
+
+t.test("the high availability overlay runs three replicas on the Redis of a Secret", { skip: requires("kubectl") }, async (t) => {
+  const objects = await render("overlays/ha");
+  const control = find(objects, "Deployment/remora-control");
+  t.equal(control.spec?.replicas, 3);
+  const env = control.spec?.template?.spec.containers[0]?.env ?? [];
+  t.match(env.find(({ name }) => name === "REMORA_STORE"), { value: "redis" });
+  t.match(env.find(({ name }) => name === "REMORA_REDIS_URL"), { valueFrom: { secretKeyRef: { name: "remora-redis", key: "url" } } });
+  t.match(env.find(({ name }) => name === "REMORA_ROLES"), { value: "ca,registry" }, "what the base says stays");
+  t.equal(find(objects, "PodDisruptionBudget/remora-control").spec?.minAvailable, 2);
+  t.notOk(objects.some(({ kind }) => kind === "Secret"), "no credentials in the manifests");
+});
+
+t.test("--set changes what it says, everywhere, and nothing else", async (t) => {
+  const objects = base as unknown as readonly KubernetesObject[];
+  const set = (...changes: string[]) => changeInstallation(objects, changes) as unknown as Manifest[];
+  const imaged = JSON.stringify(set("image=mesh/remora:9"));
+  t.notOk(imaged.includes("remora:0.1.0"));
+  t.equal(imaged.split("mesh/remora:9").length - 1, 3, "two containers and the sidecar's image");
+  const moved = JSON.stringify(set("namespace=mesh"));
+  t.notOk(moved.includes("remora-system"));
+  t.equal(JSON.stringify(base).split('"remora-system"').length, moved.split('"mesh"').length);
+  t.equal(find(set("injector-replicas=5"), "Deployment/remora-injector").spec?.replicas, 5);
+  const values = ["mode=permissive", "capture=explicit", "native-sidecar=false", "sidecar-cpu-request=10m", "sidecar-memory-limit=1Gi"];
+  const env = find(set(...values), "Deployment/remora-injector").spec?.template?.spec.containers[0]?.env ?? [];
+  const given = Object.fromEntries(env.flatMap(({ name, value }) => (name.startsWith("REMORA_SIDECAR_") && value !== undefined ? [[name, value]] : [])));
+  t.match(loadConfig("injector", injectorSettings, given), { sidecarMode: "permissive", sidecarCapture: "explicit", sidecarNative: false, sidecarCpuRequest: "10m" });
+  t.throws(() => set("imag=x", "mode=soft", "nothing"), /"imag" is unknown; did you mean image\?\nmode: "soft" is not allowed; allowed: strict, permissive\n"nothing" is unknown/);
+  t.strictSame(read(formatInstallation(objects)), base, "printing and reading give the same");
+});
+
+t.test("the manifests name the version of the package", async (t) => {
+  const { version } = JSON.parse(await readFile(new URL("../../package.json", import.meta.url), "utf8")) as { readonly version: string };
+  const images = new Set(JSON.stringify(base).match(/"remora:[^"]*"/g));
+  t.strictSame([...images], [`"remora:${version}"`]);
+});
+
+t.test("the examples are valid YAML and know nothing of Remora but in comments", async (t) => {
+  const text = await readFile(new URL("../../manifests/examples/nginx.yaml", import.meta.url), "utf8");
+  t.equal(parseAllDocuments(text).length, 2);
+  t.notMatch(text.replace(/#.*/g, ""), /remora/);
+});
