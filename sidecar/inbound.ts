@@ -127,12 +127,12 @@ export function createInbound(parts: InboundParts): Inbound {
 
   function acceptMesh(arrival: Arrival): void {
     parts.acceptor.accept(arrival.socket, (error, accepted) => {
-      if (accepted === null) return drop(arrival, reasonOf(error), error?.message ?? "");
+      if (accepted === null) return note(arrival, reasonOf(error), error?.message ?? "");
       const port = arrival.port === 0 ? accepted.port : arrival.port;
       const misplaced = misplacedPort(arrival, accepted);
       if (misplaced !== null) {
         resetStream(accepted.socket);
-        return drop(arrival, misplaced.reason, misplaced.detail);
+        return note(arrival, misplaced.reason, misplaced.detail);
       }
       const peer: Peer = { identity: accepted.peer, address: arrival.clientAddress, channelBinding: accepted.channelBinding, told: true };
       observer.secured("inbound", arrival.id, accepted.peer, accepted.socket, port);
@@ -256,12 +256,12 @@ export function createInbound(parts: InboundParts): Inbound {
     const refusal = tcpRefusal(peer);
     if (refusal !== null) {
       resetStream(client);
-      return drop(arrival, refusal.reason, refusal.detail);
+      return note(arrival, refusal.reason, refusal.detail);
     }
     dialPlain({ host: arrival.appHost, port: arrival.port, timeoutMs: parts.connectTimeoutMs, clock }, (error, app) => {
       if (app === null) {
         resetStream(client);
-        return drop(arrival, error?.code ?? "connect_failed", error?.message ?? "");
+        return note(arrival, error?.code ?? "connect_failed", error?.message ?? "");
       }
       const startedMonoMs = clock.monoMs();
       relay(client, app, { clock, idleTimeoutMs: parts.idleTimeoutMs, head: rest }, (end) =>
@@ -305,9 +305,14 @@ export function createInbound(parts: InboundParts): Inbound {
   }
 
   function drop(arrival: Arrival, reason: Reason, detail: string): void {
+    note(arrival, reason, detail);
+    resetStream(arrival.socket);
+  }
+
+  /** Counts and logs the refusal of a connection whose stream was ended already: once TLS is on a socket, only TLS may end it. */
+  function note(arrival: Arrival, reason: Reason, detail: string): void {
     const peer: Peer = { identity: null, address: arrival.clientAddress, channelBinding: null, told: false };
     observer.refused("inbound", refuse(reason, detail), arrival.id, peer);
-    resetStream(arrival.socket);
   }
 
   return { accept };

@@ -135,12 +135,14 @@ function clientContext(credentials: Credentials): SecureContext {
   });
 }
 
-/** OpenSSL's chain errors (`CERT_…`, `…_CERT`, `…_SIGNATURE`) are about who is there, everything else about getting there. */
+/** What OpenSSL calls errors on chains: `CERT_…`, `…_SIGNATURE`, `INVALID_PURPOSE`, and without a code "EE certificate key too weak". */
+const ABOUT_CERTIFICATE = /CERT|SIGNATURE|SELF_SIGNED|PURPOSE|certificate/;
+
+/** Errors on the peer's chain are about who is there, everything else is about getting there. */
 function asDialError(cause: unknown, target: MeshTarget): ProtocolError {
   if (cause instanceof ProtocolError) return cause;
   const text = cause instanceof Error ? cause.message : String(cause);
-  const code = (cause as { code?: unknown }).code;
-  const aboutIdentity = cause instanceof CertError || (typeof code === "string" && /CERT|SIGNATURE|SELF_SIGNED/.test(code));
+  const aboutIdentity = cause instanceof CertError || ABOUT_CERTIFICATE.test(`${(cause as { code?: unknown }).code} ${text}`);
   const reason = aboutIdentity ? "identity_mismatch" : "connect_failed";
   return new ProtocolError(reason, `${target.identity} at ${target.address}:${target.dialPort}: ${text}`, { cause });
 }

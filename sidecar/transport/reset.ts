@@ -16,11 +16,18 @@ export function resetStream(stream: Duplex): void {
   if (stream.destroyed) return;
   stream.on("error", () => {});
   const carrier = carriers.get(stream);
-  if (carrier !== undefined) {
-    carrier.on("error", () => {});
-    carrier.resetAndDestroy();
-  } else if (stream instanceof Socket) {
-    stream.resetAndDestroy();
+  if (carrier === undefined) {
+    if (stream instanceof Socket) stream.resetAndDestroy();
+    else stream.destroy();
+    return;
   }
+  carrier.on("error", () => {});
+  // The TLS socket closes first and its carrier below it, as Node orders it; resetting the carrier by hand while TLS still holds it crashes the
+  // process (seen with Node 26.10: SIGSEGV).
+  const destroy = carrier.destroy;
+  carrier.destroy = () => {
+    carrier.destroy = destroy;
+    return carrier.resetAndDestroy();
+  };
   stream.destroy();
 }
