@@ -97,6 +97,9 @@ export const sidecarSettings = {
     default: "info",
     doc: "Least severe level that is logged.",
   }),
+  logFile: setting.text({ default: null, doc: "Also log into this file, which rotates: `remora.log` becomes `remora.1.log`, …" }),
+  logFileSize: setting.size({ default: "64MiB", min: "1KiB", doc: "Size at which the log file rotates; it also does at midnight." }),
+  logFileKeep: setting.integer({ default: 7, max: 1000, doc: "How many rotated log files are kept." }),
   accessLog: setting.flag({ default: true, doc: "Log a line for each request and opaque connection." }),
   metricsToken: setting.secret({ default: null, doc: "When set, `/metrics` asks for it." }),
 };

@@ -2,7 +2,7 @@
 import { buildInfo } from "../core/build-info.ts";
 import { systemClock } from "../core/clock.ts";
 import { loadConfig } from "../core/config.ts";
-import { createLogger } from "../core/log.ts";
+import { createLogger, flushLog } from "../core/log.ts";
 import { createMetrics } from "../core/metrics.ts";
 import { sidecarSettings } from "./config.ts";
 import { type Sidecar, startSidecar } from "./sidecar.ts";
@@ -13,7 +13,9 @@ const EXIT_CUT_OFF = 1;
 export async function main(env: Readonly<Record<string, string | undefined>> = process.env): Promise<void> {
   const config = loadConfig("sidecar", sidecarSettings, env);
   const build = buildInfo();
-  const log = createLogger({ component: "sidecar", level: config.logLevel });
+  const file =
+    config.logFile === null ? {} : { file: { path: config.logFile, maxBytes: config.logFileSize, daily: true, keep: config.logFileKeep } };
+  const log = createLogger({ component: "sidecar", level: config.logLevel, ...file });
   const metrics = createMetrics({ component: "sidecar", version: build.version, commit: build.commit });
   let sidecar: Sidecar | null = null;
   let isEnding = false;
@@ -22,6 +24,7 @@ export async function main(env: Readonly<Record<string, string | undefined>> = p
     if (isEnding) process.exit(EXIT_CUT_OFF);
     isEnding = true;
     const clean = sidecar === null || (await sidecar.drain(reason));
+    await flushLog(log);
     process.exit(clean ? 0 : EXIT_CUT_OFF);
   }
 

@@ -51,7 +51,11 @@ export const RESCUE: Readonly<Record<Reason, Rescue>> = {
 const DETAIL_WITHHELD: ReadonlySet<Reason> = new Set(["signature_missing", "signature_invalid", "signature_expired", "signature_replayed"]);
 
 /** The answer of this sidecar to a refused request: status, flat header list, body. `told` is {@link Peer.told}. */
-export function answerFor(reason: Reason, headers: readonly string[], options: { readonly grpc: boolean; readonly told: boolean }): {
+export function answerFor(
+  reason: Reason,
+  headers: readonly string[],
+  options: { readonly grpc: boolean; readonly told: boolean },
+): {
   readonly status: number;
   readonly headers: string[];
   readonly body: string;
