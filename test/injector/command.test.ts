@@ -5,6 +5,8 @@ import { fileURLToPath } from "node:url";
 import t from "tap";
 import { parseAllDocuments } from "yaml";
 
+t.setTimeout(60_000); // some twenty processes, on a machine that may be busy
+
 const MAIN = fileURLToPath(new URL("../../cli/main.ts", import.meta.url));
 const NGINX = fileURLToPath(new URL("../../manifests/examples/nginx.yaml", import.meta.url));
 const GOLDEN = fileURLToPath(new URL("golden/", import.meta.url));
