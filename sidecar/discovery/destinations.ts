@@ -7,7 +7,7 @@ import type { Destination, DestinationView, Endpoint } from "./discovery.ts";
 import { destinationKey } from "./discovery.ts";
 import type { RefusedEndpoints } from "./refused-endpoints.ts";
 import { createRefusedEndpoints } from "./refused-endpoints.ts";
-import type { Remembered } from "./snapshot-file.ts";
+import type { Remembered } from "./snapshot-format.ts";
 import { isAskable, readEndpoint, readProtocol } from "./wire-endpoint.ts";
 
 /** A destination nobody used for this long is forgotten and no longer watched. */

@@ -7,7 +7,7 @@ import { silentLogger } from "../../core/log.ts";
 import { Secret } from "../../core/secret.ts";
 import { parseSpiffeId } from "../../core/spiffe.ts";
 import type { Lease } from "../../registry/lease.ts";
-import { parseAnnouncement } from "../../registry/lease.ts";
+import { parseAnnouncement } from "../../registry/announcement.ts";
 import type { LeaseStore } from "../../registry/lease-store.ts";
 import type { RedisStoreOptions } from "../../registry/redis-store.ts";
 import { startRedisStore } from "../../registry/redis-store.ts";

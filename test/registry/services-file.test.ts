@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
 import { silentLogger } from "../../core/log.ts";
-import { parseServicesFile, startServicesFile } from "../../registry/services-file.ts";
+import { startServicesFile } from "../../registry/services-file.ts";
+import { parseServicesFile } from "../../registry/services-yaml.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
 import { askAddress, askService, createTestClient, heartbeatOf, startRegistryServer } from "./harness.ts";
 

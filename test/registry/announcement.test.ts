@@ -1,7 +1,8 @@
 import t from "tap";
 import { RegistryError } from "../../core/errors.ts";
 import { parseSpiffeId } from "../../core/spiffe.ts";
-import { formatLease, parseAnnouncement, parseLease } from "../../registry/lease.ts";
+import { parseAnnouncement, parseLease } from "../../registry/announcement.ts";
+import { formatLease } from "../../registry/lease.ts";
 import { createTestClient, heartbeatOf, startRegistryServer } from "./harness.ts";
 
 const ORDERS = parseSpiffeId("spiffe://cluster.local/ns/default/sa/orders");
