@@ -20,7 +20,11 @@ export const initSettings = {
   skipInboundPorts: setting.list({ default: [], doc: "Ports whose inbound connections go straight to the app." }),
   skipOutboundPorts: setting.list({ default: [], doc: "Ports whose outbound connections are left alone." }),
   skipOutboundCidrs: setting.list({ default: [], doc: "Networks (IPv4 or IPv6, in CIDR notation) to which connections are left alone." }),
-  iptablesBackend: setting.choice({ values: ["default", "nft", "legacy"] as const, default: "default", doc: "Which flavour of iptables to run." }),
+  iptablesBackend: setting.choice({
+    values: ["default", "nft", "legacy"] as const,
+    default: "default",
+    doc: "Which flavour of iptables to run.",
+  }),
 };
 
 /** What the command touches, so that tests own it. */
@@ -79,10 +83,14 @@ export async function runInit(flags: Flags, surroundings: InitSurroundings): Pro
   refuseWhereItCannotWork(settings, surroundings);
   if (chosen[0] === "check") return check(settings, backend, surroundings);
   if (surroundings.uid !== 0) {
-    throw new CaptureError("not_root", `remora init runs as user ${surroundings.uid}: it needs root and the capability NET_ADMIN to change iptables`);
+    throw new CaptureError(
+      "not_root",
+      `remora init runs as user ${surroundings.uid}: it needs root and the capability NET_ADMIN to change iptables`,
+    );
   }
   const iptables = surroundings.iptables(backend);
-  const outcomes = chosen[0] === "undo" ? removeRules(iptables, surroundings.ipv6()) : installRules(settings, iptables, surroundings.ipv6());
+  const outcomes =
+    chosen[0] === "undo" ? removeRules(iptables, surroundings.ipv6()) : installRules(settings, iptables, surroundings.ipv6());
   for (const outcome of outcomes) for (const line of describe(outcome, settings)) surroundings.print(line);
 }
 
@@ -110,7 +118,10 @@ function readSettings(flags: Flags, env: InitSurroundings["env"]): { settings: C
 
 function refuseNonsense(settings: CaptureSettings): void {
   if (settings.proxyUid === 0) {
-    throw new ConfigError("invalid_value", "REMORA_PROXY_UID: 0 is root; the traffic of every process that runs as root would go uncaptured");
+    throw new ConfigError(
+      "invalid_value",
+      "REMORA_PROXY_UID: 0 is root; the traffic of every process that runs as root would go uncaptured",
+    );
   }
   if (settings.outboundPort === 0 || settings.inboundPort === 0 || settings.adminPort === 0) {
     throw new ConfigError("invalid_value", "outbound, inbound and admin port must be fixed ports (1..65535): the rules name them");
@@ -132,7 +143,10 @@ function refuseWhereItCannotWork(settings: CaptureSettings, surroundings: InitSu
 }
 
 function printRules(settings: CaptureSettings, { print }: InitSurroundings): void {
-  for (const [family, command] of [["ipv4", "iptables-restore"], ["ipv6", "ip6tables-restore"]] as const) {
+  for (const [family, command] of [
+    ["ipv4", "iptables-restore"],
+    ["ipv6", "ip6tables-restore"],
+  ] as const) {
     print(`# ${command} --noflush`);
     print(formatRules(family, settings).trimEnd());
   }
@@ -144,7 +158,10 @@ function describe(outcome: Outcome, settings: CaptureSettings): readonly string[
       return [
         `${outcome.family}: ${outcome.wasPresent ? "rules renewed" : "rules installed"}: ` +
           `outbound TCP to port ${settings.outboundPort} except from user ${settings.proxyUid}, inbound TCP to port ${settings.inboundPort}`,
-        ...outcome.text.trimEnd().split("\n").map((line) => `  ${line}`),
+        ...outcome.text
+          .trimEnd()
+          .split("\n")
+          .map((line) => `  ${line}`),
       ];
     case "removed":
       return [`${outcome.family}: rules removed`];
@@ -175,9 +192,15 @@ async function check(settings: CaptureSettings, backend: Backend, surroundings: 
 function verdict(result: CheckResult): { isFailure: boolean; text: string } {
   switch (result.kind) {
     case "redirected":
-      return { isFailure: false, text: `a connection to ${result.dialled} is redirected and its original destination reads ${result.original}` };
+      return {
+        isFailure: false,
+        text: `a connection to ${result.dialled} is redirected and its original destination reads ${result.original}`,
+      };
     case "accepted":
-      return { isFailure: false, text: `a connection to ${result.dialled}, which nobody has, is accepted by the listener on the outbound port` };
+      return {
+        isFailure: false,
+        text: `a connection to ${result.dialled}, which nobody has, is accepted by the listener on the outbound port`,
+      };
     case "no_route":
       return { isFailure: false, text: "no route leaves this pod, so there is nothing to capture" };
     case "skipped":

@@ -49,7 +49,10 @@ export function createIptables(backend: Backend, run: RunCommand = runCommand): 
 function finished(command: string, result: CommandResult): string {
   if (result.status === 0) return result.stdout;
   if (result.missing) {
-    throw new CaptureError("binary_missing", `${command} is not installed: install the package "iptables" (it is part of the Remora image)`);
+    throw new CaptureError(
+      "binary_missing",
+      `${command} is not installed: install the package "iptables" (it is part of the Remora image)`,
+    );
   }
   const said = result.stderr.trim().split("\n").slice(0, 3).join("; ") || `exit status ${result.status}`;
   if (/permission denied|operation not permitted|you must be root/i.test(said)) {

@@ -17,7 +17,10 @@ export function readIpv6State(read: () => string = () => readFileSync("/proc/net
   } catch {
     return "off"; // the file is there exactly when the kernel has IPv6
   }
-  const rows = table.split("\n").map((line) => line.trim().split(/\s+/)).filter((fields) => fields.length === 6);
+  const rows = table
+    .split("\n")
+    .map((line) => line.trim().split(/\s+/))
+    .filter((fields) => fields.length === 6);
   if (rows.length === 0) return "off";
   return rows.some((fields) => fields[3] === GLOBAL_SCOPE && fields[5] !== "lo") ? "routable" : "local";
 }

@@ -108,5 +108,7 @@ function bindGetSockOpt(): GetSockOpt {
   const koffi = createRequire(import.meta.url)("koffi") as typeof import("koffi");
   // null = symbols of the running process: the same call works with glibc and musl.
   const libc = koffi.load(null);
-  return libc.func("int getsockopt(int fd, int level, int option, _Out_ uint8_t *value, _Inout_ uint32_t *length)") as unknown as GetSockOpt;
+  return libc.func(
+    "int getsockopt(int fd, int level, int option, _Out_ uint8_t *value, _Inout_ uint32_t *length)",
+  ) as unknown as GetSockOpt;
 }

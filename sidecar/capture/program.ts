@@ -14,10 +14,7 @@ export type Outcome =
 
 /** Installs the rules of both families. Any number of runs leaves the same rules. @throws CaptureError */
 export function installRules(settings: CaptureSettings, iptables: Iptables, ipv6: Ipv6State): readonly Outcome[] {
-  return [
-    installFamily("ipv4", settings, iptables),
-    tolerant(ipv6, () => installFamily("ipv6", settings, iptables)),
-  ];
+  return [installFamily("ipv4", settings, iptables), tolerant(ipv6, () => installFamily("ipv6", settings, iptables))];
 }
 
 /** Removes everything of ours. Works on a namespace that has nothing of ours. @throws CaptureError */
@@ -59,12 +56,17 @@ function removeFamily(family: Family, iptables: Iptables): Outcome {
 }
 
 function tolerant(ipv6: Ipv6State, run: () => Outcome): Outcome {
-  if (ipv6 === "off") return { kind: "unavailable", family: "ipv6", warning: "IPv6 is disabled in this network namespace: nothing to capture" };
+  if (ipv6 === "off")
+    return { kind: "unavailable", family: "ipv6", warning: "IPv6 is disabled in this network namespace: nothing to capture" };
   try {
     return run();
   } catch (error) {
     // Fails closed: a routable address whose traffic is not captured is a way around the mesh.
     if (ipv6 === "routable" || !(error instanceof CaptureError)) throw error;
-    return { kind: "unavailable", family: "ipv6", warning: `IPv6 is not captured, and this pod has no routable IPv6 address: ${error.message}` };
+    return {
+      kind: "unavailable",
+      family: "ipv6",
+      warning: `IPv6 is not captured, and this pod has no routable IPv6 address: ${error.message}`,
+    };
   }
 }

@@ -69,7 +69,11 @@ export function formatRules(family: Family, settings: CaptureSettings, present: 
 /** Input for iptables-restore that removes everything of ours that is `present`; null when there is nothing to remove. */
 export function formatUndo(present: PresentRules): string | null {
   if (present.jumps.length === 0 && present.chains.length === 0) return null;
-  return table([...present.jumps.map(asDelete), ...present.chains.map((chain) => `-F ${chain}`), ...present.chains.map((chain) => `-X ${chain}`)]);
+  return table([
+    ...present.jumps.map(asDelete),
+    ...present.chains.map((chain) => `-F ${chain}`),
+    ...present.chains.map((chain) => `-X ${chain}`),
+  ]);
 }
 
 /** Finds what is ours in the output of `iptables-save -t nat`. */
@@ -157,6 +161,7 @@ export function parseCidrs(setting: string, items: readonly string[]): readonly 
 
 function bounded(setting: string, items: readonly string[]): string[] {
   const present = items.map((item) => item.trim()).filter((item) => item !== "");
-  if (present.length > MAX_SKIPS) throw new ConfigError("invalid_value", `${setting}: ${present.length} entries, at most ${MAX_SKIPS} are allowed`);
+  if (present.length > MAX_SKIPS)
+    throw new ConfigError("invalid_value", `${setting}: ${present.length} entries, at most ${MAX_SKIPS} are allowed`);
   return present;
 }

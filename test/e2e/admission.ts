@@ -17,7 +17,10 @@ interface Selector {
 
 interface Webhook {
   readonly name: string;
-  readonly clientConfig: { readonly service: { readonly name: string; readonly namespace: string; readonly path: string }; readonly caBundle?: string };
+  readonly clientConfig: {
+    readonly service: { readonly name: string; readonly namespace: string; readonly path: string };
+    readonly caBundle?: string;
+  };
   readonly namespaceSelector?: Selector;
   readonly objectSelector?: Selector;
   readonly timeoutSeconds?: number;

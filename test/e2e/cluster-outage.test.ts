@@ -24,17 +24,24 @@ t.test("cluster: Redis is killed, then one of two replicas", { skip }, async (t)
   const one = await cluster.startControl("one", { grpc: 15110, admin: 15114 });
   await cluster.startControl("two", { grpc: 15210, admin: 15214 }, { REMORA_ROLES: "ca,registry" });
   await cluster.apply(scaled(NGINX, 2), client("shop"));
-  for (const port of [15114, 15214]) await until(`the replica on ${port} knows every instance`, 5_000, async () => (await instanceIds(cluster, port)).length >= 3);
+  for (const port of [15114, 15214])
+    await until(`the replica on ${port} knows every instance`, 5_000, async () => (await instanceIds(cluster, port)).length >= 3);
 
   const load = startLoad(t, cluster, "kill -9 of Redis, then of one replica, then Redis comes back", 11);
   await pause(1_000);
   await redis.kill();
-  await until("a replica says that it is degraded", 6_000, async () => JSON.stringify(await one.api("/api/v1/health").catch(String)).includes("degraded"));
+  await until("a replica says that it is degraded", 6_000, async () =>
+    JSON.stringify(await one.api("/api/v1/health").catch(String)).includes("degraded"),
+  );
   await pause(1_000);
   await one.kill();
   await pause(2_000);
   await redis.start();
-  await until("the other replica is well again", 10_000, async () => !JSON.stringify(await cluster.controls[1]?.api("/api/v1/health").catch(() => "degraded")).includes("degraded"));
+  await until(
+    "the other replica is well again",
+    10_000,
+    async () => !JSON.stringify(await cluster.controls[1]?.api("/api/v1/health").catch(() => "degraded")).includes("degraded"),
+  );
   await load.finish();
   await until("and knows every instance", 8_000, async () => (await instanceIds(cluster, 15214)).length >= 3);
 });

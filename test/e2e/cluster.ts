@@ -19,6 +19,7 @@ import { admit, storeWebhookConfiguration } from "./admission.ts";
 const REPOSITORY = resolve(import.meta.dirname, "../..");
 const CONTROL_NAMESPACE = "remora-system";
 const WEBHOOK_PORT = 15017;
+const SERVICES_FILE = process.env["E2E_SF"] !== "0";
 const READY_TIMEOUT_MS = 20_000;
 const SHOWN_LOG_CHARS = 30_000;
 
@@ -57,6 +58,8 @@ export interface Cluster {
   /** The only or first pod of a Deployment, or a bare pod, by `namespace/name`. */
   pod(name: string): RunningPod;
   pods(name: string): readonly RunningPod[];
+  /** Deletes a pod as Kubernetes does: out of the EndpointSlices at once, then stopped with its grace period. */
+  deletePod(pod: RunningPod, graceMs?: number): Promise<void>;
   /** A Service's virtual addresses. */
   address(service: string): { readonly ipv4: string; readonly ipv6: string };
   /** Runs one of test/support/apps with this project's Node in a container. */
@@ -77,7 +80,12 @@ interface Manifest {
 
 interface ServiceSpec {
   readonly selector?: Readonly<Record<string, string>>;
-  readonly ports: ReadonlyArray<{ readonly name?: string; readonly port: number; readonly targetPort?: number | string; readonly appProtocol?: string }>;
+  readonly ports: ReadonlyArray<{
+    readonly name?: string;
+    readonly port: number;
+    readonly targetPort?: number | string;
+    readonly appProtocol?: string;
+  }>;
 }
 
 interface DeployedPod {
@@ -94,6 +102,7 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
   const kube = await startKubeApi();
   const services = new Map<string, { readonly spec: ServiceSpec; readonly ipv4: string; readonly ipv6: string }>();
   const pods: DeployedPod[] = [];
+  const terminating = new Set<RunningPod>();
   const controls: ControlProcess[] = [];
   const kubeconfig = join(folder, "kubeconfig");
   const servicesFile = join(folder, "services.yaml");
@@ -131,7 +140,11 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
     writeFileSync(servicesFile, stringify({ services: entries, announce }));
   }
 
-  async function startControl(name: string, ports: { grpc: number; admin: number }, env: Readonly<Record<string, string>> = {}): Promise<ControlProcess> {
+  async function startControl(
+    name: string,
+    ports: { grpc: number; admin: number },
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<ControlProcess> {
     const child = spawn(join(REPOSITORY, "bin/remora"), ["control"], {
       stdio: ["ignore", "pipe", "pipe"],
       env: {
@@ -145,7 +158,7 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
         REMORA_ADMIN_PORT: String(ports.admin),
         REMORA_WEBHOOK_PORT: String(WEBHOOK_PORT),
         REMORA_STATE_DIR: join(folder, `state-${name}`),
-        REMORA_SERVICES_FILE: servicesFile,
+        ...(SERVICES_FILE ? { REMORA_SERVICES_FILE: servicesFile } : {}),
         REMORA_HEARTBEAT_INTERVAL: "1s",
         REMORA_LEASE: "3s",
         ...options.control,
@@ -183,7 +196,10 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
 
   /** In the place of cluster DNS. The control plane's Service, as sidecars know it by default, leads to the host. */
   function writeHosts(): void {
-    runner.setHosts([`${hostIpv4} remora-control.${CONTROL_NAMESPACE}.svc`, ...[...services].flatMap(([name, service]) => hostLines(name, service))]);
+    runner.setHosts([
+      `${hostIpv4} remora-control.${CONTROL_NAMESPACE}.svc`,
+      ...[...services].flatMap(([name, service]) => hostLines(name, service)),
+    ]);
   }
 
   function addService(manifest: Manifest): void {
@@ -243,12 +259,13 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
   let published = "";
   /** EndpointSlices as the endpoint controller writes them, one per Service and family. */
   function publishEndpoints(): void {
-    const state = pods.map(({ running }) => `${running.name} ${running.isReady()}`).join();
+    const isReady = (pod: RunningPod) => pod.isReady() && !terminating.has(pod);
+    const state = pods.map(({ running }) => `${running.name} ${isReady(running)}`).join();
     if (state === published) return;
     published = state;
-    for (const { spec, running } of pods) storePod(spec, running.facts, running.isReady());
+    for (const { spec, running } of pods) storePod(spec, running.facts, isReady(running));
     for (const [id, service] of services) {
-      for (const family of ["IPv4", "IPv6"] as const) kube.put("endpointslices", endpointSlice(id, service.spec, family, pods));
+      for (const family of ["IPv4", "IPv6"] as const) kube.put("endpointslices", endpointSlice(id, service.spec, family, pods, isReady));
     }
   }
   const follower = setInterval(publishEndpoints, 100);
@@ -260,7 +277,9 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
       t.comment(runner.logs().slice(-SHOWN_LOG_CHARS));
     }
     await runner.close();
-    await Promise.all(controls.map((control) => (control.child.exitCode === null && control.child.signalCode === null ? control.kill() : null)));
+    await Promise.all(
+      controls.map((control) => (control.child.exitCode === null && control.child.signalCode === null ? control.kill() : null)),
+    );
     await kube.close();
     rmSync(folder, { recursive: true, force: true });
   }
@@ -284,10 +303,17 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
     controls,
     startControl,
     async apply(...texts) {
-      const manifests = texts.flatMap((text) => parseAllDocuments(text).map((document) => document.toJS() as Manifest | null)).filter((value) => value !== null);
+      const manifests = texts
+        .flatMap((text) => parseAllDocuments(text).map((document) => document.toJS() as Manifest | null))
+        .filter((value) => value !== null);
       for (const manifest of manifests.filter((candidate) => candidate.kind === "Service")) addService(manifest);
       writeServicesFile();
-      await Promise.all(manifests.filter(({ kind }) => kind === "Deployment" || kind === "Pod").flatMap(podsOf).map(({ owner, pod }) => runOne(owner, pod)));
+      await Promise.all(
+        manifests
+          .filter(({ kind }) => kind === "Deployment" || kind === "Pod")
+          .flatMap(podsOf)
+          .map(({ owner, pod }) => runOne(owner, pod)),
+      );
     },
     pod(name) {
       const found = pods.find(({ owner }) => owner === name);
@@ -295,13 +321,25 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
       return found.running;
     },
     pods: (name) => pods.filter(({ owner }) => owner === name).map(({ running }) => running),
+    async deletePod(pod, graceMs) {
+      terminating.add(pod);
+      publishEndpoints();
+      await pod.stop(graceMs);
+      const at = pods.findIndex(({ running }) => running === pod);
+      if (at >= 0) pods.splice(at, 1);
+      kube.remove("pods", pod.facts.namespace, pod.name);
+    },
     address(service) {
       const found = services.get(service);
       if (found === undefined) throw new Error(`there is no Service ${service}`);
       return found;
     },
     runApp: (pod, app, args, execOptions) =>
-      pod.exec("app", [`${REPOSITORY_MOUNT}/node_modules/.bin/node`, `${REPOSITORY_MOUNT}/test/support/apps/${app}.ts`, ...args], execOptions),
+      pod.exec(
+        "app",
+        [`${REPOSITORY_MOUNT}/node_modules/.bin/node`, `${REPOSITORY_MOUNT}/test/support/apps/${app}.ts`, ...args],
+        execOptions,
+      ),
     mintToken,
     sidecarLog: (pod) => parseLog(pod.log("remora-sidecar")),
     trustPins,
@@ -323,7 +361,13 @@ function hostLines(id: string, { ipv4, ipv6 }: { readonly ipv4: string; readonly
   return [`${ipv4} ${names}`, `${ipv6} ${names}`];
 }
 
-function endpointSlice(id: string, spec: ServiceSpec, family: "IPv4" | "IPv6", pods: readonly DeployedPod[]) {
+function endpointSlice(
+  id: string,
+  spec: ServiceSpec,
+  family: "IPv4" | "IPv6",
+  pods: readonly DeployedPod[],
+  isReady: (pod: RunningPod) => boolean,
+) {
   const [namespace = "", name = ""] = id.split("/");
   const selected = pods.filter(
     ({ spec: pod }) =>
@@ -333,7 +377,8 @@ function endpointSlice(id: string, spec: ServiceSpec, family: "IPv4" | "IPv6", p
   const targetOf = (port: ServiceSpec["ports"][number]) => {
     const target = port.targetPort ?? port.port;
     const containers = selected[0]?.spec.spec.containers ?? [];
-    const container = typeof target === "number" ? containers[0] : containers.find(({ ports }) => ports?.some(({ name: portName }) => portName === target));
+    const container =
+      typeof target === "number" ? containers[0] : containers.find(({ ports }) => ports?.some(({ name: portName }) => portName === target));
     return container === undefined ? 0 : portNumber(container, target);
   };
   return {
@@ -341,10 +386,15 @@ function endpointSlice(id: string, spec: ServiceSpec, family: "IPv4" | "IPv6", p
     kind: "EndpointSlice",
     metadata: { name: `${name}-${family.toLowerCase()}`, namespace, labels: { "kubernetes.io/service-name": name } },
     addressType: family,
-    ports: spec.ports.map((port) => ({ name: port.name ?? "", port: targetOf(port), protocol: "TCP", ...(port.appProtocol === undefined ? {} : { appProtocol: port.appProtocol }) })),
+    ports: spec.ports.map((port) => ({
+      name: port.name ?? "",
+      port: targetOf(port),
+      protocol: "TCP",
+      ...(port.appProtocol === undefined ? {} : { appProtocol: port.appProtocol }),
+    })),
     endpoints: selected.map(({ running }) => ({
       addresses: [running.facts.podIps[family === "IPv4" ? 0 : 1] ?? ""],
-      conditions: { ready: running.isReady(), serving: running.isReady(), terminating: false },
+      conditions: { ready: isReady(running), serving: running.isReady(), terminating: running.isReady() && !isReady(running) },
       targetRef: { kind: "Pod", name: running.name, namespace, uid: running.facts.uid },
     })),
   };

@@ -126,7 +126,10 @@ spec:
 /** The same manifest with annotations on its pods. */
 export function annotated(manifest: string, annotations: Readonly<Record<string, string>>): string {
   const text = JSON.stringify(annotations);
-  return manifest.replace(/metadata: \{ labels: (\{[^}]*\}) \}/, (_whole, labels: string) => `metadata: { labels: ${labels}, annotations: ${text} }`);
+  return manifest.replace(
+    /metadata: \{ labels: (\{[^}]*\}) \}/,
+    (_whole, labels: string) => `metadata: { labels: ${labels}, annotations: ${text} }`,
+  );
 }
 
 /** The same manifest with another number of replicas. */
@@ -136,5 +139,7 @@ export function scaled(manifest: string, replicas: number): string {
 
 /** The same manifest under another name: of the Deployment, its Service, its account and its labels. */
 export function renamed(manifest: string, from: string, to: string): string {
-  return manifest.replace(/^metadata: .*$|app: \w+|serviceAccountName: \w+/gm, (text) => text.replaceAll(new RegExp(`\\b${from}\\b`, "g"), to));
+  return manifest.replace(/^metadata: .*$|app: \w+|serviceAccountName: \w+/gm, (text) =>
+    text.replaceAll(new RegExp(`\\b${from}\\b`, "g"), to),
+  );
 }

@@ -20,10 +20,19 @@ t.test("opaque TCP, WebSocket and gRPC pass between injected pods", { skip }, as
       t.equal((await app.exec("app", ["redis-cli", "-h", host, "set", "colour", host])).stdout.trim(), "OK");
       t.equal((await app.exec("app", ["redis-cli", "-h", host, "get", "colour"])).stdout.trim(), host);
     }
-    const large = await app.exec("app", ["sh", "-c", `head -c 3000000 /dev/zero | tr '\\0' z | redis-cli -h ${ipv4} -x set big > /dev/null; redis-cli -h ${ipv4} strlen big`]);
+    const large = await app.exec("app", [
+      "sh",
+      "-c",
+      `head -c 3000000 /dev/zero | tr '\\0' z | redis-cli -h ${ipv4} -x set big > /dev/null; redis-cli -h ${ipv4} strlen big`,
+    ]);
     t.equal(large.stdout.trim(), "3000000");
-    t.match(cluster.sidecarLog(cluster.pod("shop/cache")).find((line) => line["msg"] === "mesh connection"), { peer: CLIENT, alpn: "remora/tcp" });
-    const plain = await cluster.pod("legacy/client").exec("app", ["redis-cli", "-h", cluster.pod("shop/cache").facts.podIps[0] ?? "", "ping"]);
+    t.match(
+      cluster.sidecarLog(cluster.pod("shop/cache")).find((line) => line["msg"] === "mesh connection"),
+      { peer: CLIENT, alpn: "remora/tcp" },
+    );
+    const plain = await cluster
+      .pod("legacy/client")
+      .exec("app", ["redis-cli", "-h", cluster.pod("shop/cache").facts.podIps[0] ?? "", "ping"]);
     t.notMatch(plain.stdout, "PONG", "a client without a certificate is refused");
   });
 
@@ -42,7 +51,10 @@ t.test("opaque TCP, WebSocket and gRPC pass between injected pods", { skip }, as
     const { ipv4, ipv6 } = cluster.address("shop/echo");
     for (const target of [`${ipv4}:9090`, `[${ipv6}]:9090`]) {
       const { stdout, stderr } = await cluster.runApp(app, "grpc-client", [target], { timeoutMs: 15_000 });
-      const seen = JSON.parse(stdout || "{}") as Record<string, { code: number; texts: string[]; headers: Record<string, string>; trailers: Record<string, string>; details: string }>;
+      const seen = JSON.parse(stdout || "{}") as Record<
+        string,
+        { code: number; texts: string[]; headers: Record<string, string>; trailers: Record<string, string>; details: string }
+      >;
       t.match(seen["unary"], { code: 0, texts: ["hello", "10"], trailers: { count: "1", "checksum-bin": "hex:000102ff" } }, stderr);
       t.match(seen["unary"]?.headers, { "echo-x-plain": "a value", "echo-x-blob-bin": "hex:deadbeef" });
       t.notMatch(JSON.stringify(seen["unary"]?.headers), "sa/forged", "what the mesh says, an app cannot");

@@ -15,7 +15,10 @@ t.test("annotations set limits, egress and skipped ports of the real pod", { ski
   const limited = annotated(NGINX, { "remora.io/rate-limit": "3/m burst=3 per=identity path=/echo", "remora.io/egress": "deny" });
   const open = annotated(CHAT, { "remora.io/skip-inbound-ports": "8080", "remora.io/skip-outbound-cidrs": "10.77.0.0/16" });
   const plain = annotated(renamed(NGINX, "web", "plain"), { "remora.io/native-sidecar": "false" });
-  const optedOut = renamed(NGINX, "web", "optedout").replace("labels: { app: optedout }", 'labels: { app: optedout, "remora.io/inject": disabled }');
+  const optedOut = renamed(NGINX, "web", "optedout").replace(
+    "labels: { app: optedout }",
+    'labels: { app: optedout, "remora.io/inject": disabled }',
+  );
   await cluster.apply(limited, open, plain, optedOut, client("shop"), client("legacy"));
   const caller = cluster.pod("shop/client");
   const web = cluster.address("shop/web").ipv4;
@@ -71,7 +74,10 @@ t.test("annotations set limits, egress and skipped ports of the real pod", { ski
   });
 
   t.test("settings that make no sense, and an app with the sidecar's user id, are refused", async (t) => {
-    const misspelt = client("shop").replace("labels: { app: client }", 'labels: { app: client }, annotations: { "remora.io/mode": "strictt" }');
+    const misspelt = client("shop").replace(
+      "labels: { app: client }",
+      'labels: { app: client }, annotations: { "remora.io/mode": "strictt" }',
+    );
     await t.rejects(cluster.apply(misspelt), { message: /remora\.io\/mode.*strictt/s });
     await t.rejects(cluster.apply(client("shop").replace("runAsUser: 1000", "runAsUser: 1337")), { message: /1337/ });
   });

@@ -50,7 +50,10 @@ const TAMPERINGS: readonly Tampering[] = [
   ["a body of the same length", (call) => ({ ...call, body: message("pay malice") })],
   ["the signature", (call) => withField(call, "signature", (value) => flipped(value, value.indexOf(":") + 5))],
   ["the nonce", (call) => withField(call, "signature-input", (value) => value.replace(/nonce="./, 'nonce="_'))],
-  ["the expiry", (call) => withField(call, "signature-input", (value) => value.replace(/expires=(\d+)/, (_, at: string) => `expires=${Number(at) + 5}`))],
+  [
+    "the expiry",
+    (call) => withField(call, "signature-input", (value) => value.replace(/expires=(\d+)/, (_, at: string) => `expires=${Number(at) + 5}`)),
+  ],
   ["what is covered", (call) => withField(call, "signature-input", (value) => value.replace('"@path" ', ""))],
   ["the sender", (call) => withField(call, "x-remora-src", () => "spiffe://cluster.local/ns/shop/sa/client")],
   ["the receiver", (call) => withField(call, "x-remora-dst", () => "spiffe://cluster.local/ns/shop/sa/payments")],
@@ -69,7 +72,11 @@ t.test("tampered gRPC is answered UNAUTHENTICATED and never reaches the app", { 
   const certificate = await messageCertificateOf(identity, address);
   const dialer = createMeshDialer({ identity, clock: systemClock, connectTimeoutMs: 5_000 });
   t.teardown(() => dialer.close());
-  const seenByApp = () => echo.log("app").split("\n").filter((line) => line.startsWith('{"call"')).length;
+  const seenByApp = () =>
+    echo
+      .log("app")
+      .split("\n")
+      .filter((line) => line.startsWith('{"call"')).length;
   let accepted = 0;
 
   for (const mode of ["hmac", "sign"] as const) {
@@ -153,7 +160,10 @@ async function messageCertificateOf(identity: IdentitySource, address: string): 
       });
       watch.on("error", fail);
     });
-    const certificates = createMessageCertificates({ trust: { trustDomain: identity.trustDomain, roots: () => identity.current().roots }, clock: systemClock });
+    const certificates = createMessageCertificates({
+      trust: { trustDomain: identity.trustDomain, roots: () => identity.current().roots },
+      clock: systemClock,
+    });
     const key = certificates.ofDer(der, ECHO_ID);
     if (key === null) throw new Error("the registry's message certificate is not acceptable");
     return key;

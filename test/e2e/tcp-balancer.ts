@@ -16,7 +16,10 @@ export async function startTcpBalancer(t: Test, host: string, port: number, back
     client.on("close", () => open.delete(client));
     client.on("error", () => {});
     turn += 1;
-    attempt(client, backends.map((_, i) => backends[(turn + i) % backends.length] as Backend));
+    attempt(
+      client,
+      backends.map((_, i) => backends[(turn + i) % backends.length] as Backend),
+    );
   });
   await new Promise<void>((done) => server.listen(port, host, done));
   t.teardown(() => {

@@ -17,7 +17,9 @@ export interface WireCapture {
 export async function captureWire(t: Test, bridge: string, filter: string): Promise<WireCapture> {
   const folder = mkdtempSync(join(tmpdir(), "remora-pcap-"));
   const file = join(folder, "wire.pcap");
-  const child = spawn("tcpdump", ["-i", bridge, "-U", "-s0", "--immediate-mode", "-Z", "root", "-w", file, filter], { stdio: ["ignore", "ignore", "pipe"] });
+  const child = spawn("tcpdump", ["-i", bridge, "-U", "-s0", "--immediate-mode", "-Z", "root", "-w", file, filter], {
+    stdio: ["ignore", "ignore", "pipe"],
+  });
   const exited = new Promise<void>((done) => child.once("exit", () => done()));
   t.teardown(() => {
     child.kill("SIGKILL");

@@ -94,7 +94,14 @@ function makeNamespace(parts: NamespaceParts): TestNamespace {
   // No resolver runs at the gateway: a name that is not in hosts fails at once instead of asking the outside.
   writeFileSync(`${folder}/resolv.conf`, `nameserver ${parts.gateway4}\noptions timeout:1 attempts:1\n`);
   ip(`netns add ${name}`);
-  inNamespace(name, "sysctl", "-qw", "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0", "net.ipv4.ip_unprivileged_port_start=0");
+  inNamespace(
+    name,
+    "sysctl",
+    "-qw",
+    "net.ipv6.conf.all.accept_dad=0",
+    "net.ipv6.conf.default.accept_dad=0",
+    "net.ipv4.ip_unprivileged_port_start=0",
+  );
   ip(
     `link add ${veth} type veth peer name eth0 netns ${name}`,
     `link set ${veth} master ${parts.bridge} up`,
@@ -115,7 +122,7 @@ function makeNamespace(parts: NamespaceParts): TestNamespace {
     close() {
       if (isClosed) return;
       isClosed = true;
-      removeNamespace(name);
+      removeNamespace(name, veth);
       parts.onClose();
     },
   };
@@ -126,8 +133,9 @@ export function inNamespace(name: string, ...argv: readonly string[]): string {
   return run("ip", "netns", "exec", name, ...argv);
 }
 
-/** Deleting the namespace deletes its end of the veth pair, and with it the other. */
-function removeNamespace(name: string): void {
+/** The link goes first: the kernel would remove it with the namespace, but later, and its name would be taken until then. */
+function removeNamespace(name: string, veth: string): void {
+  spawnSync("ip", ["link", "del", veth]);
   spawnSync("ip", ["netns", "del", name]);
   rmSync(`/etc/netns/${name}`, { recursive: true, force: true });
 }
@@ -152,7 +160,7 @@ function removeLeftovers(): void {
     const pid = /^remora-test:(\d+)/.exec(readAlias(bridge))?.[1];
     if (pid === undefined || existsSync(`/proc/${pid}`)) continue;
     for (const name of existsSync("/run/netns") ? readdirSync("/run/netns") : []) {
-      if (name.startsWith(`${bridge}-`)) removeNamespace(name);
+      if (name.startsWith(`${bridge}-`)) removeNamespace(name, `${bridge}v${name.split("-").at(-1)}`);
     }
     spawnSync("ip", ["link", "del", bridge]);
   }
@@ -172,6 +180,7 @@ function ip(...commands: readonly string[]): void {
 
 function run(command: string, ...args: readonly string[]): string {
   const done = spawnSync(command, [...args], { encoding: "utf8", timeout: 10_000 });
-  if (done.status !== 0) throw new Error(`${command} ${args.join(" ")}: ${done.stderr?.trim() || done.error?.message || `exit status ${done.status}`}`);
+  if (done.status !== 0)
+    throw new Error(`${command} ${args.join(" ")}: ${done.stderr?.trim() || done.error?.message || `exit status ${done.status}`}`);
   return done.stdout;
 }

@@ -21,18 +21,22 @@ t.test("writes IPv6 addresses as RFC 5952 says", async (t) => {
   }
 });
 
-t.test("answers null for a connection that nobody redirected, on IPv4, IPv6 and mapped sockets", { skip: process.platform !== "linux" }, async (t) => {
-  const reader = createOriginalDstReader();
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "::", resolve));
-  t.teardown(() => server.close());
-  for (const host of ["127.0.0.1", "::1"]) {
-    const accepted = new Promise<Socket>((resolve) => server.once("connection", resolve));
-    const client = connect((server.address() as AddressInfo).port, host);
-    const socket = await accepted;
-    t.equal(reader.read(socket), null, host);
-    client.destroy();
-    socket.destroy();
-    t.equal(reader.read(socket), null, "closed socket");
-  }
-});
+t.test(
+  "answers null for a connection that nobody redirected, on IPv4, IPv6 and mapped sockets",
+  { skip: process.platform !== "linux" },
+  async (t) => {
+    const reader = createOriginalDstReader();
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(0, "::", resolve));
+    t.teardown(() => server.close());
+    for (const host of ["127.0.0.1", "::1"]) {
+      const accepted = new Promise<Socket>((resolve) => server.once("connection", resolve));
+      const client = connect((server.address() as AddressInfo).port, host);
+      const socket = await accepted;
+      t.equal(reader.read(socket), null, host);
+      client.destroy();
+      socket.destroy();
+      t.equal(reader.read(socket), null, "closed socket");
+    }
+  },
+);

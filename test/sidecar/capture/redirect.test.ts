@@ -16,7 +16,11 @@ interface Ran {
 }
 
 function runIn(namespace: string, argv: readonly string[], env: Readonly<Record<string, string>> = {}): Ran {
-  const done = spawnSync("ip", ["netns", "exec", namespace, ...argv], { encoding: "utf8", timeout: 15_000, env: { ...process.env, ...env } });
+  const done = spawnSync("ip", ["netns", "exec", namespace, ...argv], {
+    encoding: "utf8",
+    timeout: 15_000,
+    env: { ...process.env, ...env },
+  });
   return { code: done.status, stdout: done.stdout, stderr: done.stderr };
 }
 

@@ -74,11 +74,34 @@ COMMIT
 t.test("refuses what is not a port or a network, naming the setting, the value and the bound", async (t) => {
   t.same(parsePorts("P", ["80", " 443", "", "80"]), [80, 443]);
   for (const bad of ["0", "65536", "70000", "-1", "http", "80-90", "8e1", "0x50"]) {
-    t.throws(() => parsePorts("REMORA_SKIP_INBOUND_PORTS", [bad]), { message: `REMORA_SKIP_INBOUND_PORTS: "${bad}" is not a port (1..65535)` });
+    t.throws(() => parsePorts("REMORA_SKIP_INBOUND_PORTS", [bad]), {
+      message: `REMORA_SKIP_INBOUND_PORTS: "${bad}" is not a port (1..65535)`,
+    });
   }
-  t.same(parseCidrs("C", ["10.0.0.1", "::1"]).map((cidr) => cidr.prefixBits), [32, 128], "a bare address is one host");
-  for (const bad of ["10.0.0.0/33", "fd00::/129", "10.0.0/8", "host/8", "10.0.0.0/8/8", "fe80::1%eth0/64", "10.0.0.0/", "1.2.3.4/-1", "10.0.0.0/8 -j ACCEPT"]) {
+  t.same(
+    parseCidrs("C", ["10.0.0.1", "::1"]).map((cidr) => cidr.prefixBits),
+    [32, 128],
+    "a bare address is one host",
+  );
+  for (const bad of [
+    "10.0.0.0/33",
+    "fd00::/129",
+    "10.0.0/8",
+    "host/8",
+    "10.0.0.0/8/8",
+    "fe80::1%eth0/64",
+    "10.0.0.0/",
+    "1.2.3.4/-1",
+    "10.0.0.0/8 -j ACCEPT",
+  ]) {
     t.throws(() => parseCidrs("C", [bad]), { code: "invalid_value", message: /^C: / }, bad);
   }
-  t.throws(() => parsePorts("P", Array.from({ length: 257 }, (_, i) => String(i + 1))), { message: /257 entries, at most 256/ });
+  t.throws(
+    () =>
+      parsePorts(
+        "P",
+        Array.from({ length: 257 }, (_, i) => String(i + 1)),
+      ),
+    { message: /257 entries, at most 256/ },
+  );
 });

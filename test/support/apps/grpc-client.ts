@@ -15,10 +15,19 @@ function metadata(): grpc.Metadata {
 
 /** The methods by name; proto-loader's clients are typed by nobody. */
 const calls = client as unknown as {
-  Unary(message: Message, metadata: grpc.Metadata, options: object, done: (error: grpc.ServiceError | null, answer: Message) => void): grpc.ClientUnaryCall;
+  Unary(
+    message: Message,
+    metadata: grpc.Metadata,
+    options: object,
+    done: (error: grpc.ServiceError | null, answer: Message) => void,
+  ): grpc.ClientUnaryCall;
   Fail(message: Message, metadata: grpc.Metadata, options: object, done: (error: grpc.ServiceError | null) => void): grpc.ClientUnaryCall;
   ServerStream(message: Message, metadata: grpc.Metadata, options: object): grpc.ClientReadableStream<Message>;
-  ClientStream(metadata: grpc.Metadata, options: object, done: (error: grpc.ServiceError | null, answer: Message) => void): grpc.ClientWritableStream<Message>;
+  ClientStream(
+    metadata: grpc.Metadata,
+    options: object,
+    done: (error: grpc.ServiceError | null, answer: Message) => void,
+  ): grpc.ClientWritableStream<Message>;
   Bidi(metadata: grpc.Metadata, options: object): grpc.ClientDuplexStream<Message, Message>;
 };
 
@@ -43,7 +52,9 @@ function watch(call: grpc.ClientUnaryCall | grpc.ClientReadableStream<Message>, 
 }
 
 function plain(received: grpc.Metadata): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(received.getMap()).map(([name, value]) => [name, Buffer.isBuffer(value) ? `hex:${value.toString("hex")}` : value]));
+  return Object.fromEntries(
+    Object.entries(received.getMap()).map(([name, value]) => [name, Buffer.isBuffer(value) ? `hex:${value.toString("hex")}` : value]),
+  );
 }
 
 function nothing(): Seen {
@@ -98,7 +109,10 @@ async function bidi(): Promise<Seen> {
 
 async function fail(): Promise<Seen> {
   const seen = nothing();
-  await watch(calls.Fail({ text: "", data: Buffer.alloc(0) }, metadata(), deadline(), () => {}), seen);
+  await watch(
+    calls.Fail({ text: "", data: Buffer.alloc(0) }, metadata(), deadline(), () => {}),
+    seen,
+  );
   return seen;
 }
 

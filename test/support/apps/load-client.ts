@@ -24,7 +24,9 @@ function send(): void {
   };
   const request = get(url, { agent, timeout: 10_000 }, (response) => {
     response.resume();
-    response.on("end", () => settle(response.statusCode === 200 ? null : `status ${response.statusCode} ${response.headers["x-remora-reason"] ?? ""}`));
+    response.on("end", () =>
+      settle(response.statusCode === 200 ? null : `status ${response.statusCode} ${response.headers["x-remora-reason"] ?? ""}`),
+    );
     response.on("error", (error) => settle(error.message));
   });
   request.on("timeout", () => request.destroy(new Error("timeout")));

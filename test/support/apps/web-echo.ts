@@ -11,7 +11,15 @@ const server = createServer((request, response) => {
   if (url.pathname === "/slow") return void setTimeout(() => response.end("slow\n"), Number(url.searchParams.get("ms") ?? 0));
   if (url.pathname === "/healthz") return void response.end("ok\n");
   response.setHeader("content-type", "application/json");
-  response.end(JSON.stringify({ method: request.method, path: request.url, headers: request.headers, remote: request.socket.remoteAddress, pid: process.pid }));
+  response.end(
+    JSON.stringify({
+      method: request.method,
+      path: request.url,
+      headers: request.headers,
+      remote: request.socket.remoteAddress,
+      pid: process.pid,
+    }),
+  );
 });
 
 function tellBody(request: IncomingMessage, response: ServerResponse): void {
@@ -33,5 +41,6 @@ const port = Number(process.env["PORT"] ?? 8080);
 server.listen(port, "::", () => process.stdout.write(`listening on ${port}\n`));
 process.on("SIGTERM", () => {
   server.close(() => process.exit(0));
-  server.closeIdleConnections();
+  // A connection that becomes idle only now would be kept alive for another five seconds.
+  setInterval(() => server.closeIdleConnections(), 50);
 });

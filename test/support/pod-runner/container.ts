@@ -18,8 +18,20 @@ const DIE_WITH_TEST = "--pdeathsig=KILL";
 
 /** What containerd grants by default. */
 const DEFAULT_CAPABILITIES = [
-  "chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap", "net_bind_service", "net_raw", "sys_chroot", "mknod",
-  "audit_write", "setfcap",
+  "chown",
+  "dac_override",
+  "fowner",
+  "fsetid",
+  "kill",
+  "setgid",
+  "setuid",
+  "setpcap",
+  "net_bind_service",
+  "net_raw",
+  "sys_chroot",
+  "mknod",
+  "audit_write",
+  "setfcap",
 ];
 
 /** A container image as this machine can run it. */
@@ -107,11 +119,15 @@ export function startContainer(plan: ContainerPlan, log: ContainerLog): Containe
   const privileges = privilegeArgs(plan);
   const argv = commandLine(plan.container, plan.image);
   // Every step replaces the process by the next, so that the child's pid is the app's.
-  const child = spawn("ip", ["netns", "exec", plan.networkNamespace, "sh", "-c", mountScript(plan), "sh", "setpriv", ...privileges, "--", ...argv], {
-    detached: true, // its own process group, to be killed as a whole
-    stdio: ["ignore", log.fd, log.fd],
-    env: { ...plan.env },
-  });
+  const child = spawn(
+    "ip",
+    ["netns", "exec", plan.networkNamespace, "sh", "-c", mountScript(plan), "sh", "setpriv", ...privileges, "--", ...argv],
+    {
+      detached: true, // its own process group, to be killed as a whole
+      stdio: ["ignore", log.fd, log.fd],
+      env: { ...plan.env },
+    },
+  );
   const exited = new Promise<ExitStatus>((resolve) => {
     child.once("error", (error) => {
       log.append(`pod runner: ${error.message}\n`);
@@ -137,7 +153,8 @@ export function startContainer(plan: ContainerPlan, log: ContainerLog): Containe
 
 /** Waits until the process is the container's own program: before, it is not yet in its namespaces. At most 2 s. */
 async function settled(child: ChildProcess): Promise<void> {
-  for (let i = 0; i < 400 && child.exitCode === null && isBeingSetUp(child.pid); i += 1) await new Promise((resolve) => setTimeout(resolve, 5));
+  for (let i = 0; i < 400 && child.exitCode === null && isBeingSetUp(child.pid); i += 1)
+    await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
 function isBeingSetUp(pid: number | undefined): boolean {
@@ -227,7 +244,9 @@ function mountScript(plan: ContainerPlan): string {
 
 function bindLines(source: string, target: string, isReadOnly: boolean): readonly string[] {
   const isFile = existsSync(source) && statSync(source).isFile();
-  const makePoint = isFile ? `mkdir -p ${quote(dirname(target))}; [ -e ${quote(target)} ] || : > ${quote(target)}` : `mkdir -p ${quote(target)}`;
+  const makePoint = isFile
+    ? `mkdir -p ${quote(dirname(target))}; [ -e ${quote(target)} ] || : > ${quote(target)}`
+    : `mkdir -p ${quote(target)}`;
   const bind = `mount --bind ${quote(source)} ${quote(target)}`;
   return isReadOnly ? [makePoint, bind, `mount -o remount,bind,ro ${quote(target)}`] : [makePoint, bind];
 }

@@ -25,7 +25,10 @@ t.test("runs an unmodified nginx pod that another pod reaches by IPv4, IPv6 and 
   });
   await server.ready();
   runner.setHosts([`${server.facts.podIps[0]} web.shop`]);
-  const client = await runner.startPod({ metadata: { name: "client" }, spec: { containers: [{ name: "app", image: "busybox", securityContext: { runAsUser: 1000 } }] } });
+  const client = await runner.startPod({
+    metadata: { name: "client" },
+    spec: { containers: [{ name: "app", image: "busybox", securityContext: { runAsUser: 1000 } }] },
+  });
   for (const url of ["http://web.shop/", `http://${server.facts.podIps[0]}/`, `http://[${server.facts.podIps[1]}]/`]) {
     const { code, stdout, stderr } = await client.exec("app", ["curl", "-sS", url]);
     t.equal(code, 0, stderr);
@@ -35,7 +38,10 @@ t.test("runs an unmodified nginx pod that another pod reaches by IPv4, IPv6 and 
   const bridge = runner.network.bridge;
   await runner.close();
   t.notOk(existsSync(`/sys/class/net/${bridge}`), "the bridge is gone");
-  t.notOk(existsSync(`/proc/${/pid (\d+)/.exec(server.events.find((event) => event.what === "started")?.detail ?? "")?.[1]}`), "nginx is gone");
+  t.notOk(
+    existsSync(`/proc/${/pid (\d+)/.exec(server.events.find((event) => event.what === "started")?.detail ?? "")?.[1]}`),
+    "nginx is gone",
+  );
   t.notOk(existsSync(`/etc/netns/${bridge}-web-10`));
   t.notMatch(readFileSync("/proc/mounts", "utf8"), `remora-pods-${process.pid}`);
 });
@@ -47,14 +53,21 @@ const lifecyclePod: Pod = {
     terminationGracePeriodSeconds: 1,
     volumes: [
       { name: "run", emptyDir: { medium: "Memory", sizeLimit: "1Mi" } },
-      { name: "token", projected: { sources: [{ serviceAccountToken: { path: "token", audience: "remora.io", expirationSeconds: 600 } }] } },
+      {
+        name: "token",
+        projected: { sources: [{ serviceAccountToken: { path: "token", audience: "remora.io", expirationSeconds: 600 } }] },
+      },
       { name: "settings", configMap: { name: "settings" } },
     ],
     initContainers: [
       {
         name: "first",
         image: "busybox",
-        command: ["sh", "-c", "id -u; grep CapBnd /proc/self/status; echo one > /var/run/remora/order; chmod 666 /var/run/remora/order; ip -o addr show eth0 | wc -l"],
+        command: [
+          "sh",
+          "-c",
+          "id -u; grep CapBnd /proc/self/status; echo one > /var/run/remora/order; chmod 666 /var/run/remora/order; ip -o addr show eth0 | wc -l",
+        ],
         volumeMounts: [{ name: "run", mountPath: "/var/run/remora" }],
         securityContext: { runAsUser: 0, capabilities: { drop: ["ALL"], add: ["NET_ADMIN", "NET_RAW"] } },
       },
@@ -62,17 +75,31 @@ const lifecyclePod: Pod = {
         name: "side",
         image: "busybox",
         restartPolicy: "Always",
-        command: ["sh", "-c", "trap 'echo side-term; exit 0' TERM; sleep 0.3; echo two >> /var/run/remora/order; touch /var/run/remora/up; while :; do sleep 0.05; done"],
+        command: [
+          "sh",
+          "-c",
+          "trap 'echo side-term; exit 0' TERM; sleep 0.3; echo two >> /var/run/remora/order; touch /var/run/remora/up; while :; do sleep 0.05; done",
+        ],
         startupProbe: { exec: { command: ["test", "-e", "/var/run/remora/up"] }, periodSeconds: 1, failureThreshold: 10 },
         volumeMounts: [{ name: "run", mountPath: "/var/run/remora" }],
-        securityContext: { runAsUser: 1337, runAsGroup: 1337, readOnlyRootFilesystem: true, allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } },
+        securityContext: {
+          runAsUser: 1337,
+          runAsGroup: 1337,
+          readOnlyRootFilesystem: true,
+          allowPrivilegeEscalation: false,
+          capabilities: { drop: ["ALL"] },
+        },
       },
     ],
     containers: [
       {
         name: "app",
         image: "busybox",
-        command: ["sh", "-c", 'trap "echo app-term; sleep 0.1; exit 0" TERM; cat /var/run/remora/order; echo "$WHO at $WHERE is $UID_ in $SPACE $GREETING $(cat /var/run/secrets/remora.io/token) $(cat /etc/life/colour)"; while :; do sleep 0.05; done'],
+        command: [
+          "sh",
+          "-c",
+          'trap "echo app-term; sleep 0.1; exit 0" TERM; cat /var/run/remora/order; echo "$WHO at $WHERE is $UID_ in $SPACE $GREETING $(cat /var/run/secrets/remora.io/token) $(cat /etc/life/colour)"; while :; do sleep 0.05; done',
+        ],
         env: [
           { name: "WHO", valueFrom: { fieldRef: { fieldPath: "spec.serviceAccountName" } } },
           { name: "WHERE", valueFrom: { fieldRef: { fieldPath: "status.podIPs" } } },
@@ -107,12 +134,17 @@ t.test("leads a pod's life as a kubelet does", { skip }, async (t) => {
     `one\ntwo\nkeeper at ${pod.facts.podIps.join(",")} is 11111111-2222-4333-8444-555555555555 in shop hi-keeper token-for-keeper-remora.io blue`,
     "init container, native sidecar, then the app, with its env, token and settings",
   );
-  const write = await pod.exec("side", ["sh", "-c", "id -u; touch /etc/x || touch /run/x || echo read-only; grep -E 'NoNewPrivs|CapEff' /proc/self/status"]);
+  const write = await pod.exec("side", [
+    "sh",
+    "-c",
+    "id -u; touch /etc/x || touch /run/x || echo read-only; grep -E 'NoNewPrivs|CapEff' /proc/self/status",
+  ]);
   t.match(write.stdout, /^1337\nread-only\nCapEff:\t0{16}\nNoNewPrivs:\t1/);
 
   t.equal(pod.restarts("side"), 0);
   pod.signal("side", "SIGKILL");
-  for (let i = 0; i < 100 && !(pod.restarts("side") === 1 && pod.isReady()); i += 1) await new Promise((resolve) => setTimeout(resolve, 20));
+  for (let i = 0; i < 100 && !(pod.restarts("side") === 1 && pod.isReady()); i += 1)
+    await new Promise((resolve) => setTimeout(resolve, 20));
   t.equal(pod.restarts("side"), 1, "a native sidecar that dies is restarted");
 
   await pod.stop();
@@ -132,9 +164,12 @@ t.test("says with logs why a pod does not come up", { skip }, async (t) => {
   t.teardown(() => runner.close());
   const failing = (spec: Pod["spec"]) => runner.startPod({ metadata: { name: "bad" }, spec });
   const app = { name: "app", image: "busybox" };
-  await t.rejects(failing({ initContainers: [{ name: "setup", image: "busybox", command: ["sh", "-c", "echo no luck; exit 3"] }], containers: [app] }), {
-    message: /init container setup failed \(exit status 3\):\nno luck/,
-  });
+  await t.rejects(
+    failing({ initContainers: [{ name: "setup", image: "busybox", command: ["sh", "-c", "echo no luck; exit 3"] }], containers: [app] }),
+    {
+      message: /init container setup failed \(exit status 3\):\nno luck/,
+    },
+  );
   await t.rejects(failing({ containers: [{ ...app, securityContext: { runAsNonRoot: true } }] }), { message: /runAsNonRoot/ });
   await t.rejects(failing({ containers: [{ name: "app", image: "unheard-of:1" }] }), { message: /unheard-of:1 has no local form/ });
 });

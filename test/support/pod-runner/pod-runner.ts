@@ -59,7 +59,8 @@ export function createPodRunner(options: PodRunnerOptions = {}): PodRunner {
   const cleanups = new Set<() => void>();
   let hosts = options.hosts ?? [];
   let closing: Promise<void> | null = null;
-  const mintToken: MintToken = options.mintToken ?? (() => Promise.reject(new Error("pod runner: the pod mounts a token and no mintToken is given")));
+  const mintToken: MintToken =
+    options.mintToken ?? (() => Promise.reject(new Error("pod runner: the pod mounts a token and no mintToken is given")));
   const images = options.images ?? localImages;
 
   const startPod = async (pod: Pod, { onScheduled, ipFamilies = ["IPv4", "IPv6"] }: StartPodOptions = {}): Promise<RunningPod> => {
@@ -101,7 +102,10 @@ export function createPodRunner(options: PodRunnerOptions = {}): PodRunner {
         start(container, log) {
           const image = imageOf(container);
           const env = { HOSTNAME: pod.metadata.name, ...image.env, ...containerEnv(pod, container, facts, configMaps, secrets) };
-          return startContainer({ pod, container, image, env, networkNamespace: namespace.name, repository: REPOSITORY, volumeFolders: volumes.folders }, log);
+          return startContainer(
+            { pod, container, image, env, networkNamespace: namespace.name, repository: REPOSITORY, volumeFolders: volumes.folders },
+            log,
+          );
         },
         refreshTokens: volumes.refreshTokens,
         remove,
@@ -155,7 +159,9 @@ function killAll(namespace: string): void {
 
 /** Unmounts what is mounted below (memory volumes) and removes the folder. */
 function removeFolder(folder: string): void {
-  const mounts = readFileSync("/proc/self/mounts", "utf8").split("\n").map((line) => line.split(" ")[1] ?? "");
+  const mounts = readFileSync("/proc/self/mounts", "utf8")
+    .split("\n")
+    .map((line) => line.split(" ")[1] ?? "");
   for (const mount of mounts.filter((path) => path.startsWith(`${folder}/`)).reverse()) spawnSync("umount", ["-l", mount]);
   rmSync(folder, { recursive: true, force: true });
 }

@@ -31,7 +31,12 @@ export interface Container {
   readonly workingDir?: string;
   readonly env?: readonly EnvVar[];
   readonly ports?: ReadonlyArray<{ readonly name?: string; readonly containerPort: number; readonly protocol?: string }>;
-  readonly volumeMounts?: ReadonlyArray<{ readonly name: string; readonly mountPath: string; readonly subPath?: string; readonly readOnly?: boolean }>;
+  readonly volumeMounts?: ReadonlyArray<{
+    readonly name: string;
+    readonly mountPath: string;
+    readonly subPath?: string;
+    readonly readOnly?: boolean;
+  }>;
   readonly resources?: { readonly limits?: Readonly<Record<string, string>>; readonly requests?: Readonly<Record<string, string>> };
   readonly securityContext?: SecurityContext;
   /** "Always" on an init container makes it a native sidecar (Kubernetes 1.29). */
@@ -151,7 +156,13 @@ export function fieldValue(pod: Pod, facts: PodFacts, fieldPath: string): string
 }
 
 /** Environment of a container: its `env` in order, with `$(NAME)` of earlier entries expanded. */
-export function containerEnv(pod: Pod, container: Container, facts: PodFacts, configMaps: Literals, secrets: Literals): Record<string, string> {
+export function containerEnv(
+  pod: Pod,
+  container: Container,
+  facts: PodFacts,
+  configMaps: Literals,
+  secrets: Literals,
+): Record<string, string> {
   const env: Record<string, string> = {};
   for (const entry of container.env ?? []) {
     const value = entryValue(pod, container, entry, facts, configMaps, secrets);
@@ -162,8 +173,8 @@ export function containerEnv(pod: Pod, container: Container, facts: PodFacts, co
 
 /** Kubernetes' own substitution: `$(NAME)` of a known name, `$$(NAME)` for the literal text; anything else stays. */
 export function expand(text: string, env: Readonly<Record<string, string>>): string {
-  return text.replace(/\$(\$?)\(([A-Za-z_][A-Za-z0-9_.-]*)\)/g, (whole, escape: string, name: string) =>
-    escape === "$" ? whole.slice(1) : (env[name] ?? whole),
+  return text.replace(/\$(\$?)\(([A-Za-z_][A-Za-z0-9_.-]*)\)/g, (whole, dollar: string, name: string) =>
+    dollar === "$" ? whole.slice(1) : (env[name] ?? whole),
   );
 }
 
@@ -175,7 +186,14 @@ export function portNumber(container: Container, port: number | string): number 
   return named;
 }
 
-function entryValue(pod: Pod, container: Container, entry: EnvVar, facts: PodFacts, configMaps: Literals, secrets: Literals): string | null {
+function entryValue(
+  pod: Pod,
+  container: Container,
+  entry: EnvVar,
+  facts: PodFacts,
+  configMaps: Literals,
+  secrets: Literals,
+): string | null {
   const from = entry.valueFrom;
   if (from === undefined) return entry.value ?? "";
   if (from.fieldRef !== undefined) return fieldValue(pod, facts, from.fieldRef.fieldPath);
@@ -183,7 +201,8 @@ function entryValue(pod: Pod, container: Container, entry: EnvVar, facts: PodFac
   const ref = from.configMapKeyRef ?? from.secretKeyRef;
   if (ref === undefined) throw new Error(`pod runner: env ${entry.name} has a valueFrom that is not supported`);
   const value = (from.configMapKeyRef === undefined ? secrets : configMaps)[ref.name]?.[ref.key];
-  if (value === undefined && ref.optional !== true) throw new Error(`pod runner: env ${entry.name} names ${ref.name}/${ref.key}, which does not exist`);
+  if (value === undefined && ref.optional !== true)
+    throw new Error(`pod runner: env ${entry.name} names ${ref.name}/${ref.key}, which does not exist`);
   return value ?? null;
 }
 

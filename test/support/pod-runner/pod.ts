@@ -12,7 +12,18 @@ const HOOK_TIMEOUT_MS = 30_000;
 export interface PodEvent {
   readonly atMs: number;
   readonly container: string;
-  readonly what: "started" | "completed" | "startup_ok" | "ready" | "unready" | "post_start" | "pre_stop" | "terminating" | "killed" | "exited" | "restarting";
+  readonly what:
+    | "started"
+    | "completed"
+    | "startup_ok"
+    | "ready"
+    | "unready"
+    | "post_start"
+    | "pre_stop"
+    | "terminating"
+    | "killed"
+    | "exited"
+    | "restarting";
   readonly detail: string;
 }
 
@@ -36,6 +47,8 @@ export interface RunningPod {
   refreshTokens(): Promise<void>;
   /** Terminates as a kubelet does, then removes everything. Default grace: the pod's own. Idempotent. */
   stop(graceMs?: number): Promise<void>;
+  /** SIGKILL to every container at once, as a node that loses power; then removes everything. */
+  kill(): Promise<void>;
 }
 
 /** What the pod needs from outside. */
@@ -83,7 +96,15 @@ export async function runPod(pod: Pod, facts: PodFacts, surroundings: PodSurroun
   const logs = () => slots.map((slot) => `--- ${name}/${slot.container.name}\n${slot.log.text()}`).join("\n");
 
   const addSlot = (container: Container, isSidecar: boolean): Slot => {
-    const slot: Slot = { container, isSidecar, log: surroundings.openLog(container), process: null, life: new AbortController(), isReady: false, restarts: 0 };
+    const slot: Slot = {
+      container,
+      isSidecar,
+      log: surroundings.openLog(container),
+      process: null,
+      life: new AbortController(),
+      isReady: false,
+      restarts: 0,
+    };
     slots.push(slot);
     return slot;
   };
@@ -189,7 +210,9 @@ export async function runPod(pod: Pod, facts: PodFacts, surroundings: PodSurroun
     slot.process = null;
     note(slot, "completed", status.signal ?? `exit status ${status.code}`);
     if (status.code !== 0) {
-      throw new Error(`pod ${name}: init container ${container.name} failed (${status.signal ?? `exit status ${status.code}`}):\n${log.text()}\n${logs()}`);
+      throw new Error(
+        `pod ${name}: init container ${container.name} failed (${status.signal ?? `exit status ${status.code}`}):\n${log.text()}\n${logs()}`,
+      );
     }
   };
 
@@ -206,7 +229,10 @@ export async function runPod(pod: Pod, facts: PodFacts, surroundings: PodSurroun
     }
     note(slot, "terminating");
     process.signal("SIGTERM");
-    const isGone = await Promise.race([process.exited.then(() => true), pause(Math.max(0, deadlineMs - Date.now()), new AbortController().signal)]);
+    const isGone = await Promise.race([
+      process.exited.then(() => true),
+      pause(Math.max(0, deadlineMs - Date.now()), new AbortController().signal),
+    ]);
     if (isGone === true) return;
     note(slot, "killed", "grace period over");
     process.signal("SIGKILL");
@@ -221,12 +247,24 @@ export async function runPod(pod: Pod, facts: PodFacts, surroundings: PodSurroun
       await Promise.all(slots.filter((slot) => !slot.isSidecar).map((slot) => terminate(slot, deadlineMs)));
       for (const slot of slots.filter((candidate) => candidate.isSidecar).reverse()) await terminate(slot, deadlineMs);
     } finally {
-      for (const slot of [...slots, ...initSlots]) {
-        slot.life.abort();
-        slot.log.close();
-      }
-      surroundings.remove();
+      cleanUp();
     }
+  };
+
+  const kill = async (): Promise<void> => {
+    stopSignal.abort();
+    const processes = [...slots, ...initSlots].map((slot) => slot.process).filter((process) => process !== null);
+    for (const process of processes) process.signal("SIGKILL");
+    await Promise.all(processes.map((process) => process.exited));
+    cleanUp();
+  };
+
+  const cleanUp = (): void => {
+    for (const slot of [...slots, ...initSlots]) {
+      slot.life.abort();
+      slot.log.close();
+    }
+    surroundings.remove();
   };
 
   const running_: RunningPod = {
@@ -253,6 +291,10 @@ export async function runPod(pod: Pod, facts: PodFacts, surroundings: PodSurroun
     refreshTokens: surroundings.refreshTokens,
     stop(graceMs = (pod.spec.terminationGracePeriodSeconds ?? 30) * 1000) {
       stopping ??= stop(graceMs);
+      return stopping;
+    },
+    kill() {
+      stopping ??= kill();
       return stopping;
     },
   };

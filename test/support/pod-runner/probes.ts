@@ -77,7 +77,10 @@ export function pause(ms: number, signal: AbortSignal): Promise<void> {
 }
 
 function attemptHttp(get: NonNullable<Handler["httpGet"]>, target: ProbeTarget, timeoutMs: number): Promise<string | null> {
-  const headers = Object.fromEntries([["user-agent", "kube-probe/1.34"], ...(get.httpHeaders ?? []).map(({ name, value }) => [name, value])]);
+  const headers = Object.fromEntries([
+    ["user-agent", "kube-probe/1.34"],
+    ...(get.httpHeaders ?? []).map(({ name, value }) => [name, value]),
+  ]);
   const options = {
     host: get.host ?? target.address,
     port: portNumber(target.container, get.port),

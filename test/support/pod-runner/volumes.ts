@@ -38,7 +38,8 @@ export async function makeVolumes(root: string, sources: VolumeSources): Promise
     await fill(volume, folder, sources);
   }
   const refreshTokens = async () => {
-    for (const volume of sources.pod.spec.volumes ?? []) if (volume.projected !== undefined) await fill(volume, join(root, volume.name), sources);
+    for (const volume of sources.pod.spec.volumes ?? [])
+      if (volume.projected !== undefined) await fill(volume, join(root, volume.name), sources);
   };
   return { folders, refreshTokens };
 }
