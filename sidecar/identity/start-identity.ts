@@ -94,8 +94,8 @@ export async function startIdentity(options: IdentityOptions): Promise<IdentityS
   async function accept(generation: Generation, rootsPem: string, credential: ReadCredential): Promise<number> {
     const next = toCredentials(generation, rootsPem, identity, clock.nowMs(), current);
     swap(next);
-    await files.writeTrust({ rootsPem, pins });
-    if (credential.kind === "join_token") await files.writeGeneration(generation);
+    const trustWritten = files.writeTrust({ rootsPem, pins });
+    await (credential.kind === "join_token" ? files.writeGeneration(generation) : trustWritten);
     return renewalTime({ fromMs: next.leaf.validFromDate.getTime(), toMs: next.expiresAtMs }, random);
   }
 
@@ -218,7 +218,7 @@ export async function startIdentity(options: IdentityOptions): Promise<IdentityS
       alarm.close();
       watch.close();
       watchers.clear();
-      return Promise.resolve();
+      return files.settled();
     },
   };
 }

@@ -17,12 +17,14 @@ export interface StoredTrust {
   readonly pins: readonly string[];
 }
 
-/** The state folder. All writes settle, whatever happens to the disk. */
+/** The state folder. Writes happen one after the other and all settle, whatever happens to the disk. */
 export interface StateFiles {
   readTrust(): Promise<StoredTrust | null>;
   writeTrust(trust: StoredTrust): Promise<void>;
   readGeneration(): Promise<Generation | null>;
   writeGeneration(generation: Generation): Promise<void>;
+  /** Resolves when no write is under way. */
+  settled(): Promise<void>;
 }
 
 /** Opens `folder`; null keeps nothing. */
@@ -39,12 +41,19 @@ export function openStateFiles(folder: string | null, log: Logger): StateFiles {
     }
   }
 
-  async function write(name: string, value: object): Promise<void> {
-    if (folder === null) return;
-    const file = join(folder, name);
+  let lastWrite: Promise<void> = Promise.resolve();
+
+  function write(name: string, value: object): Promise<void> {
+    if (folder === null) return lastWrite;
+    lastWrite = lastWrite.then(() => replace(folder, name, value));
+    return lastWrite;
+  }
+
+  async function replace(into: string, name: string, value: object): Promise<void> {
+    const file = join(into, name);
     const draft = `${file}.${process.pid}.draft`;
     try {
-      await mkdir(folder, { recursive: true, mode: 0o700 });
+      await mkdir(into, { recursive: true, mode: 0o700 });
       await writeFile(draft, JSON.stringify(value), { mode: 0o600 });
       await rename(draft, file);
     } catch (error) {
@@ -83,5 +92,6 @@ export function openStateFiles(folder: string | null, log: Logger): StateFiles {
         messageCertificate: generation.messageCertificate.toString("base64"),
         messageKeyPem: generation.messageKey.export({ type: "pkcs8", format: "pem" }),
       }),
+    settled: () => lastWrite,
   };
 }

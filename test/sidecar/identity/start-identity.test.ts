@@ -20,6 +20,7 @@ import type { IdentityOptions } from "../../../sidecar/identity/start-identity.t
 import { startIdentity } from "../../../sidecar/identity/start-identity.ts";
 import { createFakeClock } from "../../support/fake-clock.ts";
 import { createThrowawayCa } from "../../support/throwaway-ca.ts";
+import { temporaryFolder } from "../../support/temporary-folder.ts";
 import type { ThrowawayControl, ThrowawayControlOptions } from "../../support/throwaway-control.ts";
 import { createMemoryLog, createTestMetrics, startThrowawayControl } from "../../support/throwaway-control.ts";
 
@@ -28,7 +29,7 @@ const ids = createThrowawayCa();
 const orders = ids.id("shop/orders");
 
 async function startControl(t: Test, options: Partial<ThrowawayControlOptions> = {}): Promise<ThrowawayControl> {
-  const control = await startThrowawayControl({ ...options, stateDir: options.stateDir ?? t.testdir({ control: {}, sidecar: {} }) });
+  const control = await startThrowawayControl({ ...options, stateDir: options.stateDir ?? temporaryFolder(t) });
   t.teardown(() => control.close());
   return control;
 }
@@ -98,7 +99,7 @@ t.test("a pin in the settings and a token in a file do the same in Kubernetes", 
 
 t.test("who is not the pinned mesh gets nothing, not even the token", async (t) => {
   const control = await startControl(t);
-  const impostor = await startControl(t, { stateDir: t.testdir() });
+  const impostor = await startControl(t, { stateDir: temporaryFolder(t) });
   const joinToken = await control.ca.createJoinToken({ namespace: "shop", serviceAccount: "orders" });
   await t.rejects(start(t, impostor.address, { credential: async () => ({ joinToken }) }), {
     code: "untrusted",
@@ -142,7 +143,7 @@ t.test("a token for somebody else is final", async (t) => {
 });
 
 t.test("a control plane that comes later is waited for, with growing pauses", async (t) => {
-  const folder = t.testdir();
+  const folder = temporaryFolder(t);
   const first = await startThrowawayControl({ stateDir: folder });
   const joinToken = await first.ca.createJoinToken({ namespace: "shop", serviceAccount: "orders" });
   await first.close();
@@ -212,7 +213,7 @@ t.test("at 70 % of its life the certificate is swapped; open connections stay, t
 });
 
 t.test("while the CA is away everything held goes on, and the renewal comes with its return", async (t) => {
-  const folder = t.testdir();
+  const folder = temporaryFolder(t);
   const control = await startThrowawayControl({ stateDir: folder });
   const clock = createFakeClock(Date.now());
   const { log, lines } = createMemoryLog();
@@ -230,7 +231,7 @@ t.test("while the CA is away everything held goes on, and the renewal comes with
 });
 
 t.test("a restart goes on with what it has, without a token and without the control plane", async (t) => {
-  const folder = t.testdir({ control: {}, sidecar: {} });
+  const folder = temporaryFolder(t);
   const stateDir = `${folder}/sidecar`;
   const control = await startThrowawayControl({ stateDir: `${folder}/control` });
   const joinToken = await control.ca.createJoinToken({ namespace: "shop", serviceAccount: "orders" });
@@ -247,7 +248,7 @@ t.test("a restart goes on with what it has, without a token and without the cont
 });
 
 t.test("broken, foreign and expired state is ignored, never used", async (t) => {
-  const folder = t.testdir({ control: {}, sidecar: {} });
+  const folder = temporaryFolder(t);
   const stateDir = `${folder}/sidecar`;
   const control = await startControl(t, { stateDir: `${folder}/control` });
   const first = await join(t, control, { stateDir });
@@ -276,7 +277,7 @@ t.test("broken, foreign and expired state is ignored, never used", async (t) => 
 });
 
 t.test("a state folder that cannot be written costs nothing but the copy", async (t) => {
-  const control = await startControl(t, { stateDir: t.testdir({ file: "" }) });
+  const control = await startControl(t, { stateDir: temporaryFolder(t) });
   const { log, lines } = createMemoryLog();
   const source = await join(t, control, { stateDir: "/dev/null/state", log });
   t.ok(source.current());
@@ -284,7 +285,7 @@ t.test("a state folder that cannot be written costs nothing but the copy", async
 });
 
 t.test("a new root arrives by the stream, is kept, and a leaf of a removed one is replaced at once", async (t) => {
-  const stateDir = t.testdir();
+  const stateDir = temporaryFolder(t);
   const next = createThrowawayCa();
   const { address, trust, streams, setRoot } = await startRotatingControl(t);
   const clock = createFakeClock(Date.now());
@@ -298,7 +299,8 @@ t.test("a new root arrives by the stream, is kept, and a leaf of a removed one i
   trust.replace([ids.root.raw, next.root.raw]);
   await until(() => source.current().roots.length === 2, "the second root");
   t.equal(source.current().leaf, first.leaf, "the leaf stays");
-  t.match(JSON.parse(readFileSync(`${stateDir}/trust.json`, "utf8")), { rootsPem: source.current().rootsPem });
+  const kept = () => JSON.parse(readFileSync(`${stateDir}/trust.json`, "utf8")) as { readonly rootsPem: string };
+  await until(() => kept().rootsPem === source.current().rootsPem, "the bundle on disk");
 
   setRoot(next);
   trust.replace([next.root.raw]);
