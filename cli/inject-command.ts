@@ -35,7 +35,9 @@ interface InjectFlags extends ManifestFlags {
 export function register(program: Command): void {
   withManifestFlags(program.command("inject"))
     .summary("add the sidecar to the pods in a manifest")
-    .description("Prints a manifest with the sidecar added to every pod and workload in it, as the webhook would add it. Pods labelled disabled stay as they are.")
+    .description(
+      "Prints a manifest with the sidecar added to every pod and workload in it, as the webhook would add it. Pods labelled disabled stay as they are.",
+    )
     .option("-n, --namespace <name>", "namespace of objects that name none", "default")
     .option("--image <image>", "the sidecar's image")
     .option("--control-address <host:port>", "the control plane's gRPC address", parseAddress)
@@ -96,7 +98,8 @@ export async function printOutcome(
       failed ||= outcome.failed;
       if (outcome.operations.length === 0) continue;
       patches.push({ path: place.path, operations: outcome.operations });
-      if (flags.output === "patch") printed.push(`${JSON.stringify({ target: place.owner, path: place.path, patch: outcome.operations })}\n`);
+      if (flags.output === "patch")
+        printed.push(`${JSON.stringify({ target: place.owner, path: place.path, patch: outcome.operations })}\n`);
     }
     if (patches.length === 0) continue;
     const text = patchDocument(document, patches);
@@ -111,7 +114,9 @@ export async function printOutcome(
 
 function injectPlace(place: PodPlace, fallbackNamespace: string, settings: InjectorSettings): PlaceOutcome {
   const { decision, patch, warnings } = injectPod(place.value, place.namespace ?? fallbackNamespace, { kind: "command" }, settings);
-  const misplaced = place.labelMisplaced ? [`the label ${INJECT_LABEL} has no effect on ${place.owner}; it belongs on the pod template`] : [];
+  const misplaced = place.labelMisplaced
+    ? [`the label ${INJECT_LABEL} has no effect on ${place.owner}; it belongs on the pod template`]
+    : [];
   const verb = { inject: "injected", skip: "left as it is", refuse: "refused" }[decision.action];
   const detail = decision.action === "inject" ? decision.reason : `${decision.reason}: ${decision.message}`;
   return { line: `${verb} (${detail})`, warnings: [...warnings, ...misplaced], operations: patch, failed: decision.action === "refuse" };
@@ -139,7 +144,9 @@ function report(owner: string, namespace: string | null, line: string): void {
 }
 
 function titleOf(document: ManifestDocument): string {
-  return findPods(document.value, INJECT_LABEL).map(({ owner }) => owner).join(", ");
+  return findPods(document.value, INJECT_LABEL)
+    .map(({ owner }) => owner)
+    .join(", ");
 }
 
 async function readText(name: string): Promise<string> {

@@ -10,7 +10,9 @@ export function register(program: Command): void {
   program
     .command("install")
     .summary("print the Kubernetes objects of the control plane")
-    .description("Prints the objects of manifests/base, with values changed on request, for `kubectl apply -f -`. It changes nothing itself.")
+    .description(
+      "Prints the objects of manifests/base, with values changed on request, for `kubectl apply -f -`. It changes nothing itself.",
+    )
     .option("--set <key=value>", "change a value; may be repeated", (text: string, before: readonly string[] = []) => [...before, text])
     .addHelpText("after", `\nKeys of --set:\n${describeChoices()}\n`)
     .action(async (flags: { readonly set?: readonly string[] }) => {

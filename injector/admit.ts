@@ -32,13 +32,23 @@ export function admit(request: AdmissionRequest, selected: Selected, settings: I
       return passed(reason, warnings);
     case "refuse": {
       const refusal = `remora refuses the pod (${reason}): ${message}`;
-      return { result: "refused", reason, answer: { allowed: false, patch, message: refusal, warnings: warnings.map(ours), audit: { decision: "refused", reason } } };
+      return {
+        result: "refused",
+        reason,
+        answer: { allowed: false, patch, message: refusal, warnings: warnings.map(ours), audit: { decision: "refused", reason } },
+      };
     }
   }
 }
 
 function passed(reason: InjectionReason, warnings: readonly string[] = []): Admission {
-  const answer = { allowed: true, patch: [], message: explainReason(reason), warnings: warnings.map(ours), audit: { decision: "skipped", reason } };
+  const answer = {
+    allowed: true,
+    patch: [],
+    message: explainReason(reason),
+    warnings: warnings.map(ours),
+    audit: { decision: "skipped", reason },
+  };
   return { result: "skipped", reason, answer };
 }
 

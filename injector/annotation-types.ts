@@ -22,7 +22,8 @@ const SUBDOMAIN = `${LABEL}(?:\\.${LABEL})*`;
 const DNS_LABEL = new RegExp(`^${LABEL}$`);
 const WORKLOAD = new RegExp(`^${LABEL}/(?:\\*|${SUBDOMAIN})$`);
 // REGISTRY[:PORT]/PATH[:TAG][@sha256:HEX], the reference grammar of the OCI distribution specification, without its rarer separators.
-const IMAGE = /^(?:[A-Za-z0-9.-]+(?::[0-9]{1,5})?\/)?[a-z0-9]+(?:[._/-][a-z0-9]+|__[a-z0-9]+)*(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?:@sha256:[a-f0-9]{64})?$/;
+const IMAGE =
+  /^(?:[A-Za-z0-9.-]+(?::[0-9]{1,5})?\/)?[a-z0-9]+(?:[._/-][a-z0-9]+|__[a-z0-9]+)*(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?:@sha256:[a-f0-9]{64})?$/;
 const CPU = /^(?:[1-9][0-9]{0,6}m|(?:[1-9][0-9]{0,3})(?:\.[0-9]{1,3})?|0\.(?:[0-9]{1,2})?[1-9])$/;
 const MEMORY = /^[1-9][0-9]{0,15}(?:Ki|Mi|Gi|Ti|k|M|G|T)?$/;
 
@@ -90,7 +91,8 @@ export const accessList: AnnotationType<string> = {
 
 /** Rate limit rules (design 10). Handed on as text. */
 export const rateLimits: AnnotationType<string> = {
-  allowed: "COUNT/UNIT with burst=, per=identity|ip|all, path=, method=, shadow; rules separated by semicolons, such as 100/s burst=200 per=identity; 20/s per=ip",
+  allowed:
+    "COUNT/UNIT with burst=, per=identity|ip|all, path=, method=, shadow; rules separated by semicolons, such as 100/s burst=200 per=identity; 20/s per=ip",
   parse(text) {
     const rules = text.split(";").map((rule) => rule.split(/\s+/).filter((word) => word !== ""));
     // Printed with single spaces, because the sidecar's settings refuse line breaks.

@@ -39,9 +39,17 @@ const SIGNING = choice(["hmac", "sign", "mtls"]);
 /** The annotations, without their prefix. */
 export const ANNOTATIONS = {
   mode: row(MODES, "strict", "Whether callers without mesh identity are refused (strict) or served (permissive)."),
-  capture: row(choice(["transparent", "explicit"]), "transparent", "How traffic reaches the sidecar: redirected by iptables, or by the app itself."),
+  capture: row(
+    choice(["transparent", "explicit"]),
+    "transparent",
+    "How traffic reaches the sidecar: redirected by iptables, or by the app itself.",
+  ),
   ports: row(portProtocols, "from the names of the container ports", "Protocols of the app's ports."),
-  "opaque-ports": row(portList, "25,587,3306,4444,5432,6379,9300,11211", "Ports whose bytes are never looked at, because the server speaks first."),
+  "opaque-ports": row(
+    portList,
+    "25,587,3306,4444,5432,6379,9300,11211",
+    "Ports whose bytes are never looked at, because the server speaks first.",
+  ),
   "skip-inbound-ports": row(portList, "none", "Ports that callers reach without the sidecar."),
   "skip-outbound-ports": row(portList, "none", "Destination ports that the app reaches without the sidecar."),
   "skip-outbound-cidrs": row(cidrList, "none", "Destination networks that the app reaches without the sidecar."),
@@ -51,7 +59,11 @@ export const ANNOTATIONS = {
   "max-inflight": row(integer(1, 1_000_000), "1024", "Requests served at once; more are refused with `overloaded`."),
   signing: row(SIGNING, "hmac", "How outgoing gRPC requests are signed."),
   verify: row(SIGNING, "hmac", "The weakest signature that incoming gRPC requests must carry."),
-  "drain-timeout": row(duration, "the pod's grace period less 5 s, at most 30s", "How long requests in flight may take after the pod is told to stop."),
+  "drain-timeout": row(
+    duration,
+    "the pod's grace period less 5 s, at most 30s",
+    "How long requests in flight may take after the pod is told to stop.",
+  ),
   channel: row(label, "stable", "The sidecar version track that the workload follows."),
   image: row(image, "the injector's setting", "The sidecar's image."),
   "native-sidecar": row(flag, "true", "Whether the sidecar runs as an init container that restarts, or as a plain first container."),

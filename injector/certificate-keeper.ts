@@ -89,7 +89,8 @@ async function latest({ store, names, clock, log }: CertificateKeeperOptions): P
     const usable = stored !== null && isUsable(stored.material, names, nowMs);
     if (stored !== null && usable && nowMs < renewAtMs(stored.material)) return stored;
     const made = makeWebhookMaterial(names, nowMs, randomBytes, usable ? stored.material : null);
-    if (await store.save(made, stored?.version ?? null)) log.info({ place: store.place, why: whyMade(stored, usable) }, "webhook certificate made");
+    if (await store.save(made, stored?.version ?? null))
+      log.info({ place: store.place, why: whyMade(stored, usable) }, "webhook certificate made");
   }
   throw new Error(`${store.place} changes faster than a certificate can be saved`);
 }

@@ -44,7 +44,9 @@ function wanted(podLabel: SwitchLabel, asker: Asker): Wish {
     case "unknown":
       return skip("pod_label_unknown");
     case "absent":
-      return asker.kind === "command" ? { action: "inject", reason: "asked", message: explainReason("asked") } : wantedByNamespace(asker.label);
+      return asker.kind === "command"
+        ? { action: "inject", reason: "asked", message: explainReason("asked") }
+        : wantedByNamespace(asker.label);
   }
 }
 

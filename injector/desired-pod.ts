@@ -63,7 +63,9 @@ function probesFor(pod: Pod, capture: Marker["capture"], values: AnnotationValue
 function completionConcerns(pod: Pod, native: boolean): readonly string[] {
   const { restartPolicy } = pod.spec;
   if (native || (restartPolicy !== "Never" && restartPolicy !== "OnFailure")) return [];
-  return ["a sidecar that is a plain container keeps running after the app, so the pod completes only when the app ends with POST /exit on the admin port"];
+  return [
+    "a sidecar that is a plain container keeps running after the app, so the pod completes only when the app ends with POST /exit on the admin port",
+  ];
 }
 
 function partsMade(pod: Pod, addsInitContainers: boolean): Marker["made"] {

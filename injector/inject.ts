@@ -22,7 +22,8 @@ export interface Injection {
 /** Decides about `value`, a pod or pod template as it was sent, and builds the result. Never throws for anything that `value` contains. */
 export function injectPod(value: unknown, namespace: string, asker: Asker, settings: InjectorSettings): Injection {
   const pod = readPod(value);
-  if (typeof pod === "string") return { decision: { action: "refuse", reason: "malformed_pod", message: pod }, patch: [], pod: null, warnings: [] };
+  if (typeof pod === "string")
+    return { decision: { action: "refuse", reason: "malformed_pod", message: pod }, patch: [], pod: null, warnings: [] };
   const report = reportPod(pod, namespace, settings);
   const decision = decide(report, asker, settings);
   switch (decision.action) {

@@ -72,11 +72,13 @@ export async function startInjector(options: InjectorOptions): Promise<Injector>
     const trustPins = [...new Set([...settings.trustPins, ...pins.current()])];
     return trustPins.length === 0 ? { unavailable: NO_PINS } : { ...settings, trustPins };
   };
-  const server = await startWebhookServer({ host, port, tls: keeper.current(), settings: current, clock, log, metrics }).catch(async (error: unknown) => {
-    pins?.close();
-    await keeper.close();
-    throw error;
-  });
+  const server = await startWebhookServer({ host, port, tls: keeper.current(), settings: current, clock, log, metrics }).catch(
+    async (error: unknown) => {
+      pins?.close();
+      await keeper.close();
+      throw error;
+    },
+  );
   listening = server;
   metrics.gauge({
     name: "remora_webhook_cert_expires_seconds",

@@ -32,11 +32,17 @@ const CHOICES: ReadonlyMap<string, Choice> = new Map([
   ["trust-domain", { type: TRUST_DOMAIN, doc: "trust domain of identities", apply: inEvery("REMORA_TRUST_DOMAIN") }],
   ["injector-replicas", { type: integer(1, MAX_REPLICAS), doc: "replicas of the injector", apply: setInjectorReplicas }],
   ["mode", { type: choice(["strict", "permissive"]), doc: "mode of workloads that name none", apply: inInjector("REMORA_SIDECAR_MODE") }],
-  ["capture", { type: choice(["transparent", "explicit"]), doc: "capture of workloads that name none", apply: inInjector("REMORA_SIDECAR_CAPTURE") }],
+  [
+    "capture",
+    { type: choice(["transparent", "explicit"]), doc: "capture of workloads that name none", apply: inInjector("REMORA_SIDECAR_CAPTURE") },
+  ],
   ["native-sidecar", { type: flag, doc: "whether sidecars are restarting init containers", apply: inInjector("REMORA_SIDECAR_NATIVE") }],
   ["sidecar-cpu-request", { type: cpu, doc: "CPU reserved for a sidecar", apply: inInjector("REMORA_SIDECAR_CPU_REQUEST") }],
   ["sidecar-memory-limit", { type: memory, doc: "the most memory of a sidecar", apply: inInjector("REMORA_SIDECAR_MEMORY_LIMIT") }],
-  ["log-level", { type: choice(["debug", "info", "warn", "error"]), doc: "log level of the control plane", apply: inEvery("REMORA_LOG_LEVEL") }],
+  [
+    "log-level",
+    { type: choice(["debug", "info", "warn", "error"]), doc: "log level of the control plane", apply: inEvery("REMORA_LOG_LEVEL") },
+  ],
 ]);
 
 /** Reads the objects of the kustomization in `folder`, in order. Only plain `resources` are understood, which is all that the base uses. */
@@ -62,7 +68,8 @@ export function changeInstallation(objects: readonly KubernetesObject[], changes
     const text = equals < 0 ? "" : change.slice(equals + 1);
     const known = CHOICES.get(key);
     if (known === undefined) mistakes.push(describeUnknown(key));
-    else if (known.type.parse(text) === null) mistakes.push(`${key}: ${JSON.stringify(text.slice(0, 100))} is not allowed; allowed: ${known.type.allowed}`);
+    else if (known.type.parse(text) === null)
+      mistakes.push(`${key}: ${JSON.stringify(text.slice(0, 100))} is not allowed; allowed: ${known.type.allowed}`);
     else changed = known.apply(changed, text);
   }
   if (mistakes.length > 0) throw new ConfigError("invalid_value", mistakes.join("\n"));
@@ -96,7 +103,9 @@ function setNamespace(objects: readonly KubernetesObject[], text: string): reado
 }
 
 function setInjectorReplicas(objects: readonly KubernetesObject[], text: string): readonly KubernetesObject[] {
-  return objects.map((object) => (isDeployment(object, "remora-injector") ? { ...object, spec: { ...(object["spec"] as object), replicas: Number(text) } } : object));
+  return objects.map((object) =>
+    isDeployment(object, "remora-injector") ? { ...object, spec: { ...(object["spec"] as object), replicas: Number(text) } } : object,
+  );
 }
 
 function inEvery(variable: string): Choice["apply"] {
@@ -105,7 +114,9 @@ function inEvery(variable: string): Choice["apply"] {
 
 function inInjector(variable: string): Choice["apply"] {
   return (objects, text) =>
-    objects.map((object) => (isDeployment(object, "remora-injector") ? mapContainers(object, (container) => withVariable(container, variable, text)) : object));
+    objects.map((object) =>
+      isDeployment(object, "remora-injector") ? mapContainers(object, (container) => withVariable(container, variable, text)) : object,
+    );
 }
 
 interface ContainerFields {

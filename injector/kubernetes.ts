@@ -31,7 +31,10 @@ export interface InjectorKubernetes {
 }
 
 /** Loads the client. `kubeconfig` is its YAML text; without it the pod's service account is used, or the user's default. */
-export async function connectInjectorKubernetes(places: InjectorPlaces, options: { readonly kubeconfig?: string } = {}): Promise<InjectorKubernetes> {
+export async function connectInjectorKubernetes(
+  places: InjectorPlaces,
+  options: { readonly kubeconfig?: string } = {},
+): Promise<InjectorKubernetes> {
   const { AdmissionregistrationV1Api, CoreV1Api, KubeConfig, PatchStrategy, setHeaderOptions } = await import("@kubernetes/client-node");
   const config = new KubeConfig();
   if (options.kubeconfig === undefined) config.loadFromDefault();
@@ -41,11 +44,15 @@ export async function connectInjectorKubernetes(places: InjectorPlaces, options:
   const asJsonPatch = setHeaderOptions("Content-Type", PatchStrategy.JsonPatch);
   return {
     certificates: createSecretStore(core, places.namespace),
-    publishBundle: (bundlePem) => publishBundle(admission, places, bundlePem, (name, body) => admission.patchMutatingWebhookConfiguration({ name, body }, asJsonPatch)),
+    publishBundle: (bundlePem) =>
+      publishBundle(admission, places, bundlePem, (name, body) => admission.patchMutatingWebhookConfiguration({ name, body }, asJsonPatch)),
     async trustPins() {
       const what = `read ConfigMap ${places.namespace}/${TRUST_CONFIG_MAP}`;
       const found = await call(what, () => core.readNamespacedConfigMap({ name: TRUST_CONFIG_MAP, namespace: places.namespace }), [404]);
-      return (found?.data?.["pin"] ?? "").split(",").map((pin) => pin.trim()).filter((pin) => pin !== "");
+      return (found?.data?.["pin"] ?? "")
+        .split(",")
+        .map((pin) => pin.trim())
+        .filter((pin) => pin !== "");
     },
   };
 }
@@ -86,7 +93,12 @@ function createSecretStore(core: CoreV1Api, namespace: string): CertificateStore
 
 type PatchWebhook = (name: string, body: object) => Promise<unknown>;
 
-async function publishBundle(admission: AdmissionregistrationV1Api, places: InjectorPlaces, bundlePem: string, patch: PatchWebhook): Promise<void> {
+async function publishBundle(
+  admission: AdmissionregistrationV1Api,
+  places: InjectorPlaces,
+  bundlePem: string,
+  patch: PatchWebhook,
+): Promise<void> {
   const caBundle = Buffer.from(bundlePem).toString("base64");
   const place = `MutatingWebhookConfiguration ${places.webhook}`;
   for (let attempt = 1; attempt <= PATCH_ATTEMPTS; attempt += 1) {

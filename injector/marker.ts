@@ -36,13 +36,16 @@ export function parseMarker(text: string): Marker | null {
   if (typeof version !== "string" || typeof defaultContainer !== "boolean") return null;
   if ((sidecar !== "native" && sidecar !== "legacy") || (capture !== "transparent" && capture !== "explicit")) return null;
   if (!isObject(made) || !isObject(probes)) return null;
-  if (!Object.entries(made).every(([part, was]) => MADE_PARTS.some((known) => known === part) && (was === "absent" || was === "null"))) return null;
+  if (!Object.entries(made).every(([part, was]) => MADE_PARTS.some((known) => known === part) && (was === "absent" || was === "null")))
+    return null;
   if (!Object.values(probes).every(areProbes)) return null;
   return { version, sidecar, capture, defaultContainer, made, probes } as Marker; // each field was looked at above
 }
 
 function areProbes(value: unknown): boolean {
-  return isObject(value) && Object.entries(value).every(([field, probe]) => PROBE_FIELDS.some((known) => known === field) && isObject(probe));
+  return (
+    isObject(value) && Object.entries(value).every(([field, probe]) => PROBE_FIELDS.some((known) => known === field) && isObject(probe))
+  );
 }
 
 function parseObject(text: string): Readonly<Record<string, unknown>> | null {

@@ -95,11 +95,9 @@ export function parsePod(value: unknown): Pod {
   const spec = record(pod["spec"], "spec");
   const containers = list(spec["containers"], "spec.containers");
   if (containers.length === 0) throw malformed("spec.containers", "at least one container", "an empty list");
-  containers.forEach((container, index) => checkContainer(container, `spec.containers[${index}]`));
-  if (spec["initContainers"] != null) {
-    list(spec["initContainers"], "spec.initContainers").forEach((container, index) => checkContainer(container, `spec.initContainers[${index}]`));
-  }
-  if (spec["volumes"] != null) list(spec["volumes"], "spec.volumes").forEach((volume, index) => checkNamed(volume, `spec.volumes[${index}]`));
+  checkEach(containers, "spec.containers", checkContainer);
+  checkEach(spec["initContainers"], "spec.initContainers", checkContainer);
+  checkEach(spec["volumes"], "spec.volumes", checkNamed);
   optionalRecord(spec["securityContext"], "spec.securityContext");
   optionalRecord(spec["os"], "spec.os");
   texts(spec["nodeSelector"], "spec.nodeSelector");
@@ -127,18 +125,22 @@ function nativeSidecars(pod: Pod): readonly Container[] {
 
 function checkContainer(value: unknown, path: string): void {
   const container = checkNamed(value, path);
-  if (container["ports"] != null) {
-    list(container["ports"], `${path}.ports`).forEach((value, index) => {
-      const port = record(value, `${path}.ports[${index}]`);
-      if (typeof port["containerPort"] !== "number") {
-        throw malformed(`${path}.ports[${index}].containerPort`, "a number", describe(port["containerPort"]));
-      }
-    });
-  }
+  checkEach(container["ports"], `${path}.ports`, checkPort);
   for (const field of PROBE_FIELDS) checkHandler(container[field], `${path}.${field}`);
   const lifecycle = optionalRecord(container["lifecycle"], `${path}.lifecycle`);
   for (const hook of ["postStart", "preStop"]) checkHandler(lifecycle?.[hook], `${path}.lifecycle.${hook}`);
   optionalRecord(container["securityContext"], `${path}.securityContext`);
+}
+
+function checkPort(value: unknown, path: string): void {
+  const { containerPort } = record(value, path);
+  if (typeof containerPort !== "number") throw malformed(`${path}.containerPort`, "a number", describe(containerPort));
+}
+
+/** Checks the items of a list that may be missing. */
+function checkEach(value: unknown, path: string, check: (item: unknown, path: string) => void): void {
+  if (value === undefined || value === null) return;
+  for (const [index, item] of list(value, path).entries()) check(item, `${path}[${index}]`);
 }
 
 function checkHandler(value: unknown, path: string): void {
@@ -147,7 +149,8 @@ function checkHandler(value: unknown, path: string): void {
     const ask = optionalRecord(handler?.[kind], `${path}.${kind}`);
     if (ask === null) continue;
     const { port } = ask;
-    if (typeof port !== "number" && typeof port !== "string") throw malformed(`${path}.${kind}.port`, "a number or a port name", describe(port));
+    if (typeof port !== "number" && typeof port !== "string")
+      throw malformed(`${path}.${kind}.port`, "a number or a port name", describe(port));
   }
 }
 

@@ -54,7 +54,10 @@ export function rewriteProbes(pod: Pod, adminPort: number, uncaptured: readonly 
     }
     if (changed.length === 0) return container;
     originals.push([container.name, Object.fromEntries(changed)]);
-    return { ...container, ...Object.fromEntries(changed.map(([field, probe]) => [field, redirect(probe, container.name, field, adminPort)])) };
+    return {
+      ...container,
+      ...Object.fromEntries(changed.map(([field, probe]) => [field, redirect(probe, container.name, field, adminPort)])),
+    };
   }
 
   const { initContainers } = pod.spec;

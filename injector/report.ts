@@ -59,7 +59,9 @@ export function reportPod(pod: Pod, namespace: string, settings: InjectorSetting
     windows: isWindows(pod),
     otherMesh: otherMesh(pod),
     annotations: readAnnotations(annotations),
-    runsAsProxy: allContainers(pod).filter((container) => effectiveUid(pod, container) === settings.proxyUid).map(({ name }) => name),
+    runsAsProxy: allContainers(pod)
+      .filter((container) => effectiveUid(pod, container) === settings.proxyUid)
+      .map(({ name }) => name),
     takenNames,
     takenPorts: portsTaken(pod, settings),
     concerns: findConcerns(pod),

@@ -65,7 +65,9 @@ function alignMiddle(before: readonly string[], after: readonly string[]): reado
 }
 
 function hunks(lines: readonly Line[]): readonly string[] {
-  const near = lines.map((_, index) => lines.slice(Math.max(0, index - CONTEXT_LINES), index + CONTEXT_LINES + 1).some(([mark]) => mark !== " "));
+  const near = lines.map((_, index) =>
+    lines.slice(Math.max(0, index - CONTEXT_LINES), index + CONTEXT_LINES + 1).some(([mark]) => mark !== " "),
+  );
   const printed: string[] = [];
   let [oldLine, newLine] = [1, 1];
   for (let index = 0; index < lines.length; ) {

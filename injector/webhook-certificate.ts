@@ -28,7 +28,10 @@ export interface WebhookNames {
 
 /** Names under which the API server calls a Service. */
 export function serviceNames(service: string, namespace: string): WebhookNames {
-  return { dnsNames: [`${service}.${namespace}.svc`, `${service}.${namespace}.svc.cluster.local`, `${service}.${namespace}`], addresses: [] };
+  return {
+    dnsNames: [`${service}.${namespace}.svc`, `${service}.${namespace}.svc.cluster.local`, `${service}.${namespace}`],
+    addresses: [],
+  };
 }
 
 /** Names for a webhook on this machine, next to those of the Service. */
@@ -39,7 +42,12 @@ export function withLocalNames(names: WebhookNames): WebhookNames {
 }
 
 /** Makes the next generation; `previous` stays believed until the one after. */
-export function makeWebhookMaterial(names: WebhookNames, nowMs: number, random: (bytes: number) => Buffer, previous: WebhookMaterial | null): WebhookMaterial {
+export function makeWebhookMaterial(
+  names: WebhookNames,
+  nowMs: number,
+  random: (bytes: number) => Buffer,
+  previous: WebhookMaterial | null,
+): WebhookMaterial {
   const notBeforeMs = nowMs - BACK_DATED_MS;
   const notAfterMs = nowMs + WEBHOOK_CERTIFICATE_LIFE_MS;
   const ca = generateKeyPairSync("ec", { namedCurve: "P-256" });

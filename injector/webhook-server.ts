@@ -63,7 +63,9 @@ export async function startWebhookServer(options: WebhookServerOptions): Promise
     help: "Admission requests by what became of them and why.",
     labels: ["result", "reason"],
   });
-  const duration = metrics.histogram({ name: "remora_injection_duration_seconds", help: "Time from the head of a review to its answer." }).child();
+  const duration = metrics
+    .histogram({ name: "remora_injection_duration_seconds", help: "Time from the head of a review to its answer." })
+    .child();
   const sockets = new Set<Socket>();
   let closing = false;
 
@@ -93,10 +95,13 @@ export async function startWebhookServer(options: WebhookServerOptions): Promise
     send(response, status, `${message}\n`, "text/plain; charset=utf-8");
   }
 
-  const server = createServer({ minVersion: "TLSv1.3", key: options.tls.privateKeyPem, cert: options.tls.certificatePem }, (request, response) => {
-    if (closing) response.setHeader("connection", "close");
-    void serve(request, response);
-  });
+  const server = createServer(
+    { minVersion: "TLSv1.3", key: options.tls.privateKeyPem, cert: options.tls.certificatePem },
+    (request, response) => {
+      if (closing) response.setHeader("connection", "close");
+      void serve(request, response);
+    },
+  );
   server.requestTimeout = REQUEST_TIMEOUT_MS;
   server.headersTimeout = HEADERS_TIMEOUT_MS;
   server.keepAliveTimeout = IDLE_TIMEOUT_MS;
@@ -118,7 +123,8 @@ export async function startWebhookServer(options: WebhookServerOptions): Promise
 
   return {
     port: (server.address() as AddressInfo).port,
-    replaceTls: ({ privateKeyPem, certificatePem }) => server.setSecureContext({ minVersion: "TLSv1.3", key: privateKeyPem, cert: certificatePem }),
+    replaceTls: ({ privateKeyPem, certificatePem }) =>
+      server.setSecureContext({ minVersion: "TLSv1.3", key: privateKeyPem, cert: certificatePem }),
     close(timeoutMs = DEFAULT_CLOSE_TIMEOUT_MS) {
       closing = true;
       return new Promise<void>((resolve) => {
@@ -154,7 +160,10 @@ function selectedBy(request: IncomingMessage): Selected {
   if (request.method !== "POST") throw new RequestError(405, "method_not_allowed", "method not allowed: the webhook is POST /inject");
   const type = (request.headers["content-type"] ?? "").split(";")[0]?.trim().toLowerCase();
   if (type !== "application/json") {
-    throw new AdmissionError("unsupported_media_type", `content type ${JSON.stringify((type ?? "").slice(0, 100))} is not application/json`);
+    throw new AdmissionError(
+      "unsupported_media_type",
+      `content type ${JSON.stringify((type ?? "").slice(0, 100))} is not application/json`,
+    );
   }
   return selected;
 }
@@ -193,7 +202,15 @@ function decideAbout(review: AdmissionRequest, selected: Selected, settings: Ret
 
 function lineOf(review: AdmissionRequest, { result, reason, answer }: Admission): object {
   const { uid, namespace, name, dryRun } = review;
-  return { uid, namespace, pod: name || prefixOf(review.object), result, reason, dryRun, ...(answer.allowed ? {} : { detail: answer.message }) };
+  return {
+    uid,
+    namespace,
+    pod: name || prefixOf(review.object),
+    result,
+    reason,
+    dryRun,
+    ...(answer.allowed ? {} : { detail: answer.message }),
+  };
 }
 
 /** A pod made by a controller has no name yet. */

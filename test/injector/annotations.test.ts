@@ -22,7 +22,7 @@ const GOOD: Record<AnnotationName, readonly string[]> = {
   verify: ["hmac", "sign", "mtls"],
   "drain-timeout": ["30s", "1.5m", "250ms"],
   channel: ["canary", "v1-2"],
-  image: ["remora:1.2.3", "registry.example:5000/team/remora@sha256:" + "0a".repeat(32), "localhost/remora"],
+  image: ["remora:1.2.3", `registry.example:5000/team/remora@sha256:${"0a".repeat(32)}`, "localhost/remora"],
   "native-sidecar": ["true", "false"],
   "cpu-request": ["100m", "1", "0.5", "1.25"],
   "cpu-limit": ["2"],
@@ -42,7 +42,19 @@ const BAD: Record<AnnotationName, readonly string[]> = {
   "skip-outbound-cidrs": ["10.0.0.0/33", "fd00::/129", "example.org", "10.0.0.0/8/8", "fe80::1%eth0", "10.0.0.0/"],
   egress: ["true"],
   allow: [",", "web", "shop/", "* shop/web", "Shop/web", "spiffe://x/y", "shop/web; rm -rf /"],
-  "rate-limit": ["100", "100/w", "0/s", "x/s", "10/s burst", "10/s per=user", "10/s per=ip per=ip", "10/s path=api", "10/s method=post", "10/s;", "10/s extra"],
+  "rate-limit": [
+    "100",
+    "100/w",
+    "0/s",
+    "x/s",
+    "10/s burst",
+    "10/s per=user",
+    "10/s per=ip per=ip",
+    "10/s path=api",
+    "10/s method=post",
+    "10/s;",
+    "10/s extra",
+  ],
   "max-inflight": ["0", "1e6", "-1", "1000001"],
   signing: ["none"],
   verify: ["HMAC"],
@@ -62,11 +74,18 @@ const SETTINGS = { ...defaultInjectorSettings("0.1.0"), trustPins: [] };
 
 /** The environment that our two containers get for one annotation. */
 function environmentFor(name: string, value: string): { sidecar: Record<string, string>; init: Record<string, string> } {
-  const pod = { metadata: { annotations: { [`remora.io/${name}`]: value } }, spec: { containers: [{ name: "a", ports: [{ containerPort: 80 }] }] } };
+  const pod = {
+    metadata: { annotations: { [`remora.io/${name}`]: value } },
+    spec: { containers: [{ name: "a", ports: [{ containerPort: 80 }] }] },
+  };
   const injected = injectPod(pod, "shop", { kind: "command" }, SETTINGS).pod;
   const read = (container: string) => {
-    const found = [...(injected?.spec.initContainers ?? []), ...(injected?.spec.containers ?? [])].find((candidate) => candidate.name === container);
-    const entries = ((found?.["env"] ?? []) as { name: string; value?: string }[]).flatMap(({ name: key, value: text }) => (text === undefined ? [] : [[key, text]]));
+    const found = [...(injected?.spec.initContainers ?? []), ...(injected?.spec.containers ?? [])].find(
+      (candidate) => candidate.name === container,
+    );
+    const entries = ((found?.["env"] ?? []) as { name: string; value?: string }[]).flatMap(({ name: key, value: text }) =>
+      text === undefined ? [] : [[key, text]],
+    );
     return Object.fromEntries(entries) as Record<string, string>;
   };
   return { sidecar: read("remora-sidecar"), init: read("remora-init") };
@@ -101,7 +120,15 @@ t.test("all mistakes are told at once", async (t) => {
 });
 
 t.test("hostile names and values do no harm", async (t) => {
-  const hostile = ["a/b~1c", "'; DROP TABLE", "${jndi:x}", "\u0000\u001b[31m", "---\nkind: Pod", "x".repeat(1_000_000), "__proto__", '"}],"op":"remove"'];
+  const hostile = [
+    "a/b~1c",
+    "'; DROP TABLE",
+    "\u0000\u001b[31m",
+    "---\nkind: Pod",
+    "x".repeat(1_000_000),
+    "__proto__",
+    '"}],"op":"remove"',
+  ];
   for (const value of hostile) {
     for (const name of Object.keys(ANNOTATIONS)) {
       const { mistakes } = readAnnotations({ [`remora.io/${name}`]: value });
@@ -117,8 +144,12 @@ t.test("hostile names and values do no harm", async (t) => {
 });
 
 t.test("a name that we do not know warns with the nearest one; the label as an annotation is named as such", async (t) => {
-  t.strictSame(readAnnotations({ "remora.io/mod": "strict" }).warnings, ['annotation "remora.io/mod" is unknown and has no effect; did you mean remora.io/mode?']);
-  t.strictSame(readAnnotations({ "remora.io/something-else": "x" }).warnings, ['annotation "remora.io/something-else" is unknown and has no effect']);
+  t.strictSame(readAnnotations({ "remora.io/mod": "strict" }).warnings, [
+    'annotation "remora.io/mod" is unknown and has no effect; did you mean remora.io/mode?',
+  ]);
+  t.strictSame(readAnnotations({ "remora.io/something-else": "x" }).warnings, [
+    'annotation "remora.io/something-else" is unknown and has no effect',
+  ]);
   t.strictSame(readAnnotations({ "remora.io/inject": "enabled" }).warnings, ['annotation "remora.io/inject" has no effect: it is a label']);
   t.strictSame(readAnnotations({ "remora.io/injected": "x", "other.io/mod": "x" }).warnings, []);
 });

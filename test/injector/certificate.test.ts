@@ -34,12 +34,19 @@ interface Cluster {
 async function startCluster(t: Test, startMs = Date.now()): Promise<Cluster> {
   const kube = await startKubeApi();
   t.teardown(() => kube.close());
-  const webhook = (service: string) => ({ name: `${service}.example`, clientConfig: { service: { name: service, namespace: NAMESPACE, path: "/inject" } } });
-  kube.put("mutatingwebhookconfigurations", { metadata: { name: WEBHOOK }, webhooks: [webhook(WEBHOOK), webhook("somebody-else"), webhook(WEBHOOK)] });
+  const webhook = (service: string) => ({
+    name: `${service}.example`,
+    clientConfig: { service: { name: service, namespace: NAMESPACE, path: "/inject" } },
+  });
+  kube.put("mutatingwebhookconfigurations", {
+    metadata: { name: WEBHOOK },
+    webhooks: [webhook(WEBHOOK), webhook("somebody-else"), webhook(WEBHOOK)],
+  });
   return {
     kube,
     clock: createFakeClock(startMs),
-    connect: () => connectInjectorKubernetes({ namespace: NAMESPACE, webhook: WEBHOOK, service: WEBHOOK }, { kubeconfig: kube.kubeconfig() }),
+    connect: () =>
+      connectInjectorKubernetes({ namespace: NAMESPACE, webhook: WEBHOOK, service: WEBHOOK }, { kubeconfig: kube.kubeconfig() }),
     bundles: () => {
       const webhooks = kube.get("mutatingwebhookconfigurations", null, WEBHOOK)?.["webhooks"] as { clientConfig: { caBundle?: string } }[];
       return webhooks.map(({ clientConfig }) => Buffer.from(clientConfig.caBundle ?? "", "base64").toString());
@@ -50,7 +57,14 @@ async function startCluster(t: Test, startMs = Date.now()): Promise<Cluster> {
 async function startKeeper(t: Test, { clock, connect }: Cluster, changes: string[] = []): Promise<CertificateKeeper> {
   const api = await connect();
   const onChange = ({ certificatePem }: { certificatePem: string }) => void changes.push(certificatePem);
-  const keeper = await startCertificateKeeper({ store: api.certificates, publish: (pem) => api.publishBundle(pem), names: NAMES, clock, log: silentLogger(), onChange });
+  const keeper = await startCertificateKeeper({
+    store: api.certificates,
+    publish: (pem) => api.publishBundle(pem),
+    names: NAMES,
+    clock,
+    log: silentLogger(),
+    onChange,
+  });
   t.teardown(() => keeper.close());
   return keeper;
 }
@@ -76,7 +90,17 @@ t.test("openssl believes what was made, for the name of the Service", { skip: re
   await writeFile(join(folder, "ca.pem"), second.caBundlePem);
   for (const [name, { certificatePem }] of Object.entries({ first, second })) {
     await writeFile(join(folder, `${name}.pem`), certificatePem);
-    const args = ["verify", "-x509_strict", "-purpose", "sslserver", "-verify_hostname", `${WEBHOOK}.${NAMESPACE}.svc`, "-CAfile", "ca.pem", `${name}.pem`];
+    const args = [
+      "verify",
+      "-x509_strict",
+      "-purpose",
+      "sslserver",
+      "-verify_hostname",
+      `${WEBHOOK}.${NAMESPACE}.svc`,
+      "-CAfile",
+      "ca.pem",
+      `${name}.pem`,
+    ];
     t.match(execFileSync("openssl", args, { cwd: folder, encoding: "utf8" }), /: OK/, `${name} chains to the bundle of the second`);
   }
 });
@@ -86,7 +110,10 @@ t.test("a third generation no longer carries the first CA", async (t) => {
   const second = makeWebhookMaterial(NAMES, Date.now(), random, first);
   const third = makeWebhookMaterial(NAMES, Date.now(), random, second);
   const count = (pem: string) => pem.split("BEGIN CERTIFICATE").length - 1;
-  t.strictSame([first, second, third].map(({ caBundlePem }) => count(caBundlePem)), [1, 2, 2]);
+  t.strictSame(
+    [first, second, third].map(({ caBundlePem }) => count(caBundlePem)),
+    [1, 2, 2],
+  );
   t.notOk(third.caBundlePem.includes(first.caBundlePem));
   t.ok(third.caBundlePem.includes(second.caBundlePem.slice(0, second.caBundlePem.indexOf("-----END"))));
 });
@@ -141,7 +168,9 @@ t.test("a bundle that someone overwrote and a Secret that someone broke are repa
   const cluster = await startCluster(t);
   const keeper = await startKeeper(t, cluster);
   const good = cluster.bundles()[0];
-  const configuration = cluster.kube.get("mutatingwebhookconfigurations", null, WEBHOOK) as { webhooks: { clientConfig: { caBundle: string } }[] } & Parameters<KubeApi["put"]>[1];
+  const configuration = cluster.kube.get("mutatingwebhookconfigurations", null, WEBHOOK) as {
+    webhooks: { clientConfig: { caBundle: string } }[];
+  } & Parameters<KubeApi["put"]>[1];
   for (const webhook of configuration.webhooks) webhook.clientConfig.caBundle = "";
   cluster.kube.put("mutatingwebhookconfigurations", configuration);
   cluster.clock.advance(CHECK_PERIOD_MS);
@@ -179,7 +208,14 @@ t.test("a folder keeps the certificate between restarts, for its owner only", as
   t.teardown(() => rm(folder, { recursive: true }));
   const start = () => {
     const store = createFileStore(join(folder, "state"));
-    return startCertificateKeeper({ store, publish: async () => {}, names: NAMES, clock: createFakeClock(Date.now()), log: silentLogger(), onChange: () => {} });
+    return startCertificateKeeper({
+      store,
+      publish: async () => {},
+      names: NAMES,
+      clock: createFakeClock(Date.now()),
+      log: silentLogger(),
+      onChange: () => {},
+    });
   };
   const [first, second] = await Promise.all([start(), start()]);
   t.equal(first.current().certificatePem, second.current().certificatePem, "two that start together agree");
@@ -194,49 +230,55 @@ t.test("a folder keeps the certificate between restarts, for its owner only", as
 
 function servedBy(injector: Injector): Promise<string> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host: "127.0.0.1", port: injector.port, ca: injector.caBundle(), servername: `${WEBHOOK}.${NAMESPACE}.svc` }, () => {
-      resolve(new X509Certificate(socket.getPeerCertificate().raw).serialNumber);
-      socket.destroy();
-    });
+    const socket = connect(
+      { host: "127.0.0.1", port: injector.port, ca: injector.caBundle(), servername: `${WEBHOOK}.${NAMESPACE}.svc` },
+      () => {
+        resolve(new X509Certificate(socket.getPeerCertificate().raw).serialNumber);
+        socket.destroy();
+      },
+    );
     socket.on("error", reject);
   });
 }
 
-t.test("in a cluster the injector waits for the mesh's roots, serves renewed certificates to new connections, and stops after a pause", async (t) => {
-  // TLS checks against the machine's clock: both the first and the renewed certificate have to be valid now.
-  const cluster = await startCluster(t, Date.now() - WEBHOOK_CERTIFICATE_LIFE_MS * 0.7);
-  const { clock, kube } = cluster;
-  const injector = await startInjector({
-    host: "127.0.0.1",
-    port: 0,
-    settings: defaultInjectorSettings("0.1.0"),
-    shared: { kind: "kubernetes", api: await cluster.connect() },
-    clock,
-    log: silentLogger(),
-    metrics: createMetrics({ component: "test", version: "0", commit: "0" }),
-  });
-  t.match(injector.health(), { status: "down", message: /has not published the mesh's roots/ });
-  kube.put("configmaps", { metadata: { name: "remora-trust", namespace: NAMESPACE }, data: { pin: `sha256:${"a".repeat(64)}` } });
-  clock.advance(10_000);
-  await eventually(() => injector.health().status === "ok");
-  t.equal(injector.health().status, "ok");
+t.test(
+  "in a cluster the injector waits for the mesh's roots, serves renewed certificates to new connections, and stops after a pause",
+  async (t) => {
+    // TLS checks against the machine's clock: both the first and the renewed certificate have to be valid now.
+    const cluster = await startCluster(t, Date.now() - WEBHOOK_CERTIFICATE_LIFE_MS * 0.7);
+    const { clock, kube } = cluster;
+    const injector = await startInjector({
+      host: "127.0.0.1",
+      port: 0,
+      settings: defaultInjectorSettings("0.1.0"),
+      shared: { kind: "kubernetes", api: await cluster.connect() },
+      clock,
+      log: silentLogger(),
+      metrics: createMetrics({ component: "test", version: "0", commit: "0" }),
+    });
+    t.match(injector.health(), { status: "down", message: /has not published the mesh's roots/ });
+    kube.put("configmaps", { metadata: { name: "remora-trust", namespace: NAMESPACE }, data: { pin: `sha256:${"a".repeat(64)}` } });
+    clock.advance(10_000);
+    await eventually(() => injector.health().status === "ok");
+    t.equal(injector.health().status, "ok");
 
-  const before = await servedBy(injector);
-  clock.advance(WEBHOOK_CERTIFICATE_LIFE_MS * 0.7);
-  const firstBundle = injector.caBundle();
-  await eventually(() => cluster.bundles()[0] !== firstBundle);
-  for (let turn = 0; turn < 20 && injector.caBundle() === firstBundle; turn += 1) {
-    await new Promise((resolve) => setTimeout(resolve, 10));
-    clock.advance(SETTLE_MS);
-  }
-  t.not(await servedBy(injector), before);
+    const before = await servedBy(injector);
+    clock.advance(WEBHOOK_CERTIFICATE_LIFE_MS * 0.7);
+    const firstBundle = injector.caBundle();
+    await eventually(() => cluster.bundles()[0] !== firstBundle);
+    for (let turn = 0; turn < 20 && injector.caBundle() === firstBundle; turn += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      clock.advance(SETTLE_MS);
+    }
+    t.not(await servedBy(injector), before);
 
-  let closed = false;
-  const closing = injector.close().then(() => {
-    closed = true;
-  });
-  await servedBy(injector);
-  t.notOk(closed, "requests that are still on their way are answered");
-  clock.advance(5_000);
-  await closing;
-});
+    let closed = false;
+    const closing = injector.close().then(() => {
+      closed = true;
+    });
+    await servedBy(injector);
+    t.notOk(closed, "requests that are still on their way are answered");
+    clock.advance(5_000);
+    await closing;
+  },
+);

@@ -24,7 +24,9 @@ function remora(words: readonly string[], input = ""): Promise<Outcome> {
     child.stdout.on("data", (chunk: Buffer) => out.push(chunk));
     child.stderr.on("data", (chunk: Buffer) => err.push(chunk));
     child.on("error", reject);
-    child.on("close", (code) => resolve({ code: code ?? -1, stdout: Buffer.concat(out).toString(), stderr: Buffer.concat(err).toString() }));
+    child.on("close", (code) =>
+      resolve({ code: code ?? -1, stdout: Buffer.concat(out).toString(), stderr: Buffer.concat(err).toString() }),
+    );
     child.stdin.on("error", () => {}); // it may have ended without reading
     child.stdin.end(input);
   });
@@ -54,11 +56,18 @@ t.test("a manifest goes through inject and uninject and is what it was", async (
 
 t.test("a patch and a diff show the change and nothing else", async (t) => {
   const patch = await remora(["inject", "-f", NGINX, "-o", "patch"]);
-  const lines = patch.stdout.trim().split("\n").map((line) => JSON.parse(line) as { target: string; path: string[]; patch: object[] });
+  const lines = patch.stdout
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as { target: string; path: string[]; patch: object[] });
   t.match(lines, [{ target: "deployment/nginx", path: ["spec", "template"] }]);
   const diff = await remora(["inject", "-f", NGINX, "-o", "diff"]);
   const removed = diff.stdout.split("\n").filter((line) => line.startsWith("-") && !line.startsWith("---"));
-  t.strictSame(removed.map((line) => line.trim()), ["-            path: /", "-            port: http"], "only the probe lost lines");
+  t.strictSame(
+    removed.map((line) => line.trim()),
+    ["-            path: /", "-            port: http"],
+    "only the probe lost lines",
+  );
 });
 
 t.test("every kind with a pod is found, in lists and streams, and everything else passes", async (t) => {
@@ -75,7 +84,12 @@ t.test("every kind with a pod is found, in lists and streams, and everything els
     ["v1", "PodTemplate", `template: ${template}`],
   ] as const;
   const objects = kinds.map(([version, kind, rest]) => `apiVersion: ${version}\nkind: ${kind}\nmetadata: {name: x}\n${rest}\n`);
-  const others = ["apiVersion: batch.example/v1\nkind: Job\nmetadata: {name: x}\nspec: {template: {spec: {containers: []}}}\n", "apiVersion: v1\nkind: Namespace\nmetadata: {name: n}\n", "# nothing but a comment\n", "just a text\n"];
+  const others = [
+    "apiVersion: batch.example/v1\nkind: Job\nmetadata: {name: x}\nspec: {template: {spec: {containers: []}}}\n",
+    "apiVersion: v1\nkind: Namespace\nmetadata: {name: n}\n",
+    "# nothing but a comment\n",
+    "just a text\n",
+  ];
   const list = `apiVersion: v1\nkind: List\nitems:\n${objects.map((object) => `- ${object.trim().replaceAll("\n", "\n  ")}`).join("\n")}\n`;
   const { code, stdout, stderr } = await remora(["inject", "-f", "-"], [...objects, ...others, list].join("---\n"));
   t.equal(code, 0, stderr);
@@ -85,8 +99,11 @@ t.test("every kind with a pod is found, in lists and streams, and everything els
 });
 
 t.test("labels are honoured, and one in the wrong place is pointed out", async (t) => {
-  const deployment = (label: string) => `apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x, labels: {remora.io/inject: enabled}}\nspec: {template: {metadata: {labels: {${label}}}, spec: {containers: [{name: a}]}}}\n`;
-  const [off, wrong] = await Promise.all(["disabled", "'on'"].map((value) => remora(["inject", "-f", "-"], deployment(`remora.io/inject: ${value}`))));
+  const deployment = (label: string) =>
+    `apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x, labels: {remora.io/inject: enabled}}\nspec: {template: {metadata: {labels: {${label}}}, spec: {containers: [{name: a}]}}}\n`;
+  const [off, wrong] = await Promise.all(
+    ["disabled", "'on'"].map((value) => remora(["inject", "-f", "-"], deployment(`remora.io/inject: ${value}`))),
+  );
   t.equal(off?.stdout, deployment("remora.io/inject: disabled"));
   t.match(off?.stderr, /left as it is \(pod_disabled: /);
   t.match(off?.stderr, /warning: the label remora\.io\/inject has no effect on deployment\/x; it belongs on the pod template/);
@@ -94,19 +111,41 @@ t.test("labels are honoured, and one in the wrong place is pointed out", async (
 });
 
 t.test("aliases, words that YAML takes for booleans, and JSON survive", async (t) => {
-  const aliased = "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec:\n  containers:\n  - &app {name: a, image: b, env: [{name: A, value: 'on'}]}\n  - {<<: *app, name: c}\n";
+  const aliased =
+    "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec:\n  containers:\n  - &app {name: a, image: b, env: [{name: A, value: 'on'}]}\n  - {<<: *app, name: c}\n";
   const one = await remora(["inject", "-f", "-"], aliased);
   t.equal(one.code, 0, one.stderr);
-  t.match(documents(one.stdout), [{ spec: { containers: [{ name: "a", env: [{ value: "on" }] }, { name: "c", image: "b", env: [{ value: "on" }] }] } }]);
+  t.match(documents(one.stdout), [
+    {
+      spec: {
+        containers: [
+          { name: "a", env: [{ value: "on" }] },
+          { name: "c", image: "b", env: [{ value: "on" }] },
+        ],
+      },
+    },
+  ]);
   t.match(one.stdout, /value: ['"]on['"]/);
-  const json = JSON.stringify({ apiVersion: "v1", kind: "Pod", metadata: { name: "x", annotations: { flag: "yes", number: "0777", date: "2026-01-01" } }, spec: { containers: [{ name: "a" }] } });
+  const json = JSON.stringify({
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { name: "x", annotations: { flag: "yes", number: "0777", date: "2026-01-01" } },
+    spec: { containers: [{ name: "a" }] },
+  });
   const two = await remora(["inject", "-f", "-"], json);
   t.match(documents(two.stdout), [{ metadata: { annotations: { flag: "yes", number: "0777", date: "2026-01-01" } } }]);
 });
 
 t.test("what cannot be injected prints nothing to apply, says why, and fails", async (t) => {
   const pod = (rest: string) => `apiVersion: v1\nkind: Pod\nmetadata:\n  name: x\n  annotations: {remora.io/mode: soft}\n${rest}`;
-  const bomb = `a0: &a0 [x,x,x,x,x,x,x,x,x]\n${[1, 2, 3, 4, 5, 6, 7, 8].map((n) => `a${n}: &a${n} [${Array(9).fill(`*a${n - 1}`).join(",")}]`).join("\n")}\n`;
+  const bomb = `a0: &a0 [x,x,x,x,x,x,x,x,x]\n${[1, 2, 3, 4, 5, 6, 7, 8]
+    .map(
+      (n) =>
+        `a${n}: &a${n} [${Array(9)
+          .fill(`*a${n - 1}`)
+          .join(",")}]`,
+    )
+    .join("\n")}\n`;
   const [bad, shape, syntax, missing, nothing, pin, aliases] = await Promise.all([
     remora(["inject", "-f", "-"], pod("spec: {containers: [{name: a}]}\n")),
     remora(["inject", "-f", "-"], "apiVersion: v1\nkind: Pod\nspec: {containers: 3}\n"),
@@ -116,7 +155,11 @@ t.test("what cannot be injected prints nothing to apply, says why, and fails", a
     remora(["inject", "-f", NGINX, "--trust-pin", "abc"]),
     remora(["inject", "-f", "-"], bomb),
   ]);
-  t.match(bad, { code: 1, stdout: "", stderr: /pod\/x: refused \(invalid_annotation: annotation remora\.io\/mode: "soft" is not allowed; allowed: strict, permissive\)/ });
+  t.match(bad, {
+    code: 1,
+    stdout: "",
+    stderr: /pod\/x: refused \(invalid_annotation: annotation remora\.io\/mode: "soft" is not allowed; allowed: strict, permissive\)/,
+  });
   t.match(shape, { code: 1, stdout: "", stderr: /malformed_pod.*spec\.containers must be a list/ });
   t.match(syntax, { code: 1, stdout: "", stderr: /standard input:[0-9]+:[0-9]+: not YAML/ });
   t.match(missing, { code: 1, stdout: "", stderr: /cannot read \/no\/such\/file/ });
@@ -126,11 +169,33 @@ t.test("what cannot be injected prints nothing to apply, says why, and fails", a
 });
 
 t.test("settings of the installation reach the sidecar", async (t) => {
-  const flags = ["--image", "mesh/remora:9", "--trust-domain", "example.org", "--mode", "permissive", "--control-namespace", "mesh", "--trust-pin", `sha256:${"0".repeat(64)}`, "--legacy"];
+  const flags = [
+    "--image",
+    "mesh/remora:9",
+    "--trust-domain",
+    "example.org",
+    "--mode",
+    "permissive",
+    "--control-namespace",
+    "mesh",
+    "--trust-pin",
+    `sha256:${"0".repeat(64)}`,
+    "--legacy",
+  ];
   const { stdout } = await remora(["inject", "-f", `${GOLDEN}deployment.yaml`, ...flags]);
-  const [deployment] = documents(stdout) as [{ spec: { template: { spec: { containers: { name: string; image: string; env: object[] }[] } } } }];
+  const [deployment] = documents(stdout) as [
+    { spec: { template: { spec: { containers: { name: string; image: string; env: object[] }[] } } } },
+  ];
   const sidecar = deployment.spec.template.spec.containers[0];
   t.match(sidecar, { name: "remora-sidecar", image: "mesh/remora:9" });
-  t.ok(sidecar?.env.some((variable) => JSON.stringify(variable) === JSON.stringify({ name: "REMORA_CONTROL_ADDRESS", value: "remora-control.mesh.svc:15010" })));
-  t.ok(sidecar?.env.some((variable) => JSON.stringify(variable) === JSON.stringify({ name: "REMORA_TRUST_PIN", value: `sha256:${"0".repeat(64)}` })));
+  t.ok(
+    sidecar?.env.some(
+      (variable) => JSON.stringify(variable) === JSON.stringify({ name: "REMORA_CONTROL_ADDRESS", value: "remora-control.mesh.svc:15010" }),
+    ),
+  );
+  t.ok(
+    sidecar?.env.some(
+      (variable) => JSON.stringify(variable) === JSON.stringify({ name: "REMORA_TRUST_PIN", value: `sha256:${"0".repeat(64)}` }),
+    ),
+  );
 });

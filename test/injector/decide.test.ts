@@ -28,7 +28,15 @@ function reasonFor(parts: PodParts, asker: Asker = ENABLED, namespace = "shop"):
 
 t.test("the labels of namespace and pod decide as the truth table says", async (t) => {
   const namespaces = { absent: undefined, enabled: "enabled", disabled: "disabled", empty: "", wrongCase: "Enabled", other: "true" };
-  const pods = { absent: undefined, enabled: "enabled", disabled: "disabled", empty: "", wrongCase: "ENABLED", other: "yes", spaced: " enabled" };
+  const pods = {
+    absent: undefined,
+    enabled: "enabled",
+    disabled: "disabled",
+    empty: "",
+    wrongCase: "ENABLED",
+    other: "yes",
+    spaced: " enabled",
+  };
   const byNamespace: Record<string, string> = {
     absent: "namespace_not_enabled",
     enabled: "namespace_enabled",
@@ -40,9 +48,15 @@ t.test("the labels of namespace and pod decide as the truth table says", async (
   for (const [namespaceCase, namespaceLabel] of Object.entries(namespaces)) {
     for (const [podCase, podLabel] of Object.entries(pods)) {
       const expected =
-        podCase === "absent" ? byNamespace[namespaceCase] : { enabled: "pod_enabled", disabled: "pod_disabled" }[podCase] ?? "pod_label_unknown";
+        podCase === "absent"
+          ? byNamespace[namespaceCase]
+          : ({ enabled: "pod_enabled", disabled: "pod_disabled" }[podCase] ?? "pod_label_unknown");
       const labels = podLabel === undefined ? {} : { "remora.io/inject": podLabel };
-      t.equal(reasonFor({ labels }, { kind: "namespace", label: readSwitch(namespaceLabel) }), expected, `namespace ${namespaceCase}, pod ${podCase}`);
+      t.equal(
+        reasonFor({ labels }, { kind: "namespace", label: readSwitch(namespaceLabel) }),
+        expected,
+        `namespace ${namespaceCase}, pod ${podCase}`,
+      );
     }
   }
 });
@@ -78,13 +92,21 @@ t.test("a pod whose traffic would escape the sidecar is refused", async (t) => {
 
 t.test("names and ports that Remora needs are refused clearly when they are taken", async (t) => {
   const messageFor = (spec: Record<string, unknown>) => injectPod(pod({ spec }), "shop", ENABLED, SETTINGS).decision;
-  t.match(messageFor({ initContainers: [{ name: "remora-init" }] }), { action: "refuse", reason: "name_conflict", message: /container remora-init/ });
+  t.match(messageFor({ initContainers: [{ name: "remora-init" }] }), {
+    action: "refuse",
+    reason: "name_conflict",
+    message: /container remora-init/,
+  });
   t.match(messageFor({ volumes: [{ name: "remora-token", emptyDir: {} }] }), { reason: "name_conflict", message: /volume remora-token/ });
   for (const port of [15001, 15006, 15020]) {
     const decision = messageFor({ containers: [{ name: "a", ports: [{ containerPort: port }] }] });
     t.match(decision, { action: "refuse", reason: "port_conflict", message: new RegExp(`${port} \\(container a\\)`) });
   }
-  t.match(messageFor({ containers: [{ name: "a", ports: [{ containerPort: 15001, protocol: "UDP" }] }] }), { action: "inject" }, "UDP is not in the way");
+  t.match(
+    messageFor({ containers: [{ name: "a", ports: [{ containerPort: 15001, protocol: "UDP" }] }] }),
+    { action: "inject" },
+    "UDP is not in the way",
+  );
 });
 
 t.test("every reason has one sentence, and no code means two things", async (t) => {

@@ -13,7 +13,11 @@ import { findPods } from "../../injector/workload.ts";
 const FOLDER = new URL("golden/", import.meta.url);
 const SETTINGS = { ...defaultInjectorSettings("0.1.0"), trustPins: [`sha256:${"ab".repeat(32)}`] };
 
-async function expectFile(t: { equal(found: string, wanted: string, message: string): unknown }, name: string, found: string): Promise<void> {
+async function expectFile(
+  t: { equal(found: string, wanted: string, message: string): unknown },
+  name: string,
+  found: string,
+): Promise<void> {
   const place = new URL(name, FOLDER);
   if (process.env["REMORA_WRITE_GOLDEN"] === "1") await writeFile(place, found);
   t.equal(found, await readFile(place, "utf8"), name);
@@ -50,7 +54,15 @@ for (const file of (await readdir(FOLDER)).filter((name) => /^[^.]+\.yaml$/.test
       }
     }
     const back = parseManifests(formatManifests(again, restored), file);
-    t.strictSame(back.map(({ value }) => value), documents.map(({ value }) => value), "uninject restores the manifest");
-    t.strictSame(back.map(({ source: text }) => (text.match(/#.*/g) ?? []).length), documents.map(({ source: text }) => (text.match(/#.*/g) ?? []).length), "with its comments");
+    t.strictSame(
+      back.map(({ value }) => value),
+      documents.map(({ value }) => value),
+      "uninject restores the manifest",
+    );
+    t.strictSame(
+      back.map(({ source: text }) => (text.match(/#.*/g) ?? []).length),
+      documents.map(({ source: text }) => (text.match(/#.*/g) ?? []).length),
+      "with its comments",
+    );
   });
 }

@@ -38,7 +38,16 @@ function oddPod(seed: number): Pod {
   const container = (name: string) => ({
     name,
     image: `${name}:1`,
-    ...maybe(0.6, "ports", () => pick<object[]>([[], [{ name: "http", containerPort: 8080 }], [{ name: "db", containerPort: 5432, protocol: "TCP" }, { containerPort: 53, protocol: "UDP" }]])),
+    ...maybe(0.6, "ports", () =>
+      pick<object[]>([
+        [],
+        [{ name: "http", containerPort: 8080 }],
+        [
+          { name: "db", containerPort: 5432, protocol: "TCP" },
+          { containerPort: 53, protocol: "UDP" },
+        ],
+      ]),
+    ),
     ...maybe(0.5, "livenessProbe", probe),
     ...maybe(0.5, "readinessProbe", probe),
     ...maybe(0.3, "startupProbe", probe),
@@ -55,7 +64,11 @@ function oddPod(seed: number): Pod {
     ...maybe(0.2, "remora.io/unknown", () => "x"),
   });
   const metadata = chance(0.85)
-    ? { ...maybe(0.5, "labels", () => ({ app: "x" })), ...maybe(0.6, "annotations", () => pick([null, {}, annotations(), annotations()])), ...maybe(0.3, "creationTimestamp", () => null) }
+    ? {
+        ...maybe(0.5, "labels", () => ({ app: "x" })),
+        ...maybe(0.6, "annotations", () => pick([null, {}, annotations(), annotations()])),
+        ...maybe(0.3, "creationTimestamp", () => null),
+      }
     : pick([undefined, null]);
   const init = () => [{ ...container("prepare") }, { ...container("helper"), restartPolicy: "Always" }].slice(0, Math.floor(next() * 3));
   return {
@@ -94,11 +107,21 @@ t.test("500 odd pods", async (t) => {
     let applied: unknown = structuredClone(original);
     for (const operation of patch) applied = jsonPatch.applyOperation(applied, operation as jsonPatch.Operation, true).newDocument;
     check(difference(applied, pod).length === 0 && difference(pod, applied).length === 0, "the patch does not lead to the pod");
-    check(patch.every(({ path }) => !/^\/spec\/containers\/[0-9]+$/.test(path) || patch.find((o) => o.path === path)?.op === "add"), "a container was replaced");
+    check(
+      patch.every(({ path }) => !/^\/spec\/containers\/[0-9]+$/.test(path) || patch.find((o) => o.path === path)?.op === "add"),
+      "a container was replaced",
+    );
 
     same(injectPod(applied, "shop", ASKED, SETTINGS).patch, [], "a second run changes something");
-    check(difference(uninjectPod(applied as Pod), original).length === 0, `uninject does not restore: ${JSON.stringify(difference(uninjectPod(applied as Pod), original)).slice(0, 300)}`);
-    same(JSON.parse(JSON.stringify(uninjectPod(applied as Pod))).spec.containers.map(withoutProbes), original.spec.containers.map(withoutProbes), "containers restored");
+    check(
+      difference(uninjectPod(applied as Pod), original).length === 0,
+      `uninject does not restore: ${JSON.stringify(difference(uninjectPod(applied as Pod), original)).slice(0, 300)}`,
+    );
+    same(
+      JSON.parse(JSON.stringify(uninjectPod(applied as Pod))).spec.containers.map(withoutProbes),
+      original.spec.containers.map(withoutProbes),
+      "containers restored",
+    );
 
     const users = allContainers(pod).filter(({ name }) => !name.startsWith("remora-"));
     same(users.map(withoutProbes), allContainers(original).map(withoutProbes), "a user's container changed in more than its probes");
@@ -110,7 +133,10 @@ t.test("500 odd pods", async (t) => {
 });
 
 t.test("a patch is as small as the change", async (t) => {
-  const pod = { metadata: { annotations: { a: "b" } }, spec: { containers: [{ name: "app", livenessProbe: { httpGet: { path: "/", port: 1, scheme: "HTTP" } } }], volumes: [{ name: "v" }] } };
+  const pod = {
+    metadata: { annotations: { a: "b" } },
+    spec: { containers: [{ name: "app", livenessProbe: { httpGet: { path: "/", port: 1, scheme: "HTTP" } } }], volumes: [{ name: "v" }] },
+  };
   const paths = (value: object) => injectPod(value, "shop", ASKED, SETTINGS).patch.map(({ op, path }) => `${op} ${path}`);
   t.strictSame(paths(pod), [
     "add /metadata/annotations/kubectl.kubernetes.io~1default-container",
@@ -126,13 +152,22 @@ t.test("a patch is as small as the change", async (t) => {
 t.test("what another webhook adds later stays when the sidecar is taken out", async (t) => {
   const original = { metadata: {}, spec: { containers: [{ name: "app", image: "a" }] } };
   const { pod } = injectPod(original, "shop", ASKED, SETTINGS);
-  const later = structuredClone(pod) as unknown as { metadata: { annotations: Record<string, string> }; spec: { volumes: object[]; containers: object[] } };
+  const later = structuredClone(pod) as unknown as {
+    metadata: { annotations: Record<string, string> };
+    spec: { volumes: object[]; containers: object[] };
+  };
   later.metadata.annotations["other"] = "kept";
   later.spec.volumes.unshift({ name: "other", emptyDir: {} });
   later.spec.containers.push({ name: "other", image: "o" });
   t.strictSame(uninjectPod(later as unknown as Pod), {
     metadata: { annotations: { other: "kept" } },
-    spec: { containers: [{ name: "app", image: "a" }, { name: "other", image: "o" }], volumes: [{ name: "other", emptyDir: {} }] },
+    spec: {
+      containers: [
+        { name: "app", image: "a" },
+        { name: "other", image: "o" },
+      ],
+      volumes: [{ name: "other", emptyDir: {} }],
+    },
   });
 });
 
@@ -147,7 +182,11 @@ t.test("the sidecar meets the restricted Pod Security Standard, and the init con
     runAsUser: 1337,
     seccompProfile: { type: "RuntimeDefault" },
   });
-  t.match(byName("remora-init")?.securityContext, { allowPrivilegeEscalation: false, privileged: false, capabilities: { drop: ["ALL"], add: ["NET_ADMIN", "NET_RAW"] } });
+  t.match(byName("remora-init")?.securityContext, {
+    allowPrivilegeEscalation: false,
+    privileged: false,
+    capabilities: { drop: ["ALL"], add: ["NET_ADMIN", "NET_RAW"] },
+  });
   t.match(byName("remora-sidecar")?.["resources"], { requests: { cpu: "50m", memory: "64Mi" } }, "CPU is always requested");
 });
 
@@ -158,14 +197,19 @@ function environment(value: object, settings: InjectorSettings = SETTINGS): Reco
 }
 
 t.test("ports get their protocols from their names, and from the annotation first", async (t) => {
-  const ports = ["http", "http-admin", "http2", "grpc", "grpc-web", "tcp-x", "https", "redis", "", "other"].map((name, index) => ({ containerPort: 8000 + index, ...(name === "" ? {} : { name }) }));
+  const ports = ["http", "http-admin", "http2", "grpc", "grpc-web", "tcp-x", "https", "redis", "", "other"].map((name, index) => ({
+    containerPort: 8000 + index,
+    ...(name === "" ? {} : { name }),
+  }));
   const pod = { metadata: { annotations: { "remora.io/ports": "8000=http1, 7000=grpc" } }, spec: { containers: [{ name: "app", ports }] } };
   t.equal(environment(pod)["REMORA_PORTS"], "7000=grpc,8000=http1,8001,8002=http2,8003=grpc,8004,8005=tcp,8006=tcp,8007=tcp,8008,8009");
 });
 
 t.test("draining ends before the pod's grace period", async (t) => {
   const drain = (terminationGracePeriodSeconds?: number) =>
-    environment({ spec: { containers: [{ name: "a" }], ...(terminationGracePeriodSeconds === undefined ? {} : { terminationGracePeriodSeconds }) } })["REMORA_DRAIN_TIMEOUT"];
+    environment({
+      spec: { containers: [{ name: "a" }], ...(terminationGracePeriodSeconds === undefined ? {} : { terminationGracePeriodSeconds }) },
+    })["REMORA_DRAIN_TIMEOUT"];
   t.strictSame([drain(), drain(0), drain(3), drain(20), drain(3600)], ["25s", "1s", "1s", "15s", "30s"]);
 });
 
@@ -175,7 +219,14 @@ t.test("the kubelet's expansion of $(NAME) cannot be used to read other variable
 });
 
 t.test("probes that the kubelet can make by itself stay", async (t) => {
-  const probes = { livenessProbe: { httpGet: { port: 8080 } }, readinessProbe: { exec: { command: ["x"] } }, startupProbe: { httpGet: { port: 80, host: "example.org" } } };
-  const value = { metadata: { annotations: { "remora.io/skip-inbound-ports": "8080" } }, spec: { containers: [{ name: "app", ...probes }] } };
+  const probes = {
+    livenessProbe: { httpGet: { port: 8080 } },
+    readinessProbe: { exec: { command: ["x"] } },
+    startupProbe: { httpGet: { port: 80, host: "example.org" } },
+  };
+  const value = {
+    metadata: { annotations: { "remora.io/skip-inbound-ports": "8080" } },
+    spec: { containers: [{ name: "app", ...probes }] },
+  };
   t.match(injectPod(value, "shop", ASKED, SETTINGS).pod?.spec.containers[0], probes);
 });

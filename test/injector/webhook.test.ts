@@ -49,7 +49,11 @@ interface Ask {
   readonly chunked?: boolean;
 }
 
-function ask({ injector }: Fixture, body: string | Buffer, { path = "/inject", method = "POST", type = "application/json", chunked = false }: Ask = {}): Promise<Answer> {
+function ask(
+  { injector }: Fixture,
+  body: string | Buffer,
+  { path = "/inject", method = "POST", type = "application/json", chunked = false }: Ask = {},
+): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const request = httpsRequest(
       {
@@ -109,7 +113,8 @@ interface ReviewAnswer {
 
 function read(answer: Answer): ReviewAnswer {
   const parsed = JSON.parse(answer.body) as { readonly apiVersion: string; readonly kind: string; readonly response: ReviewAnswer };
-  if (parsed.apiVersion !== "admission.k8s.io/v1" || parsed.kind !== "AdmissionReview") throw new Error(`not a review: ${answer.body.slice(0, 200)}`);
+  if (parsed.apiVersion !== "admission.k8s.io/v1" || parsed.kind !== "AdmissionReview")
+    throw new Error(`not a review: ${answer.body.slice(0, 200)}`);
   return parsed.response;
 }
 
@@ -120,8 +125,13 @@ t.test("a pod of an opted-in namespace comes back with a patch that adds the sid
   const response = read(answer);
   t.match(response, { uid: "705ab4f5-6393-11e8-b7cc-42010a800002", allowed: true, patchType: "JSONPatch" });
   const patch = JSON.parse(Buffer.from(response.patch ?? "", "base64").toString()) as jsonPatch.Operation[];
-  const patched = jsonPatch.applyPatch(structuredClone(POD), patch, true).newDocument as unknown as { spec: { initContainers: { name: string }[] } };
-  t.strictSame(patched.spec.initContainers.map(({ name }) => name), ["remora-init", "remora-sidecar"]);
+  const patched = jsonPatch.applyPatch(structuredClone(POD), patch, true).newDocument as unknown as {
+    spec: { initContainers: { name: string }[] };
+  };
+  t.strictSame(
+    patched.spec.initContainers.map(({ name }) => name),
+    ["remora-init", "remora-sidecar"],
+  );
 
   const again = read(await ask(fixture, review(patched)));
   t.match(again, { allowed: true, auditAnnotations: { reason: "already_injected" } });
@@ -142,7 +152,10 @@ t.test("a bad annotation refuses the pod and says which, what it holds and what 
   const bad = { ...POD, metadata: { annotations: { "remora.io/mode": "lenient", "remora.io/rate-limit": "10 per second" } } };
   const response = read(await ask(fixture, review(bad)));
   t.equal(response.allowed, false);
-  t.match(response.status?.message, /invalid_annotation.*remora\.io\/mode: "lenient" is not allowed; allowed: strict, permissive; .*remora\.io\/rate-limit: "10 per second"/);
+  t.match(
+    response.status?.message,
+    /invalid_annotation.*remora\.io\/mode: "lenient" is not allowed; allowed: strict, permissive; .*remora\.io\/rate-limit: "10 per second"/,
+  );
   t.notOk(response.patch);
 });
 
@@ -216,7 +229,9 @@ t.test("an object that is no pod is refused with the place that is wrong", async
 
 t.test("keys that JavaScript treats specially are only keys", async (t) => {
   const fixture = await start(t);
-  const hostile = review(POD).replace('"app":"web"', '"__proto__":"x","constructor":"y","app":"web"').replace('"spec":{', '"__proto__":{"polluted":true},"spec":{"__proto__":{"hostNetwork":true},');
+  const hostile = review(POD)
+    .replace('"app":"web"', '"__proto__":"x","constructor":"y","app":"web"')
+    .replace('"spec":{', '"__proto__":{"polluted":true},"spec":{"__proto__":{"hostNetwork":true},');
   const response = read(await ask(fixture, hostile));
   t.match(response, { allowed: true, patchType: "JSONPatch" });
   t.notOk(("polluted" in {}) as boolean);

@@ -5,8 +5,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import t from "tap";
 import { parseAllDocuments } from "yaml";
-import { loadConfig } from "../../core/config.ts";
-import { injectorSettings } from "../../injector/config.ts";
+import { loadControlConfig } from "../../cli/control/config.ts";
 import { changeInstallation, formatInstallation, type KubernetesObject, readInstallation } from "../../injector/installation.ts";
 import { requires } from "../support/requires.ts";
 
@@ -67,6 +66,13 @@ const byName = (a: Manifest, b: Manifest) => (nameOf(a) < nameOf(b) ? -1 : 1);
 const base = (await readInstallation(folder("base"))) as unknown as Manifest[];
 const find = (objects: readonly Manifest[], name: string) => objects.find((object) => nameOf(object) === name) as Manifest;
 
+/** The variables of a Deployment as its pod would see them, with stand-ins for what the cluster fills in. */
+function environmentOf(deployment: Manifest): Record<string, string> {
+  const env = deployment.spec?.template?.spec.containers[0]?.env ?? [];
+  const filled: Record<string, string> = { REMORA_CONTROL_NAMESPACE: "remora-system", REMORA_REDIS_URL: "redis://:secret@redis:6379/0" };
+  return Object.fromEntries(env.map(({ name, value }) => [name, value ?? filled[name] ?? `nothing is known of ${name}`]));
+}
+
 t.test("kubectl and `remora install` give the same objects", { skip: requires("kubectl") }, async (t) => {
   const installed = read((await run(process.execPath, [MAIN, "install"])).stdout);
   t.strictSame([...installed].sort(byName), (await render("base")).sort(byName));
@@ -101,7 +107,10 @@ t.test("nobody may do more than its work needs", async (t) => {
     for (const rule of rules) {
       const text = `${nameOf(object)}: ${JSON.stringify(rule)}`;
       t.notOk([...rule.apiGroups, ...rule.resources, ...rule.verbs].includes("*"), text);
-      t.notOk(rule.verbs.some((verb) => ["delete", "deletecollection", "escalate", "bind", "impersonate"].includes(verb)), text);
+      t.notOk(
+        rule.verbs.some((verb) => ["delete", "deletecollection", "escalate", "bind", "impersonate"].includes(verb)),
+        text,
+      );
       const sensitive = rule.resources.some((name) => ["secrets", "configmaps", "mutatingwebhookconfigurations"].includes(name));
       if (sensitive && !rule.verbs.includes("create")) t.ok((rule.resourceNames ?? []).length > 0, `by name only: ${text}`);
       if (rule.resources.includes("secrets")) t.equal(object.kind, "Role", `in its own namespace only: ${text}`);
@@ -123,25 +132,50 @@ t.test("every Deployment runs restricted, probed, bounded and spread", async (t)
   }
 });
 
+t.test("the control plane understands the settings of both Deployments", async (t) => {
+  const control = loadControlConfig(environmentOf(find(base, "Deployment/remora-control")));
+  t.match(control, { inKubernetes: true, bindAddress: "::", store: "memory", stateDir: null, controlNamespace: "remora-system" });
+  t.strictSame([...control.roles], ["ca", "registry"]);
+  t.strictSame([...loadControlConfig(environmentOf(find(base, "Deployment/remora-injector"))).roles], ["injector"]);
+});
+
 t.test("Services lead to ports that the pods have", async (t) => {
   for (const service of base.filter(({ kind }) => kind === "Service")) {
     const container = find(base, `Deployment/${service.metadata.name}`).spec?.template?.spec.containers[0];
-    for (const { targetPort } of service.spec?.ports ?? []) t.ok(container?.ports.some(({ name }) => name === targetPort), `${nameOf(service)} ${targetPort}`);
+    for (const { targetPort } of service.spec?.ports ?? [])
+      t.ok(
+        container?.ports.some(({ name }) => name === targetPort),
+        `${nameOf(service)} ${targetPort}`,
+      );
   }
 });
 
 t.test("the webhooks show the injector each opted-in pod once, and leave system namespaces out", async (t) => {
   const { webhooks = [] } = find(base, "MutatingWebhookConfiguration/remora-injector");
-  const expressions = (selector: unknown) => (selector as { matchExpressions: { key: string; operator: string; values: string[] }[] }).matchExpressions;
+  const expressions = (selector: unknown) =>
+    (selector as { matchExpressions: { key: string; operator: string; values: string[] }[] }).matchExpressions;
   const matches = (selector: unknown, labels: Record<string, string>) =>
     expressions(selector).every(({ key, operator, values }) => values.includes(labels[key] ?? "\u0000absent") === (operator === "In"));
   for (const webhook of webhooks) {
-    t.match(webhook, { failurePolicy: "Fail", timeoutSeconds: 5, sideEffects: "None", reinvocationPolicy: "IfNeeded", admissionReviewVersions: ["v1"] });
-    t.match(webhook, { rules: [{ operations: ["CREATE"], apiGroups: [""], apiVersions: ["v1"], resources: ["pods"], scope: "Namespaced" }] });
+    t.match(webhook, {
+      failurePolicy: "Fail",
+      timeoutSeconds: 5,
+      sideEffects: "None",
+      reinvocationPolicy: "IfNeeded",
+      admissionReviewVersions: ["v1"],
+    });
+    t.match(webhook, {
+      rules: [{ operations: ["CREATE"], apiGroups: [""], apiVersions: ["v1"], resources: ["pods"], scope: "Namespaced" }],
+    });
   }
   const askedFor = (namespace: Record<string, string>, pod: Record<string, string>) =>
-    webhooks.filter(({ namespaceSelector, objectSelector }) => matches(namespaceSelector, namespace) && matches(objectSelector, pod)).map(({ name }) => name);
-  const [on, off, odd] = [{ "remora.io/inject": "enabled" }, { "remora.io/inject": "disabled" }, { "remora.io/inject": "yes" }] as Record<string, string>[];
+    webhooks
+      .filter(({ namespaceSelector, objectSelector }) => matches(namespaceSelector, namespace) && matches(objectSelector, pod))
+      .map(({ name }) => name);
+  const [on, off, odd] = [{ "remora.io/inject": "enabled" }, { "remora.io/inject": "disabled" }, { "remora.io/inject": "yes" }] as Record<
+    string,
+    string
+  >[];
   t.strictSame(askedFor(on ?? {}, {}), ["inject.remora.io"]);
   t.strictSame(askedFor(on ?? {}, on ?? {}), ["inject.remora.io"]);
   t.strictSame(askedFor(on ?? {}, off ?? {}), []);
@@ -160,11 +194,25 @@ t.test("the high availability overlay runs three replicas on the Redis of a Secr
   const control = find(objects, "Deployment/remora-control");
   t.equal(control.spec?.replicas, 3);
   const env = control.spec?.template?.spec.containers[0]?.env ?? [];
-  t.match(env.find(({ name }) => name === "REMORA_STORE"), { value: "redis" });
-  t.match(env.find(({ name }) => name === "REMORA_REDIS_URL"), { valueFrom: { secretKeyRef: { name: "remora-redis", key: "url" } } });
-  t.match(env.find(({ name }) => name === "REMORA_ROLES"), { value: "ca,registry" }, "what the base says stays");
+  t.match(
+    env.find(({ name }) => name === "REMORA_STORE"),
+    { value: "redis" },
+  );
+  t.match(
+    env.find(({ name }) => name === "REMORA_REDIS_URL"),
+    { valueFrom: { secretKeyRef: { name: "remora-redis", key: "url" } } },
+  );
+  t.match(
+    env.find(({ name }) => name === "REMORA_ROLES"),
+    { value: "ca,registry" },
+    "what the base says stays",
+  );
+  t.equal(loadControlConfig(environmentOf(control)).store, "redis");
   t.equal(find(objects, "PodDisruptionBudget/remora-control").spec?.minAvailable, 2);
-  t.notOk(objects.some(({ kind }) => kind === "Secret"), "no credentials in the manifests");
+  t.notOk(
+    objects.some(({ kind }) => kind === "Secret"),
+    "no credentials in the manifests",
+  );
 });
 
 t.test("--set changes what it says, everywhere, and nothing else", async (t) => {
@@ -178,10 +226,18 @@ t.test("--set changes what it says, everywhere, and nothing else", async (t) => 
   t.equal(JSON.stringify(base).split('"remora-system"').length, moved.split('"mesh"').length);
   t.equal(find(set("injector-replicas=5"), "Deployment/remora-injector").spec?.replicas, 5);
   const values = ["mode=permissive", "capture=explicit", "native-sidecar=false", "sidecar-cpu-request=10m", "sidecar-memory-limit=1Gi"];
-  const env = find(set(...values), "Deployment/remora-injector").spec?.template?.spec.containers[0]?.env ?? [];
-  const given = Object.fromEntries(env.flatMap(({ name, value }) => (name.startsWith("REMORA_SIDECAR_") && value !== undefined ? [[name, value]] : [])));
-  t.match(loadConfig("injector", injectorSettings, given), { sidecarMode: "permissive", sidecarCapture: "explicit", sidecarNative: false, sidecarCpuRequest: "10m" });
-  t.throws(() => set("imag=x", "mode=soft", "nothing"), /"imag" is unknown; did you mean image\?\nmode: "soft" is not allowed; allowed: strict, permissive\n"nothing" is unknown/);
+  const changed = loadControlConfig(environmentOf(find(set(...values), "Deployment/remora-injector")));
+  t.match(changed, {
+    sidecarMode: "permissive",
+    sidecarCapture: "explicit",
+    sidecarNative: false,
+    sidecarCpuRequest: "10m",
+    sidecarMemoryLimit: "1Gi",
+  });
+  t.throws(
+    () => set("imag=x", "mode=soft", "nothing"),
+    /"imag" is unknown; did you mean image\?\nmode: "soft" is not allowed; allowed: strict, permissive\n"nothing" is unknown/,
+  );
   t.strictSame(read(formatInstallation(objects)), base, "printing and reading give the same");
 });
 

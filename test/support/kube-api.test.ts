@@ -18,7 +18,11 @@ t.test("a secret is created once, updated with its version, and refused with a s
   const created = await core.createNamespacedSecret({ namespace: "remora-system", body });
   await t.rejects(core.createNamespacedSecret({ namespace: "remora-system", body }), { code: 409 });
 
-  const updated = await core.replaceNamespacedSecret({ namespace: "remora-system", name: "ca", body: { ...created, data: { key: "Yg==" } } });
+  const updated = await core.replaceNamespacedSecret({
+    namespace: "remora-system",
+    name: "ca",
+    body: { ...created, data: { key: "Yg==" } },
+  });
   t.equal(updated.data?.["key"], "Yg==");
   await t.rejects(core.replaceNamespacedSecret({ namespace: "remora-system", name: "ca", body: created }), { code: 409 });
   await t.rejects(core.readNamespacedSecret({ namespace: "remora-system", name: "other" }), { code: 404 });
@@ -71,7 +75,12 @@ t.test("a watch resumes from a list, sees changes, and hears when its version is
 
   api.dropWatches({ forget: true });
   const answer = await new Promise<string>((resolve) => {
-    void new Watch(config).watch("/api/v1/namespaces/shop/pods", { resourceVersion }, (type: string) => resolve(type), () => resolve("ended"));
+    void new Watch(config).watch(
+      "/api/v1/namespaces/shop/pods",
+      { resourceVersion },
+      (type: string) => resolve(type),
+      () => resolve("ended"),
+    );
   });
   t.match(answer, /ERROR|ended/);
 });

@@ -163,7 +163,11 @@ export async function startKubeApi(options: KubeApiOptions = {}): Promise<KubeAp
     const status =
       owner === undefined || granted.length === 0
         ? { authenticated: false, user: {}, error: "invalid bearer token" }
-        : { authenticated: true, audiences: granted, user: { username: owner.username, uid: owner.uid ?? "uid-of-owner", groups: ["system:serviceaccounts"] } };
+        : {
+            authenticated: true,
+            audiences: granted,
+            user: { username: owner.username, uid: owner.uid ?? "uid-of-owner", groups: ["system:serviceaccounts"] },
+          };
     return { ...review, status };
   }
 
@@ -188,7 +192,9 @@ export async function startKubeApi(options: KubeApiOptions = {}): Promise<KubeAp
       for (const [, object] of known) show(watcher, { version, type: "ADDED", resource: target.resource, object });
     } else {
       // What a client listed at `since` is what now exists, unless it was born later; the replay below adds that.
-      const bornLater = new Set(history.filter((c) => c.version > since && c.type === "ADDED").map((c) => keyOfObject(c.resource, c.object)));
+      const bornLater = new Set(
+        history.filter((c) => c.version > since && c.type === "ADDED").map((c) => keyOfObject(c.resource, c.object)),
+      );
       for (const [key] of known) if (!bornLater.has(key)) watcher.shown.add(key);
       for (const change of history) {
         if (change.version <= since) continue;
@@ -258,7 +264,11 @@ export async function startKubeApi(options: KubeApiOptions = {}): Promise<KubeAp
         const body = (await readJson(request)) as KubeObject;
         const current = existing(target);
         refuseStale(target, current, body.metadata.resourceVersion);
-        const placed = { ...body.metadata, name: current.metadata.name, ...(target.namespace === null ? {} : { namespace: target.namespace }) };
+        const placed = {
+          ...body.metadata,
+          name: current.metadata.name,
+          ...(target.namespace === null ? {} : { namespace: target.namespace }),
+        };
         return answer(response, 200, store(target.resource, { ...withStringData(body), metadata: placed }));
       }
       case "patch": {
@@ -387,10 +397,10 @@ function selectorOf(query: URLSearchParams): (object: KubeObject) => boolean {
     fields.every((term) => termHolds(term, (key) => (key === "metadata.name" ? object.metadata.name : object.metadata.namespace)));
 }
 
-function termHolds(term: string, valueOf: (key: string) => string | undefined): boolean {
+function termHolds(term: string, read: (key: string) => string | undefined): boolean {
   const [, key = "", operator, wanted = ""] = /^([^!=]*)(!=|==|=)?(.*)$/.exec(term) ?? [];
-  if (operator === undefined) return term.startsWith("!") ? valueOf(term.slice(1)) === undefined : valueOf(key) !== undefined;
-  return operator === "!=" ? valueOf(key) !== wanted : valueOf(key) === wanted;
+  if (operator === undefined) return term.startsWith("!") ? read(term.slice(1)) === undefined : read(key) !== undefined;
+  return operator === "!=" ? read(key) !== wanted : read(key) === wanted;
 }
 
 function withStringData(object: KubeObject): KubeObject {
@@ -453,7 +463,8 @@ function answer(response: ServerResponse, status: number, body: unknown): void {
 
 function formatKubeconfig(url: string, { token, ca, namespace = "default" }: { token?: string; ca?: string; namespace?: string }): string {
   // The client library speaks plain HTTP only when told not to verify TLS.
-  const trust = ca === undefined ? { "insecure-skip-tls-verify": true } : { "certificate-authority-data": Buffer.from(ca).toString("base64") };
+  const trust =
+    ca === undefined ? { "insecure-skip-tls-verify": true } : { "certificate-authority-data": Buffer.from(ca).toString("base64") };
   const cluster = { server: url, ...trust };
   return JSON.stringify({
     apiVersion: "v1",

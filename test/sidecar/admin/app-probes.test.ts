@@ -50,8 +50,13 @@ t.test("an http probe asks as the kubelet would and passes the verdict on", asyn
     seen.push(request.url, request.headers.host, request.headers["x-check"] as string, request.headers["user-agent"]);
     response.writeHead(status).end();
   });
-  const httpHeaders = [{ name: "X-Check", value: "1" }, { name: "Host", value: "app.example" }];
-  const ask = await sidecar(t, { "web/liveness": { httpGet: { path: "/live?deep=1", port, scheme: "HTTP", httpHeaders }, timeoutSeconds: 1 } });
+  const httpHeaders = [
+    { name: "X-Check", value: "1" },
+    { name: "Host", value: "app.example" },
+  ];
+  const ask = await sidecar(t, {
+    "web/liveness": { httpGet: { path: "/live?deep=1", port, scheme: "HTTP", httpHeaders }, timeoutSeconds: 1 },
+  });
   t.equal((await ask("web/liveness")).status, 200);
   t.strictSame(seen, ["/live?deep=1", "app.example", "1", "kube-probe/remora"]);
   status = 503;
@@ -77,9 +82,20 @@ t.test("redirects are followed within the app and count as healthy beyond it", a
 
 t.test("an https probe takes any certificate, as the kubelet does", async (t) => {
   const random = (bytes: number) => Buffer.from(crypto.getRandomValues(new Uint8Array(bytes)));
-  const { privateKeyPem, certificatePem } = makeWebhookMaterial({ dnsNames: ["elsewhere.example"], addresses: [] }, Date.now(), random, null);
-  const port = await listen(t, createTlsServer({ key: privateKeyPem, cert: certificatePem }, (_, response) => response.end("ok")));
-  const ask = await sidecar(t, { "a/liveness": { httpGet: { path: "/", port, scheme: "HTTPS" } }, "a/readiness": { httpGet: { path: "/", port, scheme: "HTTP" } } });
+  const { privateKeyPem, certificatePem } = makeWebhookMaterial(
+    { dnsNames: ["elsewhere.example"], addresses: [] },
+    Date.now(),
+    random,
+    null,
+  );
+  const port = await listen(
+    t,
+    createTlsServer({ key: privateKeyPem, cert: certificatePem }, (_, response) => response.end("ok")),
+  );
+  const ask = await sidecar(t, {
+    "a/liveness": { httpGet: { path: "/", port, scheme: "HTTPS" } },
+    "a/readiness": { httpGet: { path: "/", port, scheme: "HTTP" } },
+  });
   t.equal((await ask("a/liveness")).status, 200);
   t.equal((await ask("a/readiness")).status, 502, "plain HTTP to a TLS port is not healthy");
 });
@@ -101,7 +117,17 @@ t.test("a gRPC probe asks the health service", async (t) => {
   const asked: string[] = [];
   const bytes = (value: Buffer) => value;
   server.addService(
-    { check: { path: "/grpc.health.v1.Health/Check", requestStream: false, responseStream: false, requestSerialize: bytes, requestDeserialize: bytes, responseSerialize: bytes, responseDeserialize: bytes } },
+    {
+      check: {
+        path: "/grpc.health.v1.Health/Check",
+        requestStream: false,
+        responseStream: false,
+        requestSerialize: bytes,
+        requestDeserialize: bytes,
+        responseSerialize: bytes,
+        responseDeserialize: bytes,
+      },
+    },
     {
       check(call: { request: Buffer }, answer: (error: object | null, value?: Buffer) => void) {
         const service = call.request.subarray(2).toString();
@@ -112,11 +138,18 @@ t.test("a gRPC probe asks the health service", async (t) => {
     },
   );
   const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) => (error === null ? resolve(bound) : reject(error)));
+    server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
+      error === null ? resolve(bound) : reject(error),
+    );
   });
   t.teardown(() => server.forceShutdown());
   const probe = (service: string) => ({ grpc: { port, service } });
-  const ask = await sidecar(t, { "a/liveness": probe(""), "a/readiness": probe("sick"), "a/startup": probe("unknown"), "b/liveness": probe("shop.v1.Orders") });
+  const ask = await sidecar(t, {
+    "a/liveness": probe(""),
+    "a/readiness": probe("sick"),
+    "a/startup": probe("unknown"),
+    "b/liveness": probe("shop.v1.Orders"),
+  });
   t.equal((await ask("a/liveness")).status, 200);
   t.match(await ask("a/readiness"), { status: 503, body: /not serving \(grpc-status 0\)/ });
   t.match(await ask("a/startup"), { status: 503, body: /grpc-status 5/ });
@@ -129,7 +162,9 @@ t.test("an app that does not answer in time is not healthy, over http, gRPC and 
   const sockets: { destroy(): unknown }[] = [];
   server.on("connection", (socket) => sockets.push(socket.on("error", () => {})));
   const port = await listen(t, server);
-  t.teardown(() => sockets.forEach((socket) => socket.destroy()));
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy();
+  });
   const timeoutSeconds = 0.2;
   const ask = await sidecar(t, {
     "a/liveness": { httpGet: { path: "/", port, scheme: "HTTP" }, timeoutSeconds },
@@ -167,7 +202,10 @@ t.test("what the injector writes is what the sidecar reads", async (t) => {
   const probes = env.find(({ name }) => name === "REMORA_PROBES")?.value ?? "";
   const paths = createAppProbes(probes, { appHost: "127.0.0.1" }).map(({ path }) => path);
   const rewritten = pod?.spec.containers[0];
-  t.strictSame(paths.sort(), [rewritten?.livenessProbe, rewritten?.readinessProbe, rewritten?.startupProbe].map((probe) => probe?.httpGet?.path).sort());
+  t.strictSame(
+    paths.sort(),
+    [rewritten?.livenessProbe, rewritten?.readinessProbe, rewritten?.startupProbe].map((probe) => probe?.httpGet?.path).sort(),
+  );
 });
 
 t.test("probes that make no sense are refused with the entry that is wrong", async (t) => {
