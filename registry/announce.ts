@@ -7,7 +7,10 @@ import type { SpiffeId } from "../core/spiffe.ts";
 import type { MayAnnounce } from "./announce-policy.ts";
 import type { Announcement } from "./announcement.ts";
 import { parseAnnouncement } from "./announcement.ts";
+import type { Lease } from "./lease.ts";
+import { accountOf } from "./lease.ts";
 import type { LeaseStore } from "./lease-store.ts";
+import { MAX_LEASES_PER_ACCOUNT } from "./lease-store.ts";
 import { superseded } from "./lease-table.ts";
 import type { RegistryMetrics } from "./registry-metrics.ts";
 
@@ -47,10 +50,16 @@ export function createAnnounce(parts: {
       return announcement;
     }
     const { proven } = mayAnnounce(lease, remoteAddress);
+    refuseCrowd(lease);
     const replaced = superseded(store.leases, lease, proven);
     await store.renew(lease, announcement.load);
     for (const id of replaced) await removeReplaced(id);
     return announcement;
+  }
+
+  function refuseCrowd({ instanceId, identity }: Lease): void {
+    if (store.leases.get(instanceId) !== undefined || store.leases.countOf(accountOf(identity)) < MAX_LEASES_PER_ACCOUNT) return;
+    throw new RegistryError("overloaded", `${accountOf(identity)} holds its most, ${MAX_LEASES_PER_ACCOUNT} instances`);
   }
 
   async function removeReplaced(instanceId: string): Promise<void> {

@@ -28,5 +28,8 @@ export interface LeaseStore {
   close(): Promise<void>;
 }
 
+/** Leases one account may hold, so that one workload cannot fill the registry; more are refused as `overloaded`. */
+export const MAX_LEASES_PER_ACCOUNT = 5000;
+
 /** Leases one store holds at most; more are refused as `overloaded`. */
 export const MAX_LEASES = 100_000;

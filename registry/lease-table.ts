@@ -32,6 +32,8 @@ export interface Leases {
   announcing(serviceId: string): Iterable<Lease>;
   /** Instances of the account `namespace/service-account`. */
   ofAccount(account: string): Iterable<Lease>;
+  /** How many instances that account has. */
+  countOf(account: string): number;
   /** Instances with this canonical address. */
   at(address: string): Iterable<Lease>;
   /** Calls `run` after every change of a lease; returns how to stop. */
@@ -80,6 +82,7 @@ export function createLeaseTable(): LeaseTable {
     all: () => held.values(),
     announcing: (serviceId) => leasesOf(byService.get(serviceId)),
     ofAccount: (account) => leasesOf(byAccount.get(account)),
+    countOf: (account) => byAccount.get(account)?.size ?? 0,
     at: (address) => leasesOf(byAddress.get(address)),
     onChange(run) {
       listeners.add(run);

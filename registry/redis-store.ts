@@ -17,8 +17,9 @@ import { MAX_LEASES } from "./lease-store.ts";
 import { createLeaseTable, refuseTakeover } from "./lease-table.ts";
 import type { StreamEntry } from "./redis-link.ts";
 import { connectRedis } from "./redis-link.ts";
+import type { Shard } from "./redis-shards.ts";
+import { createShards, shardOf } from "./redis-shards.ts";
 
-const SHARDS = 16;
 const BLOCK_MS = 1000;
 const RETRY_LEAST_MS = 50;
 const RETRY_MOST_MS = 1000;
@@ -55,20 +56,12 @@ interface Heard {
   readonly atMonoMs: number;
 }
 
-interface Shard {
-  readonly keys: readonly [leases: string, expiry: string, changes: string, sequence: string];
-  /** Sequence number of the last change in the mirror. */
-  sequence: number;
-  /** Id of the last stream entry read. */
-  cursor: string;
-}
-
 /** Connects, reads everything, and follows. Raises `RegistryError("unavailable")` when Redis cannot be used at the start. */
 export async function startRedisStore(options: RedisStoreOptions): Promise<LeaseStore> {
   const { clock, random, log, leaseMs = 15_000, maxChanges = 4096, keyPrefix = "remora" } = options;
   const link = await connectRedis({ url: options.url, caPem: options.caPem, random, log });
   const table = createLeaseTable();
-  const shards = Array.from({ length: SHARDS }, (_, at) => createShard(keyPrefix, at));
+  const shards = createShards(keyPrefix);
   const shardByStream = new Map(shards.map((shard) => [shard.keys[2], shard]));
   /** Leases whose heartbeats this replica hears: what it writes back after an outage. */
   const heard = new Map<string, Heard>();
@@ -110,7 +103,15 @@ export async function startRedisStore(options: RedisStoreOptions): Promise<Lease
   }
 
   async function renewShared(lease: Lease): Promise<void> {
-    const args = [lease.instanceId, lease.identity, lease.epoch, formatLease(lease), leaseMs, maxChanges, Math.ceil(MAX_LEASES / SHARDS)];
+    const args = [
+      lease.instanceId,
+      lease.identity,
+      lease.epoch,
+      formatLease(lease),
+      leaseMs,
+      maxChanges,
+      Math.ceil(MAX_LEASES / shards.length),
+    ];
     refuse(lease.instanceId, await link.run("renew", shardOf(shards, lease.instanceId).keys, args));
   }
 
@@ -336,20 +337,6 @@ export async function startRedisStore(options: RedisStoreOptions): Promise<Lease
       await running;
     },
   };
-}
-
-function createShard(prefix: string, at: number): Shard {
-  const key = (part: string) => `${prefix}:{${prefix}-${at}}:${part}`;
-  return { keys: [key("leases"), key("expiry"), key("changes"), key("sequence")], sequence: 0, cursor: "0-0" };
-}
-
-/** FNV-1a over the id: stable across replicas and versions. */
-function shardOf(shards: readonly Shard[], instanceId: string): Shard {
-  let hash = 0x811c9dc5;
-  for (let at = 0; at < instanceId.length; at += 1) hash = Math.imul(hash ^ instanceId.charCodeAt(at), 0x01000193);
-  const shard = shards[(hash >>> 0) % shards.length];
-  if (shard === undefined) throw new RangeError("a store has at least one shard");
-  return shard;
 }
 
 function refuse(instanceId: string, reply: unknown): void {
