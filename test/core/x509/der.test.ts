@@ -21,7 +21,8 @@ import {
   tagged,
   time,
 } from "../../../core/x509/der.ts";
-import { mutate, seededRandom } from "./mutate.ts";
+import { createSeededRandom } from "../../support/seeded-random.ts";
+import { mutate } from "./mutate.ts";
 
 const hex = (value: Der) => encodeDer(value).toString("hex");
 const malformed = { name: "CertError", code: "malformed" };
@@ -97,7 +98,7 @@ t.test("named bits are counted from the first", async (t) => {
 });
 
 t.test("no damaged input does anything but parse or be refused as malformed", async (t) => {
-  const random = seededRandom(20261121);
+  const random = createSeededRandom(20261121);
   const seed = encodeDer(
     sequence(
       tagged(0, integer(Buffer.of(2))),

@@ -9,7 +9,8 @@ import { formatPin, formatShortPin, matchesPin, parsePin } from "../../../core/x
 import { verifyPeer } from "../../../core/x509/verify-peer.ts";
 import type { BadLeaf, Leaf, ThrowawayCa } from "../../support/throwaway-ca.ts";
 import { BAD_LEAVES, createThrowawayCa } from "../../support/throwaway-ca.ts";
-import { mutate, seededRandom } from "./mutate.ts";
+import { createSeededRandom } from "../../support/seeded-random.ts";
+import { mutate } from "./mutate.ts";
 
 const ca = createThrowawayCa();
 const rules = { trustDomain: "cluster.local", nowMs: Date.now() };
@@ -60,7 +61,7 @@ t.test("message certificates are checked with their issuer", async (t) => {
 });
 
 t.test("damaged certificates are refused and never crash", async (t) => {
-  const random = seededRandom(7);
+  const random = createSeededRandom(7);
   const tls = ca.leaf("shop/orders");
   const message = ca.messageCertificate("shop/orders");
   for (let round = 0; round < 1500; round += 1) {
