@@ -1,0 +1,22 @@
+// `npm run bench`: the entry to both kinds of benchmark.
+import { runLoad } from "./load/main.ts";
+import { runMicro } from "./micro/main.ts";
+
+const USAGE = `usage: npm run bench -- COMMAND
+  micro [NAME…]     the hot functions, in ns per call
+  http1 [OPTION…]   two hops with mutual TLS in front of nginx: nginx, http-proxy, Remora
+      --only LIST         of nginx, http-proxy, remora, remora-log (with access log); default all
+      --connections N     default 32
+      --seconds N         default 8, after 2 s of warming up
+      --rounds N          default 1
+See bench/README.md for how to read the numbers.
+`;
+const EXIT_USAGE = 2;
+
+const [command = "", ...words] = process.argv.slice(2);
+if (command === "micro") process.exitCode = runMicro(words) ? 0 : EXIT_USAGE;
+else if (command === "http1") process.exitCode = (await runLoad(words)) ? 0 : 1;
+else {
+  process.stdout.write(USAGE);
+  process.exitCode = command === "" || command === "--help" || command === "-h" ? 0 : EXIT_USAGE;
+}
