@@ -13,7 +13,9 @@ export function register(program: Command): void {
   program
     .command("install")
     .summary("print the Kubernetes objects of the control plane")
-    .description("Prints the objects of manifests/base, with values changed on request, for `kubectl apply -f -`. It changes nothing itself.")
+    .description(
+      "Prints the objects of manifests/base, with values changed on request, for `kubectl apply -f -`. It changes nothing itself.",
+    )
     .option("--set <key=value>", "change a value; may be repeated", (text: string, before: readonly string[] = []) => [...before, text])
     .addHelpText("after", `\nKeys of --set:\n${describeChoices()}\n`)
     .action(async (flags: { readonly set?: readonly string[] }) => {
@@ -24,6 +26,7 @@ export function register(program: Command): void {
 
 function baseFolder(): string {
   const found = PLACES.map((place) => fileURLToPath(new URL(place, import.meta.url))).find((path) => existsSync(path));
-  if (found === undefined) throw new ConfigError("invalid_settings", "this build of remora carries no manifests; use those of the repository");
+  if (found === undefined)
+    throw new ConfigError("invalid_settings", "this build of remora carries no manifests; use those of the repository");
   return found;
 }
