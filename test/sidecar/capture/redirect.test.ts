@@ -6,6 +6,8 @@ import { createTestNetwork } from "../../support/netns.ts";
 import { requires } from "../../support/requires.ts";
 
 const skip = requires("root", "ip", "iptables", "setpriv");
+// Many short processes: on a busy machine of two cores this takes its time.
+t.setTimeout(90_000);
 const remora = resolve(import.meta.dirname, "../../../bin/remora");
 const answerer = join(import.meta.dirname, "original-dst-answerer.ts");
 
@@ -34,15 +36,11 @@ function natRules(namespace: string, command: "iptables-save" | "ip6tables-save"
   return stdout.split("\n").filter((line) => line.startsWith("-A") || line.startsWith(":REMORA"));
 }
 
-const DIALLER = `
-const [address, port] = process.argv.slice(1);
-const socket = require("node:net").connect({ host: address, port: Number(port) });
-socket.setTimeout(1000, () => { console.log("timeout"); socket.destroy(); });
-socket.on("error", (error) => console.log(error.code)).on("data", (data) => { process.stdout.write(data); socket.destroy(); });`;
-
-/** What the answerer says about a connection dialled from `namespace`, or an error code. */
+/** What the answerer says about a connection dialled from `namespace`, or why there is none. bash, since it starts in no time. */
 function dial(namespace: string, uid: number, address: string, port: number): string {
-  return runIn(namespace, [...asUser(uid), process.execPath, "-e", DIALLER, address, String(port)]).stdout.trim();
+  const script = 'exec 3<>"/dev/tcp/$0/$1" && cat <&3';
+  const { stdout, stderr } = runIn(namespace, [...asUser(uid), "timeout", "2", "bash", "-c", script, address, String(port)]);
+  return stdout.trim() || stderr.trim() || "timeout";
 }
 
 async function answerIn(t: Test, namespace: string, ports: readonly number[]): Promise<void> {
@@ -150,7 +148,7 @@ t.test("captures IPv4 and says so in a pod without IPv6", { skip }, async (t) =>
   t.equal(checked.code, 0, checked.stderr + checked.stdout);
 });
 
-t.test("refuses users and settings with which capture cannot work, and says why", { skip }, async (t) => {
+t.test("refuses users with whom capture cannot work, and says why", { skip }, async (t) => {
   const network = createTestNetwork();
   t.teardown(() => network.close());
   const { name } = network.addNamespace("no");
@@ -162,10 +160,5 @@ t.test("refuses users and settings with which capture cannot work, and says why"
   refused([...asUser(1337), remora, "init"], {}, /runs as user 1337, the sidecar's own/);
   refused([...asUser(1000), remora, "init"], {}, /it needs root and the capability NET_ADMIN/);
   refused(["setpriv", "--bounding-set=-all", remora, "init"], {}, /needs root and the capability NET_ADMIN/);
-  refused([remora, "init"], { REMORA_SKIP_INBOUND_PORTS: "80,70000" }, /REMORA_SKIP_INBOUND_PORTS: "70000" is not a port/);
-  refused([remora, "init"], { REMORA_SKIP_OUTBOUND_CIDR: "10.0.0.0/8" }, /did you mean REMORA_SKIP_OUTBOUND_CIDRS\?/);
-  refused([remora, "init", "--proxy-uid", "0"], {}, /0 is root/);
-  refused([remora, "init", "--inbound-port", "15001"], {}, /must differ/);
-  refused([remora, "init", "--check", "--undo"], {}, /only one of/);
   t.notMatch(natRules(name, "iptables-save").join("\n"), "REMORA");
 });
