@@ -295,7 +295,8 @@ function carry(from: ServerHttp2Stream | ClientHttp2Stream, to: ServerHttp2Strea
   });
   to.on("drain", () => from.resume());
   from.once("end", () => {
-    if (!to.destroyed) to.end();
+    // A reset stream ends as well; what was cut off must not look whole. Its code is passed on by `close`.
+    if (!to.destroyed && from.rstCode === NGHTTP2_NO_ERROR && !from.aborted) to.end();
   });
   from.resume();
 }
