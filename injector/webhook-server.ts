@@ -77,6 +77,8 @@ export async function startWebhookServer(options: WebhookServerOptions): Promise
       const admission = decideAbout(review, selected, options.settings());
       injections.inc({ result: admission.result, reason: admission.reason });
       log.info(lineOf(review, admission), "admission answered");
+      // Or the API server would keep the connection, and the closing would have to cut it.
+      if (closing) response.setHeader("connection", "close");
       send(response, 200, formatReview(review.uid, admission.answer), "application/json");
     } catch (error) {
       refuse(error, response);
@@ -98,7 +100,6 @@ export async function startWebhookServer(options: WebhookServerOptions): Promise
   const server = createServer(
     { minVersion: "TLSv1.3", key: options.tls.privateKeyPem, cert: options.tls.certificatePem },
     (request, response) => {
-      if (closing) response.setHeader("connection", "close");
       void serve(request, response);
     },
   );

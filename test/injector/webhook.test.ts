@@ -4,7 +4,7 @@ import { request as httpsRequest } from "node:https";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { connect as tlsConnect } from "node:tls";
+import { type TLSSocket, connect as tlsConnect } from "node:tls";
 import jsonPatch from "fast-json-patch";
 import t, { type Test } from "tap";
 import { systemClock } from "../../core/clock.ts";
@@ -270,6 +270,45 @@ t.test("plaintext, old TLS and half-sent requests do no harm", async (t) => {
   half.on("error", () => {});
   await new Promise((resolve) => half.on("close", resolve));
   t.equal((await ask(fixture, review(POD))).status, 200);
+});
+
+t.test("closing answers what is being asked, refuses what comes later, and does not wait for idle connections", async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), "remora-injector-"));
+  t.teardown(() => rm(folder, { recursive: true }));
+  const injector = await startInjector({
+    host: "127.0.0.1",
+    port: 0,
+    settings: defaultInjectorSettings("0.1.0"),
+    shared: { kind: "folder", path: folder },
+    clock: systemClock,
+    log: silentLogger(),
+    metrics: createMetrics({ component: "test", version: "0", commit: "0" }),
+  });
+  const open = () =>
+    new Promise<TLSSocket>((resolve, reject) => {
+      const socket = tlsConnect({ port: injector.port, host: "127.0.0.1", ca: injector.caBundle(), servername: "localhost" }, () =>
+        resolve(socket),
+      );
+      socket.on("error", reject);
+    });
+  const [idle, busy] = await Promise.all([open(), open()]);
+  const body = review(POD);
+  busy.write(`POST /inject HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n`);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  let text = "";
+  busy.on("data", (chunk: Buffer) => {
+    text += chunk.toString();
+  });
+  const startedMs = performance.now();
+  const closed = injector.close();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  busy.write(body);
+  await Promise.all([closed, new Promise((resolve) => busy.on("close", resolve))]);
+  t.match(text, /^HTTP\/1\.1 200 OK[\s\S]*connection: close/i);
+  t.match(text, /"allowed":true/);
+  t.ok(performance.now() - startedMs < 3000, "nothing had to be cut");
+  await t.rejects(open(), { code: "ECONNREFUSED" });
+  idle.destroy();
 });
 
 t.test("a taken port is an error that names it", async (t) => {
