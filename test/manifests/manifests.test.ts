@@ -7,6 +7,8 @@ import t from "tap";
 import { parseAllDocuments } from "yaml";
 import { loadControlConfig } from "../../cli/control/config.ts";
 import { changeInstallation, formatInstallation, type KubernetesObject, readInstallation } from "../../injector/installation.ts";
+import { injectPod } from "../../injector/inject.ts";
+import { defaultInjectorSettings } from "../../injector/settings.ts";
 import { requires } from "../support/requires.ts";
 
 const run = promisify(execFile);
@@ -247,8 +249,14 @@ t.test("the manifests name the version of the package", async (t) => {
   t.strictSame([...images], [`"remora:${version}"`]);
 });
 
-t.test("the examples are valid YAML and know nothing of Remora but in comments", async (t) => {
-  const text = await readFile(new URL("../../manifests/examples/nginx.yaml", import.meta.url), "utf8");
-  t.equal(parseAllDocuments(text).length, 2);
-  t.notMatch(text.replace(/#.*/g, ""), /remora/);
+t.test("the workloads of the examples know nothing of Remora but in comments, and can be injected", async (t) => {
+  for (const name of ["nginx.yaml", "redis.yaml"]) {
+    const text = await readFile(new URL(`../../manifests/examples/${name}`, import.meta.url), "utf8");
+    t.notMatch(text.replace(/#.*/g, ""), /remora/);
+    const [deployment, service] = read(text);
+    t.equal(service?.kind, "Service");
+    const { decision, warnings } = injectPod(deployment?.spec?.template, "shop", { kind: "command" }, defaultInjectorSettings("0.1.0"));
+    t.equal(decision.action, "inject");
+    t.strictSame(warnings, []);
+  }
 });
