@@ -1,4 +1,5 @@
 // HTTP between pods that came out of the injector: what reaches an unmodified nginx, what an observer of the wire sees, and who is turned away.
+import { readFileSync } from "node:fs";
 import t from "tap";
 import { requires } from "../support/requires.ts";
 import { startCluster } from "./cluster.ts";
@@ -19,6 +20,12 @@ t.test("curl in a meshed pod reaches an unmodified nginx through mutual TLS 1.3"
   const meshed = cluster.pod("shop/client");
   const { ipv4, ipv6 } = cluster.address("shop/web");
   const [webIpv4 = "", webIpv6 = ""] = web.facts.podIps;
+  /** Requests in nginx's access log, apart from those of its own probes. */
+  const seenByNginx = () =>
+    web
+      .log("nginx")
+      .split("\n")
+      .filter((line) => line.includes("curl/")).length;
 
   t.test("by its service address, and nothing of it is readable on the wire", async (t) => {
     const wire = await captureWire(t, cluster.runner.network.bridge, `tcp and host ${meshed.facts.podIps[0]} and host ${webIpv4}`);
@@ -67,13 +74,13 @@ t.test("curl in a meshed pod reaches an unmodified nginx through mutual TLS 1.3"
   });
 
   t.test("while a client outside of the mesh is refused", async (t) => {
-    const before = web.log("nginx");
+    const before = seenByNginx();
     for (const url of [`http://${webIpv4}/`, `http://[${webIpv6}]/`]) {
       const answer = await cluster.pod("legacy/client").exec("app", ["curl", "-sS", "-m", "5", url]);
       t.not(answer.code, 0, url);
       t.equal(answer.stdout, "");
     }
-    t.equal(web.log("nginx"), before, "nginx saw nothing of it");
+    t.equal(seenByNginx(), before, "nginx saw nothing of it");
     t.match(
       cluster.sidecarLog(web).findLast((line) => line["msg"] === "refused"),
       { reason: "plaintext_refused" },
@@ -128,5 +135,47 @@ t.test("curl in a meshed pod reaches an unmodified nginx through mutual TLS 1.3"
       const answer = await web.exec("nginx", ["curl", "-sS", "-m", "5", url]);
       t.match(answer.stdout, "hello from nginx", `${url} ${answer.stderr}`);
     }
+  });
+
+  t.test("the sidecar's own ports are no way in for the outside", async (t) => {
+    const outside = cluster.pod("legacy/client");
+    const before = seenByNginx();
+    for (const name of ["shop/web", "shop/door"]) {
+      for (const ip of cluster.pod(name).facts.podIps) {
+        const host = ip.includes(":") ? `[${ip}]` : ip;
+        for (const port of [15001, 15006]) {
+          const direct = await outside.exec("app", ["curl", "-sS", "-m", "3", "-H", "host: web.shop:8000", `http://${host}:${port}/`]);
+          t.not(direct.code, 0, `${name} ${host}:${port} answers nothing: ${direct.stdout}`);
+          const proxied = await outside.exec("app", ["curl", "-sS", "-m", "3", "-x", `http://${host}:${port}`, `http://${ipv4}:8000/`]);
+          t.not(proxied.code, 0, `${name} ${host}:${port} is no proxy: ${proxied.stdout}`);
+        }
+        const exit = await outside.exec("app", [
+          "curl",
+          "-sS",
+          "-o",
+          "/dev/null",
+          "-w",
+          "%{http_code}",
+          "-X",
+          "POST",
+          `http://${host}:15020/exit`,
+        ]);
+        t.equal(exit.stdout, "403", `POST /exit of ${name} is for loopback only`);
+      }
+    }
+    t.equal(seenByNginx(), before, "nginx saw nothing of it");
+    t.equal(web.restarts("remora-sidecar"), 0);
+  });
+
+  t.test("what an idle sidecar takes", async (t) => {
+    const status = readFileSync(`/proc/${cluster.pod("shop/door").pid("remora-sidecar")}/status`, "utf8");
+    const kilobytes = (field: string) => Number(new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(status)?.[1] ?? 0);
+    const { events } = cluster.pod("shop/door");
+    const at = (what: string) => events.find((event) => event.container === "remora-sidecar" && event.what === what)?.atMs ?? 0;
+    t.comment(
+      `sidecar: RSS ${Math.round(kilobytes("VmRSS") / 1024)} MiB, RssAnon ${Math.round(kilobytes("RssAnon") / 1024)} MiB, ` +
+        `ready ${at("startup_ok") - at("started")} ms after its start`,
+    );
+    t.ok(kilobytes("RssAnon") > 0);
   });
 });
