@@ -3,7 +3,7 @@
 
 /** A pending call made by {@link Clock.after} or {@link Clock.every}. */
 export interface Timer {
-  /** Starts the full delay again, without allocating. A fired or cancelled one-shot timer is armed again. */
+  /** Starts the full delay again, without allocating. A fired one-shot timer is armed again; a cancelled one stays cancelled. */
   refresh(): void;
   /** Stops the timer. Idempotent. */
   cancel(): void;

@@ -7,10 +7,7 @@ import type { CounterChild, HistogramChild, Metrics } from "../../core/metrics.t
 import type { Reason } from "../../core/reasons.ts";
 import type { SpiffeId } from "../../core/spiffe.ts";
 import type { Span, Tracer } from "../../core/tracing.ts";
-import type { Endpoint } from "../discovery/discovery.ts";
 import { type Direction, type Exchange, headerValue, type Peer, type Refusal } from "../exchange.ts";
-import type { BreakerState } from "../resilience/breaker.ts";
-import type { RelayEnd } from "../transport/relay.ts";
 import { createLoadReport, type Load } from "./load-report.ts";
 
 /** A finished opaque connection. */
@@ -21,7 +18,14 @@ export interface RelayedConnection {
   readonly port: number;
   readonly service: string;
   readonly durationMs: number;
-  readonly end: RelayEnd;
+  readonly end: { readonly bytesForward: number; readonly bytesBack: number; readonly cause: "closed" | "reset" | "idle" };
+}
+
+/** The endpoint that a breaker is for. */
+interface BrokenEndpoint {
+  readonly id: string;
+  readonly address: string;
+  readonly port: number;
 }
 
 /** Where the stages report to. Nothing here throws or waits. */
@@ -42,7 +46,8 @@ export interface Observer {
   /** Another endpoint is tried. */
   retried(reason: Reason): void;
   relayed(connection: RelayedConnection): void;
-  readonly breakerChanged: (endpoint: Endpoint, from: BreakerState, to: BreakerState) => void;
+  /** A breaker moved from one state to another. */
+  readonly breakerChanged: (endpoint: BrokenEndpoint, from: { readonly kind: string }, to: { readonly kind: string }) => void;
   /** Inbound load since the last call, for the heartbeat. */
   takeLoad(): Load;
 }

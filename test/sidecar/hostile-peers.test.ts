@@ -90,12 +90,15 @@ t.test("outbound: a server that cannot prove the announced identity gets no byte
   for (const kind of [...(Object.keys(BAD_LEAVES) as BadLeaf[]), "other"] as const) {
     const leaf = kind === "other" ? ca.leaf("demo/other") : ca.badLeaf(kind, "demo/orders");
     let received = 0;
-    const server = createTlsServer({ ciphers: "DEFAULT@SECLEVEL=0", key: leaf.keyPem, cert: leaf.certPem, ALPNProtocols: ["remora/h1"] }, (socket) => {
-      socket.on("error", () => {});
-      socket.on("data", (chunk) => {
-        received += chunk.length;
-      });
-    });
+    const server = createTlsServer(
+      { ciphers: "DEFAULT@SECLEVEL=0", key: leaf.keyPem, cert: leaf.certPem, ALPNProtocols: ["remora/h1"] },
+      (socket) => {
+        socket.on("error", () => {});
+        socket.on("data", (chunk) => {
+          received += chunk.length;
+        });
+      },
+    );
     server.on("tlsClientError", () => {});
     server.listen(0, "127.0.0.1");
     await once(server, "listening");

@@ -72,7 +72,10 @@ t.test("a slow reader holds the sender back instead of growing the heap", async 
   while (Date.now() < stopAt && accepted < 256 * 1024 * 1024) {
     if (client.write(chunk)) accepted += chunk.length;
     else {
-      const drained = await Promise.race([once(client, "drain").then(() => true), new Promise((resolve) => setTimeout(resolve, 150, false))]);
+      const drained = await Promise.race([
+        once(client, "drain").then(() => true),
+        new Promise((resolve) => setTimeout(resolve, 150, false)),
+      ]);
       if (drained === false) break;
       accepted += chunk.length;
     }
