@@ -5,7 +5,8 @@ import { runMicro } from "./micro/main.ts";
 const USAGE = `usage: npm run bench -- COMMAND
   micro [NAME…]     the hot functions, in ns per call
   http1 [OPTION…]   two hops with mutual TLS in front of nginx: nginx, http-proxy, Remora
-      --only LIST         of nginx, http-proxy, remora, remora-log (with access log); default all
+      --only LIST         of nginx, http-proxy, remora, remora-log (with access log), remora-source (not bundled);
+                          default: all but the last
       --connections N     default 32
       --seconds N         default 8, after 2 s of warming up
       --rounds N          default 1

@@ -21,8 +21,9 @@ const SETTLE_MS = 3_000;
 const CONTENDERS: Readonly<Record<string, StartContender>> = {
   nginx: startNginxPair,
   "http-proxy": startHttpProxyPair,
-  remora: remora("remora", { REMORA_ACCESS_LOG: "false" }),
-  "remora-log": remora("remora-log", {}),
+  remora: remora({ name: "remora", bundled: true, settings: { REMORA_ACCESS_LOG: "false" } }),
+  "remora-log": remora({ name: "remora-log", bundled: true, settings: {} }),
+  "remora-source": remora({ name: "remora-source", bundled: false, settings: { REMORA_ACCESS_LOG: "false" } }),
 };
 
 /** What is written for one contender. Hops: the caller's side first. */
@@ -39,7 +40,7 @@ export async function runLoad(words: readonly string[]): Promise<boolean> {
   const { values } = parseArgs({
     args: [...words],
     options: {
-      only: { type: "string", default: Object.keys(CONTENDERS).join(",") },
+      only: { type: "string", default: "nginx,http-proxy,remora,remora-log" },
       connections: { type: "string", default: "32" },
       seconds: { type: "string", default: "8" },
       rounds: { type: "string", default: "1" },

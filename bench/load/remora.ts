@@ -1,4 +1,4 @@
-// Remora as it is shipped: the bundle, a control plane, and two sidecars in explicit capture with their default settings, `web` calling `orders`.
+// Remora as it is shipped (the bundle) or from the checkout: a control plane and two sidecars in explicit capture, `web` calling `orders`.
 import { randomUUID } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -13,16 +13,26 @@ import { untilServed } from "./until-served.ts";
 const READY_TIMEOUT_MS = 30_000;
 const STOP_GRACE_MS = 3_000;
 const TOKEN_TTL_MS = 60_000;
+const SOURCES = join(import.meta.dirname, "..", "..", "cli", "main.ts");
 
-/** Makes a contender with settings over the defaults. */
-export function remora(name: string, settings: Readonly<Record<string, string>>): StartContender {
+/** What the contender runs. */
+export interface RemoraOptions {
+  readonly name: string;
+  /** True: the bundle, as in the image; false: the sources, by type stripping. */
+  readonly bundled: boolean;
+  /** Settings of both sidecars over the defaults. */
+  readonly settings: Readonly<Record<string, string>>;
+}
+
+/** Makes a contender. */
+export function remora(options: RemoraOptions): StartContender {
   return async (origin, folder) => {
     const started: Child[] = [];
     const close = async () => {
       for (const child of started.splice(0).reverse()) await child.stop("SIGTERM", STOP_GRACE_MS);
     };
     try {
-      return await start(name, settings, origin.port, folder, started, close);
+      return await start(options, origin.port, folder, started, close);
     } catch (error) {
       await close();
       throw error;
@@ -31,18 +41,18 @@ export function remora(name: string, settings: Readonly<Record<string, string>>)
 }
 
 async function start(
-  name: string,
-  settings: Readonly<Record<string, string>>,
+  { name, bundled, settings }: RemoraOptions,
   originPort: number,
   folder: string,
   started: Child[],
   close: () => Promise<void>,
 ): Promise<Contender> {
   const dist = join(folder, "dist");
-  await bundle({ outDir: dist });
+  if (bundled) await bundle({ outDir: dist });
+  const program = bundled ? join(dist, "remora.mjs") : SOURCES;
   const env = Object.fromEntries(Object.entries(process.env).filter(([variable]) => !variable.startsWith("REMORA_")));
   const run = async (word: string, own: NodeJS.ProcessEnv): Promise<Child> => {
-    const command = { command: process.execPath, arguments: ["--disable-warning=DEP0060", join(dist, "remora.mjs"), word] };
+    const command = { command: process.execPath, arguments: ["--disable-warning=DEP0060", program, word] };
     const child = await startChild({ ...command, env: own, stdio: ["ignore", "ignore", "inherit"] });
     started.push(child);
     return child;
