@@ -36,8 +36,17 @@ export function createFakeClock(startMs: number = Date.UTC(2026, 0, 1)): FakeClo
   function timer(delayMs: number, run: () => void, repeats: boolean): Timer {
     // As in Node, a delay below 1 ms is 1 ms for a repeating timer; otherwise `advance` would never end.
     const entry: Entry = { run, delayMs: Math.max(repeats ? 1 : 0, delayMs), repeats, dueMs: 0, order: 0 };
+    let isCancelled = false;
     arm(entry);
-    return { refresh: () => arm(entry), cancel: () => void armed.delete(entry) };
+    return {
+      refresh() {
+        if (!isCancelled) arm(entry);
+      },
+      cancel() {
+        isCancelled = true;
+        armed.delete(entry);
+      },
+    };
   }
   function nextDue(untilMs: number): Entry | null {
     let next: Entry | null = null;
