@@ -36,8 +36,11 @@ export interface CertificateKeeper {
 
 /** Loads or makes the certificate, publishes its CA, and keeps both fresh. Throws when that fails the first time. */
 export async function startCertificateKeeper(options: CertificateKeeperOptions): Promise<CertificateKeeper> {
-  const { store, publish, clock, log, onChange } = options;
-  let serving = (await latest(options)).material;
+  const { store, publish, names, clock, log, onChange } = options;
+  const stored = await store.load();
+  // What the API servers believe already is served first, even when it is due; the first check replaces it with the usual pause.
+  const known = stored !== null && isUsable(stored.material, names, clock.nowMs()) ? stored.material : null;
+  let serving = known ?? (await latest(options)).material;
   await publish(serving.caBundlePem);
   let lastTrouble: string | null = null;
   let settling: { readonly material: WebhookMaterial; readonly timer: Timer } | null = null;

@@ -164,6 +164,22 @@ t.test("at two thirds of its life the certificate is renewed; the bundle is ther
   t.ok(isUsable(keepers[0].current(), NAMES, cluster.clock.nowMs()));
 });
 
+t.test("a replica that starts when renewal is due serves what is believed already, and renews with the usual pause", async (t) => {
+  const cluster = await startCluster(t);
+  const first = await startKeeper(t, cluster);
+  const old = first.current();
+  await first.close();
+  cluster.clock.advance(renewAtMs(old) - cluster.clock.nowMs() + 1000);
+  const second = await startKeeper(t, cluster);
+  t.equal(second.current().certificatePem, old.certificatePem);
+  cluster.clock.advance(CHECK_PERIOD_MS);
+  await quiet(cluster.kube);
+  t.ok(cluster.bundles()[0] !== old.caBundlePem && cluster.bundles()[0]?.includes(old.caBundlePem));
+  t.equal(second.current().certificatePem, old.certificatePem);
+  cluster.clock.advance(SETTLE_MS);
+  t.not(second.current().certificatePem, old.certificatePem);
+});
+
 t.test("a bundle that someone overwrote and a Secret that someone broke are repaired", async (t) => {
   const cluster = await startCluster(t);
   const keeper = await startKeeper(t, cluster);
