@@ -28,8 +28,11 @@ export function sidecarEnv(
   appProbes: Readonly<Record<string, AppProbe>>,
   settings: InjectorSettings,
 ): readonly EnvVar[] {
+  const capture = values.capture ?? settings.capture;
   const given: readonly [string, string | number | boolean | null | undefined][] = [
-    ["REMORA_CAPTURE", values.capture ?? settings.capture],
+    ["REMORA_CAPTURE", capture],
+    // Peers and the kubelet come over the pod's address; explicit capture alone would mean loopback. The outbound port still serves only the pod.
+    ["REMORA_BIND_ADDRESS", capture === "explicit" ? "::" : null],
     ["REMORA_MODE", values.mode ?? settings.mode],
     ["REMORA_TRUST_DOMAIN", settings.trustDomain],
     ["REMORA_CONTROL_ADDRESS", settings.controlAddress],
