@@ -7,19 +7,18 @@ import { get as httpGet } from "node:http";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import type { Test } from "tap";
-import { parseAllDocuments, stringify } from "yaml";
+import { parseAllDocuments } from "yaml";
 import { type KubeApi, type KubeObject, startKubeApi } from "../support/kube-api.ts";
 import { REPOSITORY_MOUNT } from "../support/pod-runner/container.ts";
 import type { ExecOptions, ExecResult } from "../support/pod-runner/container.ts";
 import type { RunningPod } from "../support/pod-runner/pod.ts";
-import { createPodRunner, type PodRunner } from "../support/pod-runner/pod-runner.ts";
+import { createPodRunner, FOLDER_PREFIX, type PodRunner } from "../support/pod-runner/pod-runner.ts";
 import { type Pod, type PodFacts, type PodSpec, portNumber } from "../support/pod-runner/pod-spec.ts";
 import { admit, storeWebhookConfiguration } from "./admission.ts";
 
 const REPOSITORY = resolve(import.meta.dirname, "../..");
 const CONTROL_NAMESPACE = "remora-system";
 const WEBHOOK_PORT = 15017;
-const SERVICES_FILE = process.env["E2E_SF"] !== "0";
 const READY_TIMEOUT_MS = 20_000;
 const SHOWN_LOG_CHARS = 30_000;
 
@@ -98,14 +97,13 @@ interface DeployedPod {
 /** Starts the cluster; everything is removed in the test's teardown, and all logs are shown when the test failed. */
 export async function startCluster(t: Test, options: ClusterOptions = {}): Promise<Cluster> {
   const meshed = options.meshed ?? ["shop"];
-  const folder = mkdtempSync(join(tmpdir(), "remora-e2e-"));
+  const folder = mkdtempSync(join(tmpdir(), `${FOLDER_PREFIX}${process.pid}-cluster-`));
   const kube = await startKubeApi();
   const services = new Map<string, { readonly spec: ServiceSpec; readonly ipv4: string; readonly ipv6: string }>();
   const pods: DeployedPod[] = [];
   const terminating = new Set<RunningPod>();
   const controls: ControlProcess[] = [];
   const kubeconfig = join(folder, "kubeconfig");
-  const servicesFile = join(folder, "services.yaml");
   writeFileSync(kubeconfig, kube.kubeconfig());
   const runner = createPodRunner({ mintToken: ({ pod, facts }) => mintToken(facts.namespace, pod.spec.serviceAccountName ?? "default") });
   t.teardown(close);
@@ -115,29 +113,6 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
     const token = `token-of-${serviceAccount}-${randomUUID()}`;
     kube.allowToken(token, { username: `system:serviceaccount:${namespace}:${serviceAccount}`, audiences: ["remora.io"] });
     return token;
-  }
-
-  /** Outside of the Kubernetes source: the same Services as a file, selected by account. */
-  function writeServicesFile(): void {
-    const accounts = new Set<string>();
-    const entries = [...services].map(([id, { spec, ipv4, ipv6 }]) => {
-      const [namespace = "", name = ""] = id.split("/");
-      accounts.add(`${namespace}/${name}`);
-      return {
-        name,
-        namespace,
-        virtualAddresses: [ipv4, ipv6],
-        ports: spec.ports.map(({ port, targetPort, name: portName, appProtocol }) => ({
-          port,
-          ...(targetPort === undefined ? {} : { targetPort: targetPort === "http" ? 80 : targetPort }),
-          ...(portName === undefined ? {} : { name: portName }),
-          ...(appProtocol === "grpc" ? { protocol: "grpc" } : {}),
-        })),
-        instances: { serviceAccounts: [name] },
-      };
-    });
-    const announce = [...accounts, "shop/client"].map((identity) => ({ identity, addresses: ["10.77.0.0/16", "fd77::/16"] }));
-    writeFileSync(servicesFile, stringify({ services: entries, announce }));
   }
 
   async function startControl(
@@ -158,7 +133,6 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
         REMORA_ADMIN_PORT: String(ports.admin),
         REMORA_WEBHOOK_PORT: String(WEBHOOK_PORT),
         REMORA_STATE_DIR: join(folder, `state-${name}`),
-        ...(SERVICES_FILE ? { REMORA_SERVICES_FILE: servicesFile } : {}),
         REMORA_HEARTBEAT_INTERVAL: "1s",
         REMORA_LEASE: "3s",
         ...options.control,
@@ -291,7 +265,6 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
   const webhook = parseAllDocuments(readFileSync(join(REPOSITORY, "manifests/base/webhook.yaml"), "utf8"))[0];
   storeWebhookConfiguration(kube, webhook?.toJS() as KubeObject);
   writeHosts();
-  writeServicesFile();
   if (options.withoutControl !== true) await startControl("first", { grpc: 15010, admin: 15014 });
 
   return {
@@ -307,7 +280,6 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
         .flatMap((text) => parseAllDocuments(text).map((document) => document.toJS() as Manifest | null))
         .filter((value) => value !== null);
       for (const manifest of manifests.filter((candidate) => candidate.kind === "Service")) addService(manifest);
-      writeServicesFile();
       await Promise.all(
         manifests
           .filter(({ kind }) => kind === "Deployment" || kind === "Pod")

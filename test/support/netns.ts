@@ -154,15 +154,15 @@ function takeSubnet(): number {
   throw new Error(`no test network: all ${SUBNETS} subnets are taken`);
 }
 
-/** Removes bridges and namespaces whose test process is dead. */
+/** Removes bridges whose test process is dead, and namespaces whose bridge is gone. */
 function removeLeftovers(): void {
   for (const bridge of readdirSync("/sys/class/net").filter((name) => new RegExp(`^${PREFIX}\\d+$`).test(name))) {
     const pid = /^remora-test:(\d+)/.exec(readAlias(bridge))?.[1];
-    if (pid === undefined || existsSync(`/proc/${pid}`)) continue;
-    for (const name of existsSync("/run/netns") ? readdirSync("/run/netns") : []) {
-      if (name.startsWith(`${bridge}-`)) removeNamespace(name, `${bridge}v${name.split("-").at(-1)}`);
-    }
-    spawnSync("ip", ["link", "del", bridge]);
+    if (pid !== undefined && !existsSync(`/proc/${pid}`)) spawnSync("ip", ["link", "del", bridge]);
+  }
+  for (const name of existsSync("/run/netns") ? readdirSync("/run/netns") : []) {
+    const [, bridge = "", host = ""] = new RegExp(`^(${PREFIX}\\d+)-.*-(\\d+)$`).exec(name) ?? [];
+    if (bridge !== "" && !existsSync(`/sys/class/net/${bridge}`)) removeNamespace(name, `${bridge}v${host}`);
   }
 }
 

@@ -13,7 +13,8 @@ import { type RunningPod, runPod } from "./pod.ts";
 import { type MintToken, makeVolumes } from "./volumes.ts";
 
 const REPOSITORY = resolve(import.meta.dirname, "../../..");
-const FOLDER_PREFIX = "remora-pods-";
+/** Temporary folders whose name goes on with the test process's id are removed by a later runner when that process died. */
+export const FOLDER_PREFIX = "remora-pods-";
 /** Grace of pods that are still running when the runner closes. */
 const CLOSE_GRACE_MS = 1_000;
 
