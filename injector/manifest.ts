@@ -125,7 +125,7 @@ function unfold(yaml: Document): void {
       collection.flow = collection.items.length === 0;
     },
     Scalar(_, scalar) {
-      scalar.type = undefined as never; // the quotes of JSON are not needed; the printer puts them where they are
+      delete scalar.type; // the quotes of JSON are not needed; the printer puts them where they are
     },
   });
 }

@@ -38,15 +38,20 @@ export function rewriteProbes(pod: Pod, adminPort: number, uncaptured: readonly 
     for (const field of PROBE_FIELDS) {
       const probe = container[field];
       if (probe === undefined || probe === null) continue;
-      const outcome = readProbe(container, probe);
-      if (outcome === "untouched") continue;
-      if (typeof outcome === "string") {
-        concerns.push(`container ${container.name}: ${field} ${outcome}`);
-        continue;
+      const reading = readProbe(container, probe);
+      switch (reading.kind) {
+        case "untouched":
+          continue;
+        case "unresolved":
+          concerns.push(
+            `container ${container.name}: ${field} names the port ${reading.port}, which the container does not declare, and stays as it is`,
+          );
+          continue;
+        case "run":
+          if (uncaptured.includes(portOf(reading.probe))) continue;
+          appProbes.push([`${container.name}/${kindOf(field)}`, reading.probe]);
+          changed.push([field, probe]);
       }
-      if (uncaptured.includes(portOf(outcome))) continue;
-      appProbes.push([`${container.name}/${kindOf(field)}`, outcome]);
-      changed.push([field, probe]);
     }
     for (const hook of ["postStart", "preStop"] as const) {
       if (container.lifecycle?.[hook]?.httpGet == null) continue;
@@ -78,29 +83,24 @@ function kindOf(field: ProbeField): string {
   return field.slice(0, -"Probe".length);
 }
 
-/** Reads a probe: what the sidecar has to do, or "untouched", or a sentence saying why it cannot be done. */
-function readProbe(container: Container, probe: Probe): AppProbe | "untouched" | string {
+/** What to do about a probe: let the sidecar run it, or leave it, in the second case because its port has no number. */
+type Reading =
+  | { readonly kind: "run"; readonly probe: AppProbe }
+  | { readonly kind: "untouched" }
+  | { readonly kind: "unresolved"; readonly port: string };
+
+function readProbe(container: Container, probe: Probe): Reading {
   const timeoutSeconds = probe.timeoutSeconds ?? 1;
   const { httpGet, tcpSocket, grpc } = probe;
-  if (httpGet != null) {
-    if ((httpGet.host ?? "") !== "") return "untouched"; // the kubelet asks that host, not this pod
-    const port = resolvePort(container, httpGet.port);
-    if (port === null) return unresolved(httpGet.port);
-    const headers = httpGet.httpHeaders;
-    const ask = { path: httpGet.path ?? "/", port, scheme: httpGet.scheme ?? "HTTP", ...(headers == null ? {} : { httpHeaders: headers }) };
-    return { httpGet: ask, timeoutSeconds };
-  }
-  if (tcpSocket != null) {
-    if ((tcpSocket.host ?? "") !== "") return "untouched";
-    const port = resolvePort(container, tcpSocket.port);
-    return port === null ? unresolved(tcpSocket.port) : { tcpSocket: { port }, timeoutSeconds };
-  }
-  if (grpc != null) return { grpc: { port: grpc.port, service: grpc.service ?? "" }, timeoutSeconds };
-  return "untouched";
-}
-
-function unresolved(port: PortReference): string {
-  return `names the port ${JSON.stringify(String(port).slice(0, 50))}, which the container does not declare, and stays as it is`;
+  if (grpc != null) return { kind: "run", probe: { grpc: { port: grpc.port, service: grpc.service ?? "" }, timeoutSeconds } };
+  const ask = httpGet ?? tcpSocket;
+  // With a host the kubelet asks that host, not this pod.
+  if (ask == null || (ask.host ?? "") !== "") return { kind: "untouched" };
+  const port = resolvePort(container, ask.port);
+  if (port === null) return { kind: "unresolved", port: JSON.stringify(String(ask.port).slice(0, 50)) };
+  if (httpGet == null) return { kind: "run", probe: { tcpSocket: { port }, timeoutSeconds } };
+  const { path = "/", scheme = "HTTP", httpHeaders } = httpGet;
+  return { kind: "run", probe: { httpGet: { path, port, scheme, ...(httpHeaders == null ? {} : { httpHeaders }) }, timeoutSeconds } };
 }
 
 /** Kubernetes resolves a name among the ports of the same container; digits in quotes are a number too. */

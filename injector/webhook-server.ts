@@ -3,27 +3,20 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
-import { AdmissionError } from "../core/errors.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
 import { type Admission, admit, type Selected } from "./admit.ts";
 import { type AdmissionRequest, formatReview, parseReview } from "./envelope.ts";
 import type { InjectorSettings } from "./settings.ts";
+import { explainRefusal, readBody, selectedBy } from "./webhook-request.ts";
 
-/** etcd stores at most 1.5 MiB; a review may hold the object and, for updates, the one before. */
-export const MAX_REVIEW_BYTES = 3 * 1024 * 1024;
 /** The API server gives up after `timeoutSeconds` of the webhook configuration, 5 s in ours. */
 const REQUEST_TIMEOUT_MS = 10_000;
 const HEADERS_TIMEOUT_MS = 5_000;
 const IDLE_TIMEOUT_MS = 60_000;
 /** API servers keep a few connections each. */
 const MAX_CONNECTIONS = 512;
-
-const SELECTED_BY_PATH: ReadonlyMap<string, Selected> = new Map([
-  ["/inject", "by_namespace"],
-  ["/inject/labelled", "by_pod"],
-]);
 
 /** Key and certificate chain in PEM. */
 export interface TlsPair {
@@ -88,7 +81,7 @@ export async function startWebhookServer(options: WebhookServerOptions): Promise
   }
 
   function refuse(error: unknown, response: ServerResponse): void {
-    const { status, reason, message } = explain(error);
+    const { status, reason, message } = explainRefusal(error);
     injections.inc({ result: "error", reason });
     log.warn({ err: status === 500 ? error : undefined, reason, detail: message }, "admission request not understood");
     // What is left of the body is not worth reading.
@@ -142,57 +135,6 @@ export async function startWebhookServer(options: WebhookServerOptions): Promise
   };
 }
 
-/** Refusals that are about the HTTP request and not about the review in it. */
-class RequestError extends Error {
-  readonly status: number;
-  readonly reason: string;
-
-  constructor(status: number, reason: string, message: string) {
-    super(message);
-    this.status = status;
-    this.reason = reason;
-  }
-}
-
-function selectedBy(request: IncomingMessage): Selected {
-  const [path = ""] = (request.url ?? "").split("?");
-  const selected = SELECTED_BY_PATH.get(path);
-  if (selected === undefined) throw new RequestError(404, "not_found", "not found: the webhook is POST /inject");
-  if (request.method !== "POST") throw new RequestError(405, "method_not_allowed", "method not allowed: the webhook is POST /inject");
-  const type = (request.headers["content-type"] ?? "").split(";")[0]?.trim().toLowerCase();
-  if (type !== "application/json") {
-    throw new AdmissionError(
-      "unsupported_media_type",
-      `content type ${JSON.stringify((type ?? "").slice(0, 100))} is not application/json`,
-    );
-  }
-  return selected;
-}
-
-function readBody(request: IncomingMessage): Promise<Buffer> {
-  if (Number(request.headers["content-length"] ?? 0) > MAX_REVIEW_BYTES) return Promise.reject(tooLarge());
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let bytes = 0;
-    request.on("data", (chunk: Buffer) => {
-      bytes += chunk.length;
-      if (bytes <= MAX_REVIEW_BYTES) {
-        chunks.push(chunk);
-        return;
-      }
-      request.removeAllListeners("data");
-      request.pause();
-      reject(tooLarge());
-    });
-    request.on("end", () => resolve(Buffer.concat(chunks)));
-    request.on("error", (cause) => reject(new AdmissionError("malformed_review", "the request ended before its body did", { cause })));
-  });
-}
-
-function tooLarge(): AdmissionError {
-  return new AdmissionError("too_large", `the review is larger than ${MAX_REVIEW_BYTES} bytes`);
-}
-
 function decideAbout(review: AdmissionRequest, selected: Selected, settings: ReturnType<WebhookServerOptions["settings"]>): Admission {
   if (!("unavailable" in settings)) return admit(review, selected, settings);
   // Fails closed: a pod without its sidecar, or with one that can trust nobody, is worse than one that is tried again in a moment.
@@ -218,13 +160,6 @@ function lineOf(review: AdmissionRequest, { result, reason, answer }: Admission)
 function prefixOf(object: unknown): string {
   const prefix = (object as { readonly metadata?: { readonly generateName?: unknown } | null } | null)?.metadata?.generateName;
   return typeof prefix === "string" ? `${prefix}*` : "";
-}
-
-function explain(error: unknown): { readonly status: number; readonly reason: string; readonly message: string } {
-  if (error instanceof RequestError) return error;
-  if (!(error instanceof AdmissionError)) return { status: 500, reason: "internal", message: "internal error" };
-  const status = { unsupported_media_type: 415, too_large: 413, malformed_review: 400, invalid_annotation: 400, conflict: 400 }[error.code];
-  return { status, reason: error.code, message: error.message };
 }
 
 function send(response: ServerResponse, status: number, body: string, type: string): void {
