@@ -35,7 +35,7 @@ interface Measured extends LoadResult {
   readonly startMs: number;
 }
 
-/** Runs the benchmark; false when an argument is wrong or a contender failed requests. */
+/** Runs the benchmark; false when an argument is wrong, or a contender did not start or failed requests. */
 export async function runLoad(words: readonly string[]): Promise<boolean> {
   const { values } = parseArgs({
     args: [...words],
@@ -55,12 +55,17 @@ export async function runLoad(words: readonly string[]): Promise<boolean> {
 
   const folder = await mkdtemp(join(tmpdir(), "remora-bench-"));
   const measured: Measured[] = [];
+  let broken = 0;
   try {
     const origin = await startOrigin(folder);
     try {
       for (let round = 0; round < rounds; round += 1) {
-        for (const name of names)
-          measured.push(await measureOne(name, origin, await freshFolder(folder, `${name}-${round}`), connections, durationS));
+        for (const name of names) {
+          const own = await freshFolder(folder, `${name}-${round}`);
+          const one = await measureOne(name, origin, own, connections, durationS).catch((error: Error) => note(name, error));
+          if (one === null) broken += 1;
+          else measured.push(one);
+        }
       }
     } finally {
       await origin.close();
@@ -70,7 +75,7 @@ export async function runLoad(words: readonly string[]): Promise<boolean> {
   }
   printTable(measured);
   await writeResults(measured, connections, durationS);
-  return measured.every(({ failed }) => failed === 0);
+  return broken === 0 && measured.every(({ failed }) => failed === 0);
 }
 
 async function measureOne(
@@ -111,6 +116,12 @@ async function freshFolder(parent: string, name: string): Promise<string> {
   const folder = join(parent, name);
   await mkdir(folder);
   return folder;
+}
+
+/** The others are measured all the same. */
+function note(name: string, error: Error): null {
+  process.stderr.write(`${name} did not work: ${error.message}\n`);
+  return null;
 }
 
 function refuse(message: string): false {

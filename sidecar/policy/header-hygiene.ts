@@ -123,7 +123,9 @@ function nominations(raw: readonly string[]): string[] | null {
   for (let index = 0; index + 1 < raw.length; index += 2) {
     const name = raw[index] as string;
     if (name.length !== "connection".length || !sameName(name, "connection")) continue;
-    for (const item of (raw[index + 1] as string).split(",")) {
+    const value = raw[index + 1] as string;
+    if (value === "keep-alive" || value === "close") continue; // what Node and browsers send: names no field
+    for (const item of value.split(",")) {
       const nominated = item.trim().toLowerCase();
       if (nominated === "" || nominated === "close" || nominated === "keep-alive" || isEssential(nominated)) continue;
       names ??= [];

@@ -72,16 +72,15 @@ class Generation {
   }
 
   has(words: Uint32Array): boolean {
-    if (isZero(words)) return true; // sixteen zero bytes are no random nonce, and mark a free slot: always a replay
-    const at = this.#find(words);
-    return !isZero(this.#table.subarray(at, at + WORDS));
+    if (isZero(words, 0)) return true; // sixteen zero bytes are no random nonce, and mark a free slot: always a replay
+    return !isZero(this.#table, this.#find(words, 0));
   }
 
   /** False when the generation is full. The nonce must not be in it. */
   add(words: Uint32Array, expiresAtMs: number): boolean {
     if (this.count >= this.#bound) return false;
     if ((this.count + 1) * 4 > this.#slots * 3) this.#grow();
-    this.#table.set(words, this.#find(words));
+    this.#put(words, 0);
     this.count += 1;
     if (expiresAtMs > this.latestExpiryMs) this.latestExpiryMs = expiresAtMs;
     return true;
@@ -99,40 +98,44 @@ class Generation {
     this.latestExpiryMs = 0;
   }
 
-  /** Index of the first word of the nonce's slot, or of the free slot where it belongs. The table is never full. */
-  #find(words: Uint32Array): number {
+  #put(words: Uint32Array, from: number): void {
+    const at = this.#find(words, from);
+    for (let word = 0; word < WORDS; word += 1) this.#table[at + word] = words[from + word] as number;
+  }
+
+  /** Where the nonce at `from` of `words` is, or the free slot where it belongs. The table is never full. */
+  #find(words: Uint32Array, from: number): number {
     const table = this.#table;
     const mask = this.#slots - 1;
-    let slot = this.#hash(words) & mask;
-    for (;;) {
+    const first = words[from];
+    const second = words[from + 1];
+    const third = words[from + 2];
+    const fourth = words[from + 3];
+    for (let slot = this.#hash(words, from) & mask; ; slot = (slot + 1) & mask) {
       const at = slot * WORDS;
-      const first = table[at];
-      if (first === words[0] && table[at + 1] === words[1] && table[at + 2] === words[2] && table[at + 3] === words[3]) return at;
-      if (first === 0 && table[at + 1] === 0 && table[at + 2] === 0 && table[at + 3] === 0) return at;
-      slot = (slot + 1) & mask;
+      if (table[at] === first && table[at + 1] === second && table[at + 2] === third && table[at + 3] === fourth) return at;
+      if (isZero(table, at)) return at;
     }
   }
 
-  #hash(words: Uint32Array): number {
-    const [seedA, seedB] = this.#seed;
-    let hash = Math.imul((words[0] as number) ^ seedA, 0x9e3779b1);
-    hash = Math.imul(hash ^ (hash >>> 15) ^ (words[1] as number), 0x85ebca6b);
-    hash = Math.imul(hash ^ (hash >>> 13) ^ (words[2] as number), 0xc2b2ae35);
-    hash = Math.imul(hash ^ (hash >>> 16) ^ (words[3] as number) ^ seedB, 0x27d4eb2f);
+  /** Seeded, so that nobody outside can aim at one slot. */
+  #hash(words: Uint32Array, from: number): number {
+    let hash = Math.imul((words[from] as number) ^ this.#seed[0], 0x9e3779b1);
+    hash = Math.imul(hash ^ (hash >>> 15) ^ (words[from + 1] as number), 0x85ebca6b);
+    hash = Math.imul(hash ^ (hash >>> 13) ^ (words[from + 2] as number), 0xc2b2ae35);
+    hash = Math.imul(hash ^ (hash >>> 16) ^ (words[from + 3] as number) ^ this.#seed[1], 0x27d4eb2f);
     return hash ^ (hash >>> 15);
   }
 
+  /** Some 30 ms at the largest size; it happens once, as cleared tables keep their size while they are used. */
   #grow(): void {
     const old = this.#table;
     this.#slots *= 2;
     this.#table = new Uint32Array(this.#slots * WORDS);
-    for (let at = 0; at < old.length; at += WORDS) {
-      const words = old.subarray(at, at + WORDS);
-      if (!isZero(words)) this.#table.set(words, this.#find(words));
-    }
+    for (let at = 0; at < old.length; at += WORDS) if (!isZero(old, at)) this.#put(old, at);
   }
 }
 
-function isZero(words: Uint32Array): boolean {
-  return words[0] === 0 && words[1] === 0 && words[2] === 0 && words[3] === 0;
+function isZero(words: Uint32Array, at: number): boolean {
+  return words[at] === 0 && words[at + 1] === 0 && words[at + 2] === 0 && words[at + 3] === 0;
 }
