@@ -3,6 +3,9 @@
 import type { Container, Pod, PortReference, Probe, ProbeField } from "./pod.ts";
 import { PROBE_FIELDS } from "./pod.ts";
 
+/** The longest that the sidecar waits for an app. */
+const MAX_TIMEOUT_S = 3600;
+
 /** The original of one probe with its port resolved, as the sidecar gets it in REMORA_PROBES under `<container>/<kind>`. */
 export interface AppProbe {
   readonly httpGet?: {
@@ -44,7 +47,7 @@ export function rewriteProbes(pod: Pod, adminPort: number, uncaptured: readonly 
           continue;
         case "unresolved":
           concerns.push(
-            `container ${container.name}: ${field} names the port ${reading.port}, which the container does not declare, and stays as it is`,
+            `container ${container.name}: ${field} names the port ${reading.port}, which the container does not have, and stays as it is`,
           );
           continue;
         case "run":
@@ -90,24 +93,24 @@ type Reading =
   | { readonly kind: "unresolved"; readonly port: string };
 
 function readProbe(container: Container, probe: Probe): Reading {
-  const timeoutSeconds = probe.timeoutSeconds ?? 1;
+  const timeoutSeconds = Math.min(probe.timeoutSeconds || 1, MAX_TIMEOUT_S); // 0 means the default, as the API server has it
   const { httpGet, tcpSocket, grpc } = probe;
-  if (grpc != null) return { kind: "run", probe: { grpc: { port: grpc.port, service: grpc.service ?? "" }, timeoutSeconds } };
-  const ask = httpGet ?? tcpSocket;
+  const ask = httpGet ?? tcpSocket ?? grpc;
   // With a host the kubelet asks that host, not this pod.
-  if (ask == null || (ask.host ?? "") !== "") return { kind: "untouched" };
+  if (ask == null || ("host" in ask && (ask.host ?? "") !== "")) return { kind: "untouched" };
   const port = resolvePort(container, ask.port);
   if (port === null) return { kind: "unresolved", port: JSON.stringify(String(ask.port).slice(0, 50)) };
+  if (httpGet == null && grpc != null) return { kind: "run", probe: { grpc: { port, service: grpc.service ?? "" }, timeoutSeconds } };
   if (httpGet == null) return { kind: "run", probe: { tcpSocket: { port }, timeoutSeconds } };
   const { path = "/", scheme = "HTTP", httpHeaders } = httpGet;
   return { kind: "run", probe: { httpGet: { path, port, scheme, ...(httpHeaders == null ? {} : { httpHeaders }) }, timeoutSeconds } };
 }
 
-/** Kubernetes resolves a name among the ports of the same container; digits in quotes are a number too. */
+/** Kubernetes resolves a name among the ports of the same container; digits in quotes are a number too. Null when that gives no port. */
 function resolvePort(container: Container, port: PortReference): number | null {
-  if (typeof port === "number") return port;
-  if (/^[0-9]{1,5}$/.test(port)) return Number(port);
-  return container.ports?.find((candidate) => candidate.name === port)?.containerPort ?? null;
+  const isNumber = typeof port === "number" || /^[0-9]{1,5}$/.test(port);
+  const number = isNumber ? Number(port) : container.ports?.find((candidate) => candidate.name === port)?.containerPort;
+  return number !== undefined && Number.isInteger(number) && number >= 1 && number <= 65535 ? number : null;
 }
 
 function portOf(probe: AppProbe): number {

@@ -6,6 +6,7 @@ import { injectPod } from "../../injector/inject.ts";
 import type { Container, Pod } from "../../injector/pod.ts";
 import { defaultInjectorSettings, type InjectorSettings } from "../../injector/settings.ts";
 import { uninjectPod } from "../../injector/uninject.ts";
+import { createAppProbes } from "../../sidecar/admin/app-probes.ts";
 
 const SETTINGS = defaultInjectorSettings("0.1.0");
 const ASKED = { kind: "command" } as const;
@@ -229,4 +230,20 @@ t.test("probes that the kubelet can make by itself stay", async (t) => {
     spec: { containers: [{ name: "app", ...probes }] },
   };
   t.match(injectPod(value, "shop", ASKED, SETTINGS).pod?.spec.containers[0], probes);
+});
+
+t.test("probes that are odd but accepted never keep the sidecar from starting", async (t) => {
+  const odd = [
+    { httpGet: { port: 0 } },
+    { httpGet: { port: 70000 } },
+    { tcpSocket: { port: "99999" } },
+    { grpc: { port: 1.5 } },
+    { httpGet: { port: 80 }, timeoutSeconds: 0 },
+    { httpGet: { port: 80, path: "no-slash", httpHeaders: null }, timeoutSeconds: 1_000_000 },
+    { tcpSocket: { port: "80" } },
+  ];
+  for (const livenessProbe of odd) {
+    const env = environment({ spec: { containers: [{ name: "app", livenessProbe }] } });
+    t.doesNotThrow(() => createAppProbes(env["REMORA_PROBES"] ?? "{}", { appHost: "127.0.0.1" }), JSON.stringify(livenessProbe));
+  }
 });
