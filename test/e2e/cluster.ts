@@ -52,7 +52,7 @@ export interface Cluster {
   readonly controls: readonly ControlProcess[];
   /** Starts another control plane (or the first again, with the same ports and state). Resolves when it is ready. */
   startControl(name: string, ports: { grpc: number; admin: number }, env?: Readonly<Record<string, string>>): Promise<ControlProcess>;
-  /** Applies Services first, then runs every pod; resolves when all are ready. */
+  /** Applies Services first, then runs every pod; resolves when all are ready and every control plane knows it. */
   apply(...manifests: readonly string[]): Promise<void>;
   /** The only or first pod of a Deployment, or a bare pod, by `namespace/name`. */
   pod(name: string): RunningPod;
@@ -244,6 +244,17 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
   }
   const follower = setInterval(publishEndpoints, 100);
 
+  /** Until the registry counts as many endpoints of each Service as there are meshed pods of it: it hears of them a moment after they are ready. */
+  async function caughtUp(control: ControlProcess): Promise<void> {
+    await until(`control plane ${control.name} knows every endpoint`, READY_TIMEOUT_MS, async () => {
+      const known = (await control.api("/api/v1/services")) as { services: readonly { namespace: string; name: string; ready: number }[] };
+      return [...services].every(([id, { spec }]) => {
+        const wanted = pods.filter((pod) => isMeshed(pod) && isSelected(pod, id, spec)).length;
+        return (known.services.find(({ namespace, name }) => `${namespace}/${name}` === id)?.ready ?? 0) >= wanted;
+      });
+    });
+  }
+
   async function close(): Promise<void> {
     clearInterval(follower);
     if (!t.passing()) {
@@ -286,6 +297,7 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
           .flatMap(podsOf)
           .map(({ owner, pod }) => runOne(owner, pod)),
       );
+      await Promise.all(controls.filter(({ child }) => child.exitCode === null && child.signalCode === null).map(caughtUp));
     },
     pod(name) {
       const found = pods.find(({ owner }) => owner === name);
@@ -333,6 +345,15 @@ function hostLines(id: string, { ipv4, ipv6 }: { readonly ipv4: string; readonly
   return [`${ipv4} ${names}`, `${ipv6} ${names}`];
 }
 
+function isMeshed({ spec: { spec } }: DeployedPod): boolean {
+  return [...(spec.initContainers ?? []), ...spec.containers].some(({ name }) => name === "remora-sidecar");
+}
+
+function isSelected({ spec: pod }: DeployedPod, service: string, { selector = {} }: ServiceSpec): boolean {
+  const isSameNamespace = service.startsWith(`${pod.metadata.namespace ?? "default"}/`);
+  return isSameNamespace && Object.entries(selector).every(([label, value]) => pod.metadata.labels?.[label] === value);
+}
+
 function endpointSlice(
   id: string,
   spec: ServiceSpec,
@@ -341,11 +362,7 @@ function endpointSlice(
   isReady: (pod: RunningPod) => boolean,
 ) {
   const [namespace = "", name = ""] = id.split("/");
-  const selected = pods.filter(
-    ({ spec: pod }) =>
-      (pod.metadata.namespace ?? "default") === namespace &&
-      Object.entries(spec.selector ?? {}).every(([label, value]) => pod.metadata.labels?.[label] === value),
-  );
+  const selected = pods.filter((pod) => isSelected(pod, id, spec));
   const targetOf = (port: ServiceSpec["ports"][number]) => {
     const target = port.targetPort ?? port.port;
     const containers = selected[0]?.spec.spec.containers ?? [];
