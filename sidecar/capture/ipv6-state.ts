@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 
 /**
- * `off`: the kernel or this namespace has IPv6 disabled, there is nothing to capture. `local`: only loopback and link-local addresses.
+ * `off`: the kernel has no IPv6, there is nothing to capture. `local`: no address, or only loopback and link-local ones; an address may still come.
  * `routable`: the pod has an address that others reach, and uncaptured IPv6 would bypass the mesh.
  */
 export type Ipv6State = "off" | "local" | "routable";
@@ -21,6 +21,5 @@ export function readIpv6State(read: () => string = () => readFileSync("/proc/net
     .split("\n")
     .map((line) => line.trim().split(/\s+/))
     .filter((fields) => fields.length === 6);
-  if (rows.length === 0) return "off";
   return rows.some((fields) => fields[3] === GLOBAL_SCOPE && fields[5] !== "lo") ? "routable" : "local";
 }

@@ -56,8 +56,7 @@ function removeFamily(family: Family, iptables: Iptables): Outcome {
 }
 
 function tolerant(ipv6: Ipv6State, run: () => Outcome): Outcome {
-  if (ipv6 === "off")
-    return { kind: "unavailable", family: "ipv6", warning: "IPv6 is disabled in this network namespace: nothing to capture" };
+  if (ipv6 === "off") return { kind: "unavailable", family: "ipv6", warning: "the kernel has no IPv6: nothing to capture" };
   try {
     return run();
   } catch (error) {

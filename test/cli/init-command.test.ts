@@ -104,7 +104,7 @@ t.test("undoes what it did, and says when there was nothing", async (t) => {
   await runInit({ undo: true }, used);
   t.match(used.applied.at(-1), "-X REMORA_OUTPUT");
   t.ok(used.lines.includes("ipv4: rules removed"));
-  t.match(used.lines.join("\n"), "ipv6: warning: IPv6 is disabled");
+  t.match(used.lines.join("\n"), "ipv6: warning: the kernel has no IPv6");
   t.equal(
     formatRules(
       "ipv4",

@@ -136,16 +136,20 @@ t.test("captures what leaves and enters the pod, and nothing else", { skip }, as
   });
 });
 
-t.test("captures IPv4 and says so in a pod without IPv6", { skip }, async (t) => {
+t.test("works in a pod where IPv6 is switched off, and captures it should it be switched on", { skip }, async (t) => {
   const network = createTestNetwork();
   t.teardown(() => network.close());
   const { name } = network.addNamespace("v4");
   runIn(name, ["sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1"]);
   const ran = runIn(name, [remora, "init"]);
   t.equal(ran.code, 0, ran.stderr);
-  t.match(ran.stdout, "ipv6: warning: IPv6 is disabled in this network namespace: nothing to capture");
   const checked = runIn(name, [remora, "init", "--check"]);
   t.equal(checked.code, 0, checked.stderr + checked.stdout);
+  t.match(checked.stdout, "ipv6: no route leaves this pod");
+  runIn(name, ["sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=0"]);
+  runIn(name, ["ip", "-6", "addr", "add", "fd77:1::2/64", "dev", "eth0", "nodad"]);
+  runIn(name, ["ip", "-6", "route", "add", "default", "via", "fd77:1::1", "dev", "eth0"]);
+  t.match(runIn(name, [remora, "init", "--check"]).stdout, "ipv6: a connection to [2001:db8::1]:80 is redirected");
 });
 
 t.test("refuses users with whom capture cannot work, and says why", { skip }, async (t) => {
