@@ -2,10 +2,11 @@
 import t from "tap";
 import { startRedis } from "../support/redis.ts";
 import { requires } from "../support/requires.ts";
-import { startCluster, until } from "./cluster.ts";
+import { startCluster } from "./cluster.ts";
 import { client, NGINX, scaled } from "./manifests.ts";
 import { instanceIds, pause, startLoad } from "./steady-load.ts";
 import { startTcpBalancer } from "./tcp-balancer.ts";
+import { until } from "./until.ts";
 
 const skip = requires("root", "ip", "iptables", "nginx", "redis-server");
 // Several processes per pod: on a busy machine of two cores this takes its time.

@@ -1,20 +1,33 @@
 // A small cluster for end-to-end tests: a Kubernetes API stand-in, a real `remora control`, the real injector, and the pod runner in the place of
-// kubelets. Owns what controllers would do: pods from Deployments, addresses of Services, EndpointSlices that follow readiness, tokens.
-import { type ChildProcess, spawn } from "node:child_process";
+// kubelets. Owns when things happen that controllers would do: pods from Deployments, addresses of Services, EndpointSlices that follow readiness, tokens.
 import { randomUUID } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { get as httpGet } from "node:http";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import type { Test } from "tap";
 import { parseAllDocuments } from "yaml";
 import { type KubeApi, type KubeObject, startKubeApi } from "../support/kube-api.ts";
-import { REPOSITORY_MOUNT } from "../support/pod-runner/container.ts";
 import type { ExecOptions, ExecResult } from "../support/pod-runner/container.ts";
+import { REPOSITORY_MOUNT } from "../support/pod-runner/mount-script.ts";
 import type { RunningPod } from "../support/pod-runner/pod.ts";
 import { createPodRunner, FOLDER_PREFIX, type PodRunner } from "../support/pod-runner/pod-runner.ts";
-import { type Pod, type PodFacts, type PodSpec, portNumber } from "../support/pod-runner/pod-spec.ts";
+import type { Pod } from "../support/pod-runner/pod-spec.ts";
 import { admit, storeWebhookConfiguration } from "./admission.ts";
+import { type ControlProcess, spawnControl, waitUntilReady } from "./control-process.ts";
+import {
+  type DeployedPod,
+  endpointSlice,
+  hostLines,
+  isMeshed,
+  isSelected,
+  type Manifest,
+  podObject,
+  podsOf,
+  type Service,
+  type ServiceSpec,
+  serviceObject,
+} from "./kubernetes-objects.ts";
+import { until } from "./until.ts";
 
 const REPOSITORY = resolve(import.meta.dirname, "../..");
 const CONTROL_NAMESPACE = "remora-system";
@@ -31,17 +44,9 @@ export interface ClusterOptions {
   readonly withoutControl?: boolean;
 }
 
-/** A process of the control plane. */
-export interface ControlProcess {
-  readonly name: string;
-  readonly grpcPort: number;
-  readonly adminPort: number;
-  readonly child: ChildProcess;
-  log(): string;
-  /** GET on its admin port, parsed. Health answers 503 when it is down, which is an error here. */
-  api(path: string): Promise<unknown>;
-  /** SIGKILL; resolves when it is gone. */
-  kill(): Promise<void>;
+interface ControlPorts {
+  readonly grpc: number;
+  readonly admin: number;
 }
 
 export interface Cluster {
@@ -51,7 +56,7 @@ export interface Cluster {
   /** All that were started, also those that ended. */
   readonly controls: readonly ControlProcess[];
   /** Starts another control plane (or the first again, with the same ports and state). Resolves when it is ready. */
-  startControl(name: string, ports: { grpc: number; admin: number }, env?: Readonly<Record<string, string>>): Promise<ControlProcess>;
+  startControl(name: string, ports: ControlPorts, env?: Readonly<Record<string, string>>): Promise<ControlProcess>;
   /** Applies Services first, then runs every pod; resolves when all are ready and every control plane knows it. */
   apply(...manifests: readonly string[]): Promise<void>;
   /** The only or first pod of a Deployment, or a bare pod, by `namespace/name`. */
@@ -71,35 +76,12 @@ export interface Cluster {
   trustPins(): readonly string[];
 }
 
-interface Manifest {
-  readonly kind: string;
-  readonly metadata: { readonly name: string; readonly namespace?: string; readonly labels?: Record<string, string> };
-  readonly spec?: unknown;
-}
-
-interface ServiceSpec {
-  readonly selector?: Readonly<Record<string, string>>;
-  readonly ports: ReadonlyArray<{
-    readonly name?: string;
-    readonly port: number;
-    readonly targetPort?: number | string;
-    readonly appProtocol?: string;
-  }>;
-}
-
-interface DeployedPod {
-  /** `namespace/name` of the Deployment, or of the bare pod. */
-  readonly owner: string;
-  readonly spec: Pod;
-  readonly running: RunningPod;
-}
-
 /** Starts the cluster; everything is removed in the test's teardown, and all logs are shown when the test failed. */
 export async function startCluster(t: Test, options: ClusterOptions = {}): Promise<Cluster> {
   const meshed = options.meshed ?? ["shop"];
   const folder = mkdtempSync(join(tmpdir(), `${FOLDER_PREFIX}${process.pid}-cluster-`));
   const kube = await startKubeApi();
-  const services = new Map<string, { readonly spec: ServiceSpec; readonly ipv4: string; readonly ipv6: string }>();
+  const services = new Map<string, Service>();
   const pods: DeployedPod[] = [];
   const terminating = new Set<RunningPod>();
   const controls: ControlProcess[] = [];
@@ -115,51 +97,11 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
     return token;
   }
 
-  async function startControl(
-    name: string,
-    ports: { grpc: number; admin: number },
-    env: Readonly<Record<string, string>> = {},
-  ): Promise<ControlProcess> {
-    const child = spawn(join(REPOSITORY, "bin/remora"), ["control"], {
-      stdio: ["ignore", "pipe", "pipe"],
-      env: {
-        PATH: process.env["PATH"],
-        HOME: folder,
-        KUBECONFIG: kubeconfig,
-        REMORA_KUBERNETES: "on",
-        REMORA_ROLES: "ca,registry,injector",
-        REMORA_BIND_ADDRESS: hostIpv4,
-        REMORA_GRPC_PORT: String(ports.grpc),
-        REMORA_ADMIN_PORT: String(ports.admin),
-        REMORA_WEBHOOK_PORT: String(WEBHOOK_PORT),
-        REMORA_STATE_DIR: join(folder, `state-${name}`),
-        REMORA_HEARTBEAT_INTERVAL: "1s",
-        REMORA_LEASE: "3s",
-        ...options.control,
-        ...env,
-      },
-    });
-    let text = "";
-    for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (more: string) => (text += more));
-    const exited = new Promise<void>((done) => child.once("exit", () => done()));
-    const api = (path: string) => getJson(`http://${hostIpv4}:${ports.admin}${path}`);
-    const control: ControlProcess = {
-      name,
-      grpcPort: ports.grpc,
-      adminPort: ports.admin,
-      child,
-      log: () => text,
-      api,
-      async kill() {
-        child.kill("SIGKILL");
-        await exited;
-      },
-    };
+  async function startControl(name: string, ports: ControlPorts, env: Readonly<Record<string, string>> = {}): Promise<ControlProcess> {
+    const all = { webhook: WEBHOOK_PORT, ...ports };
+    const control = spawnControl({ name, host: hostIpv4, ports: all, folder, kubeconfig, env: { ...options.control, ...env } });
     controls.push(control);
-    await until(`control plane ${name}`, READY_TIMEOUT_MS, async () => {
-      if (child.exitCode !== null) throw new Error(`control plane ${name} ended with ${child.exitCode}:\n${text}`);
-      return (await api("/ready").catch(() => null)) !== null;
-    });
+    await waitUntilReady(control);
     return control;
   }
 
@@ -183,25 +125,8 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
     const [ipv4, ipv6] = [runner.network.virtualIpv4(index), runner.network.virtualIpv6(index)];
     const spec = manifest.spec as ServiceSpec;
     services.set(id, { spec, ipv4, ipv6 });
-    const ports = spec.ports.map((port) => ({ protocol: "TCP", targetPort: port.port, ...port }));
-    kube.put("services", {
-      apiVersion: "v1",
-      kind: "Service",
-      metadata: { ...manifest.metadata, namespace },
-      spec: { type: "ClusterIP", selector: spec.selector, ports, clusterIP: ipv4, clusterIPs: [ipv4, ipv6], ipFamilies: ["IPv4", "IPv6"] },
-    });
+    kube.put("services", serviceObject(manifest, { spec, ipv4, ipv6 }));
     writeHosts();
-  }
-
-  function podsOf(manifest: Manifest): { owner: string; pod: Pod }[] {
-    const namespace = manifest.metadata.namespace ?? "default";
-    const owner = `${namespace}/${manifest.metadata.name}`;
-    if (manifest.kind === "Pod") return [{ owner, pod: { metadata: { ...manifest.metadata, namespace }, spec: manifest.spec as PodSpec } }];
-    const { replicas = 1, template } = manifest.spec as { replicas?: number; template: { metadata: object; spec: PodSpec } };
-    return Array.from({ length: replicas }, (_, i) => ({
-      owner,
-      pod: { metadata: { ...template.metadata, namespace, name: `${manifest.metadata.name}-${i}` }, spec: structuredClone(template.spec) },
-    }));
   }
 
   async function runOne(owner: string, pod: Pod): Promise<void> {
@@ -209,25 +134,10 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
     const uid = randomUUID();
     const admitted = await admit(kube, { host: hostIpv4, port: WEBHOOK_PORT }, pod, namespace);
     const known: Pod = { ...admitted, metadata: { ...admitted.metadata, uid } };
-    const running = await runner.startPod(known, { onScheduled: (facts) => storePod(known, facts, false) });
+    const running = await runner.startPod(known, { onScheduled: (facts) => void kube.put("pods", podObject(known, facts, false)) });
     pods.push({ owner, spec: known, running });
     await running.ready(READY_TIMEOUT_MS);
     publishEndpoints();
-  }
-
-  function storePod(pod: Pod, facts: PodFacts, isReady: boolean): void {
-    kube.put("pods", {
-      apiVersion: "v1",
-      kind: "Pod",
-      metadata: { ...structuredClone(pod.metadata), namespace: facts.namespace, uid: facts.uid } as never, // a pod's metadata is a Kubernetes object's
-      spec: { ...structuredClone(pod.spec), nodeName: facts.nodeName },
-      status: {
-        phase: "Running",
-        podIP: facts.podIps[0],
-        podIPs: facts.podIps.map((ip) => ({ ip })),
-        conditions: [{ type: "Ready", status: isReady ? "True" : "False" }],
-      },
-    });
   }
 
   let published = "";
@@ -237,7 +147,7 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
     const state = pods.map(({ running }) => `${running.name} ${isReady(running)}`).join();
     if (state === published) return;
     published = state;
-    for (const { spec, running } of pods) storePod(spec, running.facts, isReady(running));
+    for (const { spec, running } of pods) kube.put("pods", podObject(spec, running.facts, isReady(running)));
     for (const [id, service] of services) {
       for (const family of ["IPv4", "IPv6"] as const) kube.put("endpointslices", endpointSlice(id, service.spec, family, pods, isReady));
     }
@@ -262,9 +172,7 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
       t.comment(runner.logs().slice(-SHOWN_LOG_CHARS));
     }
     await runner.close();
-    await Promise.all(
-      controls.map((control) => (control.child.exitCode === null && control.child.signalCode === null ? control.kill() : null)),
-    );
+    await Promise.all(controls.filter((control) => control.isRunning()).map((control) => control.kill()));
     await kube.close();
     rmSync(folder, { recursive: true, force: true });
   }
@@ -297,7 +205,7 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
           .flatMap(podsOf)
           .map(({ owner, pod }) => runOne(owner, pod)),
       );
-      await Promise.all(controls.filter(({ child }) => child.exitCode === null && child.signalCode === null).map(caughtUp));
+      await Promise.all(controls.filter((control) => control.isRunning()).map(caughtUp));
     },
     pod(name) {
       const found = pods.find(({ owner }) => owner === name);
@@ -330,65 +238,6 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
   };
 }
 
-/** Polls until `isTrue` says so. @throws Error naming `what` after `timeoutMs` */
-export async function until(what: string, timeoutMs: number, isTrue: () => boolean | Promise<boolean>): Promise<void> {
-  const deadlineMs = Date.now() + timeoutMs;
-  while (!(await isTrue())) {
-    if (Date.now() > deadlineMs) throw new Error(`${what}: not within ${timeoutMs} ms`);
-    await new Promise((done) => setTimeout(done, 50));
-  }
-}
-
-function hostLines(id: string, { ipv4, ipv6 }: { readonly ipv4: string; readonly ipv6: string }): readonly string[] {
-  const [namespace = "", name = ""] = id.split("/");
-  const names = `${name}.${namespace} ${name}.${namespace}.svc ${name}.${namespace}.svc.cluster.local ${name}`;
-  return [`${ipv4} ${names}`, `${ipv6} ${names}`];
-}
-
-function isMeshed({ spec: { spec } }: DeployedPod): boolean {
-  return [...(spec.initContainers ?? []), ...spec.containers].some(({ name }) => name === "remora-sidecar");
-}
-
-function isSelected({ spec: pod }: DeployedPod, service: string, { selector = {} }: ServiceSpec): boolean {
-  const isSameNamespace = service.startsWith(`${pod.metadata.namespace ?? "default"}/`);
-  return isSameNamespace && Object.entries(selector).every(([label, value]) => pod.metadata.labels?.[label] === value);
-}
-
-function endpointSlice(
-  id: string,
-  spec: ServiceSpec,
-  family: "IPv4" | "IPv6",
-  pods: readonly DeployedPod[],
-  isReady: (pod: RunningPod) => boolean,
-) {
-  const [namespace = "", name = ""] = id.split("/");
-  const selected = pods.filter((pod) => isSelected(pod, id, spec));
-  const targetOf = (port: ServiceSpec["ports"][number]) => {
-    const target = port.targetPort ?? port.port;
-    const containers = selected[0]?.spec.spec.containers ?? [];
-    const container =
-      typeof target === "number" ? containers[0] : containers.find(({ ports }) => ports?.some(({ name: portName }) => portName === target));
-    return container === undefined ? 0 : portNumber(container, target);
-  };
-  return {
-    apiVersion: "discovery.k8s.io/v1",
-    kind: "EndpointSlice",
-    metadata: { name: `${name}-${family.toLowerCase()}`, namespace, labels: { "kubernetes.io/service-name": name } },
-    addressType: family,
-    ports: spec.ports.map((port) => ({
-      name: port.name ?? "",
-      port: targetOf(port),
-      protocol: "TCP",
-      ...(port.appProtocol === undefined ? {} : { appProtocol: port.appProtocol }),
-    })),
-    endpoints: selected.map(({ running }) => ({
-      addresses: [running.facts.podIps[family === "IPv4" ? 0 : 1] ?? ""],
-      conditions: { ready: isReady(running), serving: running.isReady(), terminating: running.isReady() && !isReady(running) },
-      targetRef: { kind: "Pod", name: running.name, namespace, uid: running.facts.uid },
-    })),
-  };
-}
-
 function parseLog(text: string): readonly Readonly<Record<string, unknown>>[] {
   return text
     .split("\n")
@@ -400,23 +249,4 @@ function parseLog(text: string): readonly Readonly<Record<string, unknown>>[] {
         return []; // a line that is being written
       }
     });
-}
-
-function getJson(url: string): Promise<unknown> {
-  return new Promise((done, fail) => {
-    const request = httpGet(url, { timeout: 2_000, agent: false }, (response) => {
-      let text = "";
-      response.setEncoding("utf8").on("data", (more: string) => (text += more));
-      response.on("end", () => {
-        if (response.statusCode !== 200) return fail(new Error(`${url}: status ${response.statusCode} ${text}`));
-        try {
-          done(JSON.parse(text));
-        } catch {
-          done(text);
-        }
-      });
-    });
-    request.on("timeout", () => request.destroy(new Error(`${url}: no answer`)));
-    request.on("error", fail);
-  });
 }

@@ -1,9 +1,10 @@
 // The control plane dies without a warning while requests flow steadily (design 12). No request may fail; the figures are in the comments.
 import t from "tap";
 import { requires } from "../support/requires.ts";
-import { startCluster, until } from "./cluster.ts";
+import { startCluster } from "./cluster.ts";
 import { client, NGINX, scaled } from "./manifests.ts";
 import { instanceIds, pause, startLoad } from "./steady-load.ts";
+import { until } from "./until.ts";
 
 const skip = requires("root", "ip", "iptables", "nginx");
 // Several processes per pod: on a busy machine of two cores this takes its time.

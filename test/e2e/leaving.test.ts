@@ -1,10 +1,11 @@
 // How instances leave: at once when they are stopped, with their lease when they are killed.
 import t from "tap";
 import { requires } from "../support/requires.ts";
-import { startCluster, until } from "./cluster.ts";
+import { startCluster } from "./cluster.ts";
 import { CHAT, client, scaled } from "./manifests.ts";
 import type { RunningPod } from "../support/pod-runner/pod.ts";
 import { instanceIds, pause } from "./steady-load.ts";
+import { until } from "./until.ts";
 
 const skip = requires("root", "ip", "iptables", "curl");
 // Several processes per pod: on a busy machine of two cores this takes its time.

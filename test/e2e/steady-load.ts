@@ -29,9 +29,7 @@ export function startLoad(t: Test, cluster: Cluster, what: string, seconds: numb
 
 /** Ids of the instances that the control plane on `adminPort` knows; none while it is away. */
 export async function instanceIds(cluster: Cluster, adminPort: number): Promise<readonly string[]> {
-  const control = cluster.controls.find(
-    (candidate) => candidate.adminPort === adminPort && candidate.child.exitCode === null && candidate.child.signalCode === null,
-  );
+  const control = cluster.controls.find((candidate) => candidate.adminPort === adminPort && candidate.isRunning());
   const answer = (await control?.api("/api/v1/instances")) as { instances: readonly { instanceId: string }[] } | undefined;
   return answer?.instances.map(({ instanceId }) => instanceId) ?? [];
 }

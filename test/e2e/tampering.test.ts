@@ -16,8 +16,9 @@ import { createMessageCertificates } from "../../sidecar/signing/message-certifi
 import { createSigner } from "../../sidecar/signing/signer.ts";
 import { createMeshDialer, type MeshConnection } from "../../sidecar/transport/mesh-dial.ts";
 import { requires } from "../support/requires.ts";
-import { type Cluster, startCluster, until } from "./cluster.ts";
+import { type Cluster, startCluster } from "./cluster.ts";
 import { ECHO } from "./manifests.ts";
+import { until } from "./until.ts";
 
 const skip = requires("root", "ip", "iptables");
 // Several processes per pod: on a busy machine of two cores this takes its time.

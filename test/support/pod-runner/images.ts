@@ -2,7 +2,8 @@
 // app test/support/apps/NAME.ts. Owns the generated configuration of each; tags and registries of an image name do not matter.
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type LocalImage, REPOSITORY_MOUNT } from "./container.ts";
+import type { LocalImage } from "./container.ts";
+import { REPOSITORY_MOUNT } from "./mount-script.ts";
 import type { Container } from "./pod-spec.ts";
 
 const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -6,8 +6,10 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync,
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createTestNetwork, type TestNetwork } from "../netns.ts";
-import { createContainerLog, madeMountPoints, startContainer } from "./container.ts";
+import { startContainer } from "./container.ts";
+import { createContainerLog } from "./container-log.ts";
 import { type ImageMap, localImages } from "./images.ts";
+import { madeMountPoints } from "./mount-script.ts";
 import { type Container, containerEnv, type Literals, type Pod, type PodFacts } from "./pod-spec.ts";
 import { type RunningPod, runPod } from "./pod.ts";
 import { type MintToken, makeVolumes } from "./volumes.ts";
