@@ -2,7 +2,7 @@
 // .proto files beside them, and koffi, whose native part cannot be bundled.
 import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { build } from "esbuild";
+import { build, type Plugin } from "esbuild";
 import { sourceInfo } from "../core/build-info.ts";
 
 const PROJECT = join(import.meta.dirname, "..");
@@ -42,6 +42,7 @@ export async function bundle({ outDir, commit }: BundleOptions): Promise<void> {
     sourcemap: false,
     logLevel: "warning",
     external: COPIED_PACKAGES,
+    plugins: [namesOfLazyCommonJs],
     define: { __REMORA_BUILD__: JSON.stringify(info) },
     // CommonJS packages inside ES modules still call require for Node's own modules.
     banner: {
@@ -53,6 +54,31 @@ export async function bundle({ outDir, commit }: BundleOptions): Promise<void> {
   await writeFile(join(outDir, "remora"), LAUNCHER, { mode: 0o755 });
   await writeFile(join(outDir, "package.json"), `${JSON.stringify({ name: "remora", version: info.version, type: "module", private: true })}\n`);
 }
+
+/**
+ * `await import("ioredis")` gives a CommonJS package's names in Node, but only `default` in a bundle that is split into ES modules. So what is
+ * imported lazily becomes a small module that names what Node would.
+ */
+const namesOfLazyCommonJs: Plugin = {
+  name: "names of lazily imported CommonJS",
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^[^./]/ }, ({ kind, path }) => {
+      if (kind !== "dynamic-import" || path.startsWith("node:") || COPIED_PACKAGES.includes(path)) return null;
+      return { path, namespace: "lazy" };
+    });
+    onLoad({ filter: /.*/, namespace: "lazy" }, async ({ path }) => {
+      const names = Object.keys((await import(path)) as object);
+      // Node adds this name to the namespace of CommonJS, and of nothing else.
+      const isCommonJs = names.includes("module.exports");
+      const exported = names.filter((name) => name !== "default" && /^[A-Za-z_$][\w$]*$/.test(name));
+      const quoted = JSON.stringify(path);
+      const contents = isCommonJs
+        ? [`const whole = require(${quoted});`, "export default whole;", ...exported.map((name) => `const _${name} = whole.${name}; export { _${name} as ${name} };`)]
+        : [`export * from ${quoted};`, ...(names.includes("default") ? [`export { default } from ${quoted};`] : [])];
+      return { contents: contents.join("\n"), resolveDir: PROJECT };
+    });
+  },
+};
 
 /** core/wire/load.ts looks for them beside itself, and it may end up in the entry or in a chunk. */
 async function copyProtos(outDir: string): Promise<void> {

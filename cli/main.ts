@@ -1,5 +1,7 @@
 // The `remora` command. Owns the list of commands, the one place where an error becomes a line and an exit code, and nothing of what a command
 // does: its module is loaded when it is asked for, so that `remora sidecar` does not pay for the control plane.
+import { enableCompileCache } from "node:module";
+import { join } from "node:path";
 import { Command, CommanderError } from "commander";
 import { nearestName } from "../core/nearest.ts";
 import { explain } from "./explain.ts";
@@ -31,6 +33,8 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   version: { summary: "print version, commit and build date", load: () => import("./version-command.ts") },
 };
 
+// From a checkout, stripping types and compiling takes most of a start: what was done once is kept, in a folder that nobody else can write.
+if (import.meta.filename.endsWith(".ts")) enableCompileCache(join(import.meta.dirname, "..", "node_modules", ".cache", "remora"));
 // Whoever reads the output may have seen enough (`remora init --dry-run | head`).
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code === "EPIPE") process.exit(0);

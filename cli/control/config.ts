@@ -89,6 +89,7 @@ function contradictions(values: Readonly<Values<typeof controlSettings>>, roles:
   if ((values.caCertFile === null) !== (values.caKeyFile === null)) mistakes.push("REMORA_CA_CERT_FILE and REMORA_CA_KEY_FILE go together");
   if (values.lease < values.heartbeatInterval * 2) mistakes.push("REMORA_LEASE must be at least twice REMORA_HEARTBEAT_INTERVAL");
   if (roles.has("injector") && !inKubernetes) mistakes.push("the role injector works only in Kubernetes (REMORA_KUBERNETES=on uses your kubeconfig)");
+  if (values.servicesFile !== null && inKubernetes) mistakes.push("REMORA_SERVICES_FILE is for use outside of Kubernetes, where the API server knows the services");
   if (roles.has("registry") && !roles.has("ca")) {
     if (values.controlAddress === null) mistakes.push("the role registry without ca needs REMORA_CONTROL_ADDRESS, where the CA is");
     if (values.trustPin.length === 0) mistakes.push("the role registry without ca needs REMORA_TRUST_PIN");

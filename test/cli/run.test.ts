@@ -1,7 +1,9 @@
 import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
 import { ranRemora, remora, startedControl, temporaryFolder } from "./remora.ts";
+import { freePort } from "../support/free-port.ts";
 import { requires } from "../support/requires.ts";
 
 /** An app that echoes what it was sent, and ends with 7 when asked to. */
@@ -14,8 +16,9 @@ t.test("two programs talk through their sidecars, and each leaves as it should",
   const env = { REMORA_STATE_DIR: stateDir };
   const instances = async () => ((await (await fetch(`http://127.0.0.1:${adminPort}/api/v1/instances`)).json()) as { instances: object[] }).instances;
 
-  const orders = remora(t, ["run", "--service", "orders", "--port", "18932", "--mode", "strict", "--", process.execPath, "-e", ECHO], env);
-  await orders.line(/^listening on 18932$/);
+  const port = await freePort();
+  const orders = remora(t, ["run", "--service", "orders", "--port", String(port), "--mode", "strict", "--", process.execPath, "-e", ECHO], env);
+  await orders.line(/^listening on \d+$/);
   t.match(await instances(), [{ identity: "spiffe://cluster.local/ns/default/sa/orders", state: "ready" }]);
 
   const call = await ranRemora(t, ["run", "--service", "web", "--", "sh", "-c", "curl -s http://orders/; exit 3"], env);
@@ -32,9 +35,10 @@ t.test("a sidecar that dies is started again", { skip: requires("curl") }, async
   const script = `curl -s -o /dev/null http://127.0.0.1:$ADMIN/live; echo up
     curl -s -X POST http://127.0.0.1:$ADMIN/exit; sleep 0.2
     for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sleep 0.2; curl -sf http://127.0.0.1:$ADMIN/ready && break; done; echo; echo back`;
-  const run = remora(t, ["run", "--service", "web", "--admin-port", "18933", "--drain-timeout", "100ms", "--", "sh", "-c", script], {
+  const adminPort = String(await freePort());
+  const run = remora(t, ["run", "--service", "web", "--admin-port", adminPort, "--drain-timeout", "100ms", "--", "sh", "-c", script], {
     REMORA_STATE_DIR: stateDir,
-    ADMIN: "18933",
+    ADMIN: adminPort,
   });
   await run.line(/^up$/);
   await run.line(/"ready":true/);
@@ -57,14 +61,17 @@ t.test("a token from elsewhere works once", async (t) => {
 
 t.test("the program is told where to listen and whom to ask, and nothing secret", async (t) => {
   const { stateDir } = await startedControl(t);
+  const outboundPort = await freePort();
+  const home = temporaryFolder(t);
   const { text } = await ranRemora(
     t,
-    ["run", "--service", "web", "--port", "18934", "--outbound-port", "18935", "--", "sh", "-c", "env"],
-    { REMORA_STATE_DIR: stateDir, REMORA_LOG_LEVEL: "error", MINE: "kept" },
+    ["run", "--service", "web", "--port", "18934", "--outbound-port", String(outboundPort), "--", "sh", "-c", "env"],
+    { REMORA_STATE_DIR: stateDir, REMORA_LOG_LEVEL: "error", MINE: "kept", HOME: home },
   );
+  t.notOk(existsSync(join(home, ".remora")), "nothing is left in the home folder");
   const env = new Map(text.split("\n").map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]));
   t.equal(env.get("PORT"), "18934");
-  for (const name of ["HTTP_PROXY", "http_proxy"]) t.equal(env.get(name), "http://127.0.0.1:18935");
+  for (const name of ["HTTP_PROXY", "http_proxy"]) t.equal(env.get(name), `http://127.0.0.1:${outboundPort}`);
   t.equal(env.get("NO_PROXY"), "localhost,127.0.0.1,::1");
   t.equal(env.get("MINE"), "kept");
   t.same(
@@ -94,8 +101,9 @@ t.test("what cannot work is said before anything starts", async (t) => {
 
 t.test("when `remora run` is killed, the sidecar goes too", async (t) => {
   const { stateDir } = await startedControl(t);
-  const run = remora(t, ["run", "--service", "web", "--admin-port", "18936", "--drain-timeout", "100ms", "--", "sleep", "2"], { REMORA_STATE_DIR: stateDir });
-  const live = () => fetch("http://127.0.0.1:18936/live").then(
+  const adminPort = await freePort();
+  const run = remora(t, ["run", "--service", "web", "--admin-port", String(adminPort), "--drain-timeout", "100ms", "--", "sleep", "2"], { REMORA_STATE_DIR: stateDir });
+  const live = () => fetch(`http://127.0.0.1:${adminPort}/live`).then(
     () => true,
     () => false,
   );
@@ -103,11 +111,4 @@ t.test("when `remora run` is killed, the sidecar goes too", async (t) => {
   run.signal("SIGKILL");
   for (let n = 0; n < 60 && (await live()); n += 1) await sleep(50);
   t.notOk(await live());
-});
-
-t.test("the control plane's folder is all that is left on disk", async (t) => {
-  const { stateDir } = await startedControl(t);
-  const home = temporaryFolder(t);
-  await ranRemora(t, ["run", "--service", "web", "--", "true"], { REMORA_STATE_DIR: stateDir, HOME: home });
-  t.notOk(existsSync(`${home}/.remora`));
 });

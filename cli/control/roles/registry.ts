@@ -66,7 +66,8 @@ async function openStore({ config, clock, log, random }: RegistryRoleOptions): P
   return startRedisStore({ url: config.redisUrl, clock, random, log, leaseMs: config.lease });
 }
 
-async function openServices({ config, clock, log }: RegistryRoleOptions): Promise<ServiceSource> {
+async function openServices({ config, clock, random, log }: RegistryRoleOptions): Promise<ServiceSource> {
   if (config.servicesFile !== null) return startServicesFile({ path: config.servicesFile, clock, log });
+  if (config.inKubernetes) return (await import("../../../registry/kubernetes-source.ts")).startKubernetesSource({ clock, random, log });
   return noServices;
 }

@@ -1,0 +1,50 @@
+// `npm run docs`: writes the README's tables of settings and annotations from the tables that the code enforces, between their markers. A test holds
+// the README to it.
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { controlSettings } from "../cli/control/config.ts";
+import { initSettings } from "../cli/init-command.ts";
+import { settingsMarkdown } from "../core/config.ts";
+import { ANNOTATION_PREFIX, ANNOTATIONS } from "../injector/annotations.ts";
+import { sidecarSettings } from "../sidecar/config.ts";
+
+const README = join(import.meta.dirname, "..", "README.md");
+
+/** The generated parts by marker. */
+function parts(): ReadonlyMap<string, string> {
+  return new Map([
+    ["control settings", settingsMarkdown(controlSettings)],
+    ["sidecar settings", settingsMarkdown(sidecarSettings)],
+    ["init settings", settingsMarkdown(initSettings)],
+    ["annotations", annotationsMarkdown()],
+  ]);
+}
+
+/** `text` with every generated part as it should be. Throws when a marker is missing. */
+export function withGeneratedParts(text: string): string {
+  let result = text;
+  for (const [name, body] of parts()) {
+    const [begin, end] = [`<!-- begin ${name} -->\n`, `<!-- end ${name} -->`];
+    const from = result.indexOf(begin);
+    const to = result.indexOf(end);
+    if (from < 0 || to < from) throw new Error(`the README has no place for "${name}"`);
+    result = `${result.slice(0, from + begin.length)}${body}\n${result.slice(to)}`;
+  }
+  return result;
+}
+
+function annotationsMarkdown(): string {
+  const rows = Object.entries(ANNOTATIONS).map(([name, row]) => [
+    `\`${ANNOTATION_PREFIX}${name}\``,
+    cell(row.default),
+    cell(row.type.allowed),
+    cell(row.doc),
+  ]);
+  return [["Annotation", "Default", "Allowed", "Meaning"], ["---", "---", "---", "---"], ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
+}
+
+function cell(text: string): string {
+  return text.replaceAll("|", "\\|").replaceAll("\n", " ");
+}
+
+if (import.meta.main) await writeFile(README, withGeneratedParts(await readFile(README, "utf8")));
