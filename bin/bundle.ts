@@ -52,7 +52,10 @@ export async function bundle({ outDir, commit }: BundleOptions): Promise<void> {
   await copyProtos(outDir);
   await copyPackages(outDir);
   await writeFile(join(outDir, "remora"), LAUNCHER, { mode: 0o755 });
-  await writeFile(join(outDir, "package.json"), `${JSON.stringify({ name: "remora", version: info.version, type: "module", private: true })}\n`);
+  await writeFile(
+    join(outDir, "package.json"),
+    `${JSON.stringify({ name: "remora", version: info.version, type: "module", private: true })}\n`,
+  );
 }
 
 /**
@@ -73,7 +76,11 @@ const namesOfLazyCommonJs: Plugin = {
       const exported = names.filter((name) => name !== "default" && /^[A-Za-z_$][\w$]*$/.test(name));
       const quoted = JSON.stringify(path);
       const contents = isCommonJs
-        ? [`const whole = require(${quoted});`, "export default whole;", ...exported.map((name) => `const _${name} = whole.${name}; export { _${name} as ${name} };`)]
+        ? [
+            `const whole = require(${quoted});`,
+            "export default whole;",
+            ...exported.map((name) => `const _${name} = whole.${name}; export { _${name} as ${name} };`),
+          ]
         : [`export * from ${quoted};`, ...(names.includes("default") ? [`export { default } from ${quoted};`] : [])];
       return { contents: contents.join("\n"), resolveDir: PROJECT };
     });
@@ -94,7 +101,9 @@ async function copyPackages(outDir: string): Promise<void> {
     const to = join(outDir, "node_modules", name);
     // Only what runs: koffi's package also holds its C++ source and its manual.
     for (const part of ["package.json", "index.js", "index.cjs", "indirect.js", "indirect.cjs", "lib", "src/koffi"]) {
-      await cp(join(from, part), join(to, part), { recursive: true, filter: (path) => !/\.(?:cc|hh|asm|S|c|h|txt|inc)$/.test(path) }).catch(ignoreMissing);
+      await cp(join(from, part), join(to, part), { recursive: true, filter: (path) => !/\.(?:cc|hh|asm|S|c|h|txt|inc)$/.test(path) }).catch(
+        ignoreMissing,
+      );
     }
     await copyNatives(name, join(outDir, "node_modules"));
   }

@@ -40,7 +40,9 @@ function annotationsMarkdown(): string {
     cell(row.type.allowed),
     cell(row.doc),
   ]);
-  return [["Annotation", "Default", "Allowed", "Meaning"], ["---", "---", "---", "---"], ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
+  return [["Annotation", "Default", "Allowed", "Meaning"], ["---", "---", "---", "---"], ...rows]
+    .map((row) => `| ${row.join(" | ")} |`)
+    .join("\n");
 }
 
 function cell(text: string): string {

@@ -81,6 +81,8 @@ function printHelp(program: Command): number {
 
 function refuseUnknown(asked: string): number {
   const near = nearestName(asked, Object.keys(COMMANDS));
-  process.stderr.write(`remora: there is no command "${asked}"${near === null ? "" : `, did you mean "${near}"?`} (remora --help lists them)\n`);
+  process.stderr.write(
+    `remora: there is no command "${asked}"${near === null ? "" : `, did you mean "${near}"?`} (remora --help lists them)\n`,
+  );
   return EXIT_USAGE;
 }

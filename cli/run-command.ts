@@ -42,7 +42,15 @@ interface Flags {
 }
 
 /** Flags that are settings of the sidecar and go to it as they are: it knows what is allowed. */
-const PASSED_ON = { mode: "REMORA_MODE", rateLimit: "REMORA_RATE_LIMIT", allow: "REMORA_ALLOW", signing: "REMORA_SIGNING", verify: "REMORA_VERIFY", egress: "REMORA_EGRESS", drainTimeout: "REMORA_DRAIN_TIMEOUT" } as const;
+const PASSED_ON = {
+  mode: "REMORA_MODE",
+  rateLimit: "REMORA_RATE_LIMIT",
+  allow: "REMORA_ALLOW",
+  signing: "REMORA_SIGNING",
+  verify: "REMORA_VERIFY",
+  egress: "REMORA_EGRESS",
+  drainTimeout: "REMORA_DRAIN_TIMEOUT",
+} as const;
 
 /** Adds the command. */
 export function register(program: Command): void {
@@ -84,7 +92,13 @@ async function run(words: readonly string[], flags: Flags): Promise<number> {
   const log = createLogger({ component: "run", level: "warn", stdout: destination({ dest: 2, sync: true }) });
   const { workload, cleanUp } = await describe(flags);
   try {
-    return await runBeside({ workload, words, env: process.env, log, drainTimeoutMs: parseDuration("--drain-timeout", flags.drainTimeout) });
+    return await runBeside({
+      workload,
+      words,
+      env: process.env,
+      log,
+      drainTimeoutMs: parseDuration("--drain-timeout", flags.drainTimeout),
+    });
   } finally {
     await cleanUp();
   }
@@ -145,7 +159,13 @@ async function credentials(flags: Flags, appPort: number | null) {
       `no control plane runs here (state folder ${controlStateDir}): start \`remora control\`, or give --token from \`remora token ${flags.service}\` and --control`,
     );
   }
-  const request = { stateDir: controlStateDir, namespace: flags.namespace, serviceAccount: flags.service, ttlMs: TOKEN_TTL_MS, purpose: "join" } as const;
+  const request = {
+    stateDir: controlStateDir,
+    namespace: flags.namespace,
+    serviceAccount: flags.service,
+    ttlMs: TOKEN_TTL_MS,
+    purpose: "join",
+  } as const;
   const joinToken = await makeToken(request);
   const stateDir = await mkdtemp(join(tmpdir(), "remora-run-"));
   return { joinToken, controlAddress, stateDir, cleanUp: () => rm(stateDir, { recursive: true, force: true }) };
@@ -158,7 +178,8 @@ function reachable(host: string): string {
 
 function parsePort(flag: string, text: string): number {
   const port = Number(text);
-  if (!/^[0-9]{1,5}$/.test(text) || port < 1 || port > 65535) throw new ConfigError("invalid_value", `${flag}: ${text} is no port (1 to 65535)`);
+  if (!/^[0-9]{1,5}$/.test(text) || port < 1 || port > 65535)
+    throw new ConfigError("invalid_value", `${flag}: ${text} is no port (1 to 65535)`);
   return port;
 }
 

@@ -41,7 +41,8 @@ export function register(program: Command): void {
     .option("--for <purpose>", "join: one sidecar; heartbeat: announcing over REST without a sidecar", "join")
     .option("--state-dir <folder>", "state folder of the control plane (REMORA_STATE_DIR, default ~/.remora)")
     .action(async (service: string, flags: Flags) => {
-      if (flags.for !== "join" && flags.for !== "heartbeat") throw new ConfigError("invalid_value", `--for: ${flags.for} is neither join nor heartbeat`);
+      if (flags.for !== "join" && flags.for !== "heartbeat")
+        throw new ConfigError("invalid_value", `--for: ${flags.for} is neither join nor heartbeat`);
       const token = await makeToken({
         stateDir: flags.stateDir ?? defaultStateDir(process.env),
         namespace: flags.namespace,

@@ -23,7 +23,8 @@ export function register(program: Command): void {
 
 function parsePort(text: string): number {
   const port = Number(text);
-  if (!/^[0-9]+$/.test(text) || port < 1 || port > 65535) throw new ConfigError("invalid_value", `--admin-port: ${text} is no port (1 to 65535)`);
+  if (!/^[0-9]+$/.test(text) || port < 1 || port > 65535)
+    throw new ConfigError("invalid_value", `--admin-port: ${text} is no port (1 to 65535)`);
   return port;
 }
 

@@ -12,7 +12,15 @@ export interface ControlAdminOptions extends RoleSurroundings {
 }
 
 /** Listens on the admin port. */
-export function startControlAdmin({ config, log, metrics, checks, routes, isReady, onExit }: ControlAdminOptions): ReturnType<typeof startAdminServer> {
+export function startControlAdmin({
+  config,
+  log,
+  metrics,
+  checks,
+  routes,
+  isReady,
+  onExit,
+}: ControlAdminOptions): ReturnType<typeof startAdminServer> {
   const startedAt = new Date().toISOString();
   return startAdminServer({
     host: config.bindAddress,

@@ -20,25 +20,53 @@ export const controlSettings = {
     allowed: "a list of ca, registry, injector",
     doc: "Which parts to run. Default: all three in Kubernetes, `ca,registry` elsewhere.",
   }),
-  kubernetes: setting.choice({ values: ["auto", "on", "off"], default: "auto", doc: "Whether to use the Kubernetes API; `auto` means when running in a pod." }),
+  kubernetes: setting.choice({
+    values: ["auto", "on", "off"],
+    default: "auto",
+    doc: "Whether to use the Kubernetes API; `auto` means when running in a pod.",
+  }),
   bindAddress: setting.ip({ default: null, doc: "Address of every port. Default: `::` in Kubernetes, `127.0.0.1` elsewhere." }),
   grpcPort: setting.port({ default: 15010, doc: "Port of Identity and Registry: gRPC over TLS 1.3." }),
   webhookPort: setting.port({ default: 15017, doc: "Port of the injector's webhook: HTTPS." }),
   adminPort: setting.port({ default: 15014, doc: "Port of health, metrics and the REST API: HTTP." }),
-  stateDir: setting.text({ default: null, doc: "Folder for the CA's key and join tokens. Default: `~/.remora`; in Kubernetes Secrets are used." }),
-  trustDomain: setting.text({ default: "cluster.local", pattern: /^[a-z0-9.-]{1,255}$/, allowed: "a DNS name in lower case", doc: "Trust domain of every identity." }),
-  controlNamespace: setting.text({ default: "remora-system", doc: "Namespace of the control plane's own identity, Secrets and ConfigMap." }),
+  stateDir: setting.text({
+    default: null,
+    doc: "Folder for the CA's key and join tokens. Default: `~/.remora`; in Kubernetes Secrets are used.",
+  }),
+  trustDomain: setting.text({
+    default: "cluster.local",
+    pattern: /^[a-z0-9.-]{1,255}$/,
+    allowed: "a DNS name in lower case",
+    doc: "Trust domain of every identity.",
+  }),
+  controlNamespace: setting.text({
+    default: "remora-system",
+    doc: "Namespace of the control plane's own identity, Secrets and ConfigMap.",
+  }),
   caCertFile: setting.text({ default: null, doc: "PEM root certificate to sign with, instead of one of our own making." }),
   caKeyFile: setting.text({ default: null, doc: "PEM key of that root." }),
   leafTtl: setting.duration({ default: "24h", min: "10s", max: "30d", doc: "Life of a workload's certificates; renewal starts at 70 %." }),
-  store: setting.choice({ values: ["memory", "redis"], default: "memory", doc: "Where leases are kept: in this process, or in Redis shared by replicas." }),
-  redisUrl: setting.secret({ default: null, doc: "Address of Redis, e.g. `rediss://user:password@host:6379/0`. Needed by the store `redis`." }),
+  store: setting.choice({
+    values: ["memory", "redis"],
+    default: "memory",
+    doc: "Where leases are kept: in this process, or in Redis shared by replicas.",
+  }),
+  redisUrl: setting.secret({
+    default: null,
+    doc: "Address of Redis, e.g. `rediss://user:password@host:6379/0`. Needed by the store `redis`.",
+  }),
   servicesFile: setting.text({ default: null, doc: "YAML file that defines services with virtual addresses, outside of Kubernetes." }),
   heartbeatInterval: setting.duration({ default: "5s", min: "100ms", max: "5m", doc: "How often a sidecar reports." }),
   lease: setting.duration({ default: "15s", min: "300ms", max: "15m", doc: "How long an instance stays known without a report." }),
-  controlAddress: setting.text({ default: null, doc: "`host:port` of the control plane that runs the CA, for a process without that role." }),
+  controlAddress: setting.text({
+    default: null,
+    doc: "`host:port` of the control plane that runs the CA, for a process without that role.",
+  }),
   trustPin: setting.list({ default: [], doc: "`sha256:HEX` of the roots trusted for that first connection." }),
-  tokenFile: setting.text({ default: "/var/run/secrets/remora.io/token", doc: "Service-account token with audience remora.io, for the same." }),
+  tokenFile: setting.text({
+    default: "/var/run/secrets/remora.io/token",
+    doc: "Service-account token with audience remora.io, for the same.",
+  }),
   drainTimeout: setting.duration({ default: "10s", min: "0s", max: "10m", doc: "Time to finish what is in flight at shutdown." }),
   logLevel: setting.choice({ values: LOG_LEVELS, default: "info", doc: "Least severe level that is logged." }),
   logFile: setting.text({ default: null, doc: "Also log into this file, which rotates: `remora.log` becomes `remora.1.log`, …" }),
@@ -65,7 +93,10 @@ export function loadControlConfig(env: Environment, alsoKnown: readonly string[]
   const roles = new Set<Role>(asked.length > 0 ? asked : inKubernetes ? ROLES : ["ca", "registry"]);
   const mistakes = contradictions(values, roles, inKubernetes);
   if (mistakes.length > 0) {
-    throw new ConfigError("invalid_settings", `the settings of remora control contradict each other:\n${mistakes.map((line) => `  ${line}`).join("\n")}`);
+    throw new ConfigError(
+      "invalid_settings",
+      `the settings of remora control contradict each other:\n${mistakes.map((line) => `  ${line}`).join("\n")}`,
+    );
   }
   return Object.freeze({
     ...values,
@@ -85,11 +116,14 @@ export function defaultStateDir(env: Environment): string {
 function contradictions(values: Readonly<Values<typeof controlSettings>>, roles: ReadonlySet<Role>, inKubernetes: boolean): string[] {
   const mistakes: string[] = [];
   if (values.store === "redis" && values.redisUrl === null) mistakes.push("REMORA_STORE=redis needs REMORA_REDIS_URL");
-  if (values.store === "memory" && values.redisUrl !== null) mistakes.push("REMORA_REDIS_URL is set but REMORA_STORE=memory does not use it");
+  if (values.store === "memory" && values.redisUrl !== null)
+    mistakes.push("REMORA_REDIS_URL is set but REMORA_STORE=memory does not use it");
   if ((values.caCertFile === null) !== (values.caKeyFile === null)) mistakes.push("REMORA_CA_CERT_FILE and REMORA_CA_KEY_FILE go together");
   if (values.lease < values.heartbeatInterval * 2) mistakes.push("REMORA_LEASE must be at least twice REMORA_HEARTBEAT_INTERVAL");
-  if (roles.has("injector") && !inKubernetes) mistakes.push("the role injector works only in Kubernetes (REMORA_KUBERNETES=on uses your kubeconfig)");
-  if (values.servicesFile !== null && inKubernetes) mistakes.push("REMORA_SERVICES_FILE is for use outside of Kubernetes, where the API server knows the services");
+  if (roles.has("injector") && !inKubernetes)
+    mistakes.push("the role injector works only in Kubernetes (REMORA_KUBERNETES=on uses your kubeconfig)");
+  if (values.servicesFile !== null && inKubernetes)
+    mistakes.push("REMORA_SERVICES_FILE is for use outside of Kubernetes, where the API server knows the services");
   if (roles.has("registry") && !roles.has("ca")) {
     if (values.controlAddress === null) mistakes.push("the role registry without ca needs REMORA_CONTROL_ADDRESS, where the CA is");
     if (values.trustPin.length === 0) mistakes.push("the role registry without ca needs REMORA_TRUST_PIN");

@@ -54,7 +54,10 @@ export async function startControl(config: ControlConfig, { env, clock, log, onE
     ...(ca === null ? [] : [{ definition: identityService, implementation: ca.authority.identityImplementation }]),
     ...(registry === null ? [] : [{ definition: registryService, implementation: registry.registryImplementation }]),
   ];
-  const server = services.length === 0 ? null : await lifecycle.start("own identity", () => startServerIdentity({ ...surroundings, ca: ca?.authority ?? null }));
+  const server =
+    services.length === 0
+      ? null
+      : await lifecycle.start("own identity", () => startServerIdentity({ ...surroundings, ca: ca?.authority ?? null }));
   const grpc =
     server === null
       ? null
@@ -94,7 +97,10 @@ export async function startControl(config: ControlConfig, { env, clock, log, onE
     });
   }
   isReady = true;
-  log.info({ roles: [...config.roles], address: config.bindAddress, ports, store: config.store, version: build.version }, "control plane ready");
+  log.info(
+    { roles: [...config.roles], address: config.bindAddress, ports, store: config.store, version: build.version },
+    "control plane ready",
+  );
   return {
     ports,
     drain(reason) {

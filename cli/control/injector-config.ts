@@ -8,10 +8,21 @@ const BUILT_IN = defaultInjectorSettings("0");
 
 /** Every setting, with its variable, default and meaning. */
 export const injectorSettings = {
-  sidecarImage: setting.text({ default: null, doc: "The sidecar's image; annotation `remora.io/image` beats it. Default: `remora:` and the version." }),
-  sidecarPullPolicy: setting.choice({ values: ["Always", "IfNotPresent", "Never"], default: null, doc: "`imagePullPolicy` of the sidecar's containers." }),
+  sidecarImage: setting.text({
+    default: null,
+    doc: "The sidecar's image; annotation `remora.io/image` beats it. Default: `remora:` and the version.",
+  }),
+  sidecarPullPolicy: setting.choice({
+    values: ["Always", "IfNotPresent", "Never"],
+    default: null,
+    doc: "`imagePullPolicy` of the sidecar's containers.",
+  }),
   sidecarMode: setting.choice({ values: ["strict", "permissive"], default: null, doc: "Default of annotation `remora.io/mode`." }),
-  sidecarCapture: setting.choice({ values: ["transparent", "explicit"], default: BUILT_IN.capture, doc: "Default of annotation `remora.io/capture`." }),
+  sidecarCapture: setting.choice({
+    values: ["transparent", "explicit"],
+    default: BUILT_IN.capture,
+    doc: "Default of annotation `remora.io/capture`.",
+  }),
   sidecarNative: setting.flag({ default: BUILT_IN.nativeSidecar, doc: "Default of annotation `remora.io/native-sidecar`." }),
   sidecarChannel: setting.text({ default: null, doc: "Channel of pods that name none." }),
   sidecarCpuRequest: setting.text({ ...QUANTITY, default: BUILT_IN.cpuRequest, doc: "CPU request of the sidecar." }),

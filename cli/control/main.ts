@@ -8,7 +8,8 @@ import { startControl } from "./control.ts";
 /** Runs until SIGTERM or SIGINT. Resolves with the exit code: 0 when the shutdown was clean, 1 when something had to be cut off. */
 export async function runControl(env: Environment): Promise<number> {
   const config = loadControlConfig(env);
-  const file = config.logFile === null ? {} : { file: { path: config.logFile, maxBytes: config.logFileSize, daily: true, keep: config.logFileKeep } };
+  const file =
+    config.logFile === null ? {} : { file: { path: config.logFile, maxBytes: config.logFileSize, daily: true, keep: config.logFileKeep } };
   const log = createLogger({ component: "control", level: config.logLevel, ...file });
   const stopped = Promise.withResolvers<string>();
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stopped.resolve(signal));

@@ -56,7 +56,10 @@ async function identities(world: World): Promise<Shown> {
   }
   return {
     seen,
-    tries: [`curl -s http://127.0.0.1:${world.controlAdminPort}/api/v1/instances`, `curl -s http://127.0.0.1:${world.web.workload.adminPort}/api/v1/info`],
+    tries: [
+      `curl -s http://127.0.0.1:${world.controlAdminPort}/api/v1/instances`,
+      `curl -s http://127.0.0.1:${world.web.workload.adminPort}/api/v1/info`,
+    ],
   };
 }
 
@@ -186,10 +189,15 @@ async function renewedUnderLoad(world: World): Promise<Shown> {
     await load.stop();
   }
   const { answered, failures } = load;
-  hold(failures.length === 0, `${failures.length} of ${answered + failures.length} requests failed: ${[...new Set(failures)].slice(0, 3).join("; ")}`);
+  hold(
+    failures.length === 0,
+    `${failures.length} of ${answered + failures.length} requests failed: ${[...new Set(failures)].slice(0, 3).join("; ")}`,
+  );
   hold(answered > 100, `only ${answered} requests were made`);
   return {
-    seen: [`${before.size} workloads renewed (their certificates live 24 s here, 24 h by default) while ${answered} requests went through both hops: 0 failed`],
+    seen: [
+      `${before.size} workloads renewed (their certificates live 24 s here, 24 h by default) while ${answered} requests went through both hops: 0 failed`,
+    ],
     tries: [`curl -s http://127.0.0.1:${world.web.workload.adminPort}/metrics | grep remora_cert_expires_seconds`],
   };
 }
@@ -231,7 +239,9 @@ async function instances({ controlAdminPort }: World): Promise<readonly Instance
 async function instancesOf(world: World, count: number, service?: string): Promise<readonly Instance[]> {
   let found: readonly Instance[] = [];
   await until(`${count} instances are ready`, LEAVES_WITHIN_MS, async () => {
-    found = (await instances(world)).filter(({ state, services }) => state === "ready" && (service === undefined || services.includes(service)));
+    found = (await instances(world)).filter(
+      ({ state, services }) => state === "ready" && (service === undefined || services.includes(service)),
+    );
     return found.length === count;
   });
   return found;

@@ -66,7 +66,13 @@ export async function startTamperer(options: {
 
   function dial(): Promise<MeshConnection> {
     return new Promise((resolve, reject) => {
-      const place = { address: target.address, dialPort: target.inboundPort, port: target.appPort ?? 0, identity: peer, alpn: "remora/h2" as const };
+      const place = {
+        address: target.address,
+        dialPort: target.inboundPort,
+        port: target.appPort ?? 0,
+        identity: peer,
+        alpn: "remora/h2" as const,
+      };
       dialer.dial(place, (error, connection) => (connection === null ? reject(error) : resolve(connection)));
     });
   }
@@ -108,7 +114,8 @@ function send(connection: MeshConnection, authority: string, change: Change, fie
       "content-type": CONTENT_TYPE,
       te: "trailers",
     };
-    if (change !== "signature removed") for (let at = 0; at < fields.length; at += 2) headers[fields[at] as string] = fields[at + 1] as string;
+    if (change !== "signature removed")
+      for (let at = 0; at < fields.length; at += 2) headers[fields[at] as string] = fields[at + 1] as string;
     const stream = session.request(headers);
     let grpcStatus = Number.NaN;
     let reason = "";

@@ -103,11 +103,37 @@ export async function startWorld(progress: (text: string) => void): Promise<Worl
     const mesh = { stateDir, controlAddress, token };
     const [web, first, second, payments] = await Promise.all([
       startWorkload({ name: "web", service: "web", program: "web.ts", protocol: "http1", ports: ports(), mesh }),
-      startWorkload({ name: "orders-1", service: "orders", program: "orders.ts", protocol: "http1", ports: ports(), mesh, rateLimit: QUOTE_LIMIT }),
-      startWorkload({ name: "orders-2", service: "orders", program: "orders.ts", protocol: "http1", ports: ports(), mesh, rateLimit: QUOTE_LIMIT }),
+      startWorkload({
+        name: "orders-1",
+        service: "orders",
+        program: "orders.ts",
+        protocol: "http1",
+        ports: ports(),
+        mesh,
+        rateLimit: QUOTE_LIMIT,
+      }),
+      startWorkload({
+        name: "orders-2",
+        service: "orders",
+        program: "orders.ts",
+        protocol: "http1",
+        ports: ports(),
+        mesh,
+        rateLimit: QUOTE_LIMIT,
+      }),
       startWorkload({ name: "payments", service: "payments", program: "payments.ts", protocol: "grpc", ports: ports(), mesh }),
     ]);
-    return { stateDir, controlAddress, controlAdminPort, web, orders: [first, second], payments, token, logs: () => logTails(folder), close };
+    return {
+      stateDir,
+      controlAddress,
+      controlAdminPort,
+      web,
+      orders: [first, second],
+      payments,
+      token,
+      logs: () => logTails(folder),
+      close,
+    };
   }
 
   async function startProgram(name: string, words: readonly string[], env: NodeJS.ProcessEnv): Promise<Child> {

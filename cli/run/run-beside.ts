@@ -41,7 +41,16 @@ export async function runBeside({ workload, words, env, log, drainTimeoutMs }: B
   try {
     // This very program, whether it runs from a checkout or from a bundle.
     const program = [...process.execArgv, process.argv[1] ?? ""];
-    sidecar = await startSidecarProcess({ workload, env, program, log, readyTimeoutMs: READY_TIMEOUT_MS, drainTimeoutMs, output: STDERR, restart: true });
+    sidecar = await startSidecarProcess({
+      workload,
+      env,
+      program,
+      log,
+      readyTimeoutMs: READY_TIMEOUT_MS,
+      drainTimeoutMs,
+      output: STDERR,
+      restart: true,
+    });
     if (signals > 0) return 128 + constants.signals[await asked.promise];
     const [command = "", ...rest] = words;
     app = await startChild({ command, arguments: rest, env: appEnv(workload, env), stdio: "inherit" });

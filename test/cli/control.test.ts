@@ -11,7 +11,12 @@ t.test("a control plane starts with nothing set, answers, and ends cleanly on SI
   const get = async (path: string) => fetch(`http://127.0.0.1:${adminPort}${path}`);
 
   t.equal((await get("/ready")).status, 200);
-  t.match(await (await get("/api/v1/info")).json(), { component: "control", roles: ["ca", "registry"], store: "memory", inKubernetes: false });
+  t.match(await (await get("/api/v1/info")).json(), {
+    component: "control",
+    roles: ["ca", "registry"],
+    store: "memory",
+    inKubernetes: false,
+  });
   t.match(await (await get("/api/v1/health")).json(), { status: "ok", checks: { ca: { status: "ok" }, registry: { status: "ok" } } });
   t.match(await (await get("/api/v1/instances")).json(), { instances: [], total: 0 });
   t.match(await (await get("/metrics")).text(), /remora_build_info\{.*component="control"/);
@@ -103,7 +108,11 @@ t.test("where it runs decides what is not set", async (t) => {
   t.equal(laptop.bindAddress, "127.0.0.1");
   t.equal(laptop.stateDir, resolve("state"), "a relative folder does not move with the process");
 
-  const pod = loadControlConfig({ KUBERNETES_SERVICE_HOST: "10.0.0.1", REMORA_CONTROL_SERVICE_HOST: "10.0.0.2", REMORA_CONTROL_SERVICE_PORT: "15010" });
+  const pod = loadControlConfig({
+    KUBERNETES_SERVICE_HOST: "10.0.0.1",
+    REMORA_CONTROL_SERVICE_HOST: "10.0.0.2",
+    REMORA_CONTROL_SERVICE_PORT: "15010",
+  });
   t.same([...pod.roles], ["ca", "registry", "injector"]);
   t.equal(pod.bindAddress, "::");
   t.equal(pod.stateDir, null);

@@ -14,10 +14,15 @@ process.on("SIGTERM", () => process.exit(7));`;
 t.test("two programs talk through their sidecars, and each leaves as it should", { skip: requires("curl") }, async (t) => {
   const { stateDir, adminPort } = await startedControl(t, { REMORA_HEARTBEAT_INTERVAL: "200ms", REMORA_LEASE: "1s" });
   const env = { REMORA_STATE_DIR: stateDir };
-  const instances = async () => ((await (await fetch(`http://127.0.0.1:${adminPort}/api/v1/instances`)).json()) as { instances: object[] }).instances;
+  const instances = async () =>
+    ((await (await fetch(`http://127.0.0.1:${adminPort}/api/v1/instances`)).json()) as { instances: object[] }).instances;
 
   const port = await freePort();
-  const orders = remora(t, ["run", "--service", "orders", "--port", String(port), "--mode", "strict", "--", process.execPath, "-e", ECHO], env);
+  const orders = remora(
+    t,
+    ["run", "--service", "orders", "--port", String(port), "--mode", "strict", "--", process.execPath, "-e", ECHO],
+    env,
+  );
   await orders.line(/^listening on \d+$/);
   t.match(await instances(), [{ identity: "spiffe://cluster.local/ns/default/sa/orders", state: "ready" }]);
 
@@ -52,7 +57,19 @@ t.test("a token from elsewhere works once", async (t) => {
   t.match(made.text, /^rmr1\.[\w-]+\.[\w-]+\.[\w-]+$/, "the token and nothing else");
 
   // Another home folder, so another machine as far as the state goes.
-  const elsewhere = ["run", "--service", "orders", "--namespace", "shop", "--control", `127.0.0.1:${grpcPort}`, "--token", made.text, "--", "true"];
+  const elsewhere = [
+    "run",
+    "--service",
+    "orders",
+    "--namespace",
+    "shop",
+    "--control",
+    `127.0.0.1:${grpcPort}`,
+    "--token",
+    made.text,
+    "--",
+    "true",
+  ];
   t.equal((await ranRemora(t, elsewhere, { HOME: temporaryFolder(t) })).code, 0);
   const again = await ranRemora(t, elsewhere, { HOME: temporaryFolder(t) });
   t.equal(again.code, 1);
@@ -102,11 +119,14 @@ t.test("what cannot work is said before anything starts", async (t) => {
 t.test("when `remora run` is killed, the sidecar goes too", async (t) => {
   const { stateDir } = await startedControl(t);
   const adminPort = await freePort();
-  const run = remora(t, ["run", "--service", "web", "--admin-port", String(adminPort), "--drain-timeout", "100ms", "--", "sleep", "2"], { REMORA_STATE_DIR: stateDir });
-  const live = () => fetch(`http://127.0.0.1:${adminPort}/live`).then(
-    () => true,
-    () => false,
-  );
+  const run = remora(t, ["run", "--service", "web", "--admin-port", String(adminPort), "--drain-timeout", "100ms", "--", "sleep", "2"], {
+    REMORA_STATE_DIR: stateDir,
+  });
+  const live = () =>
+    fetch(`http://127.0.0.1:${adminPort}/live`).then(
+      () => true,
+      () => false,
+    );
   while (!(await live())) await sleep(50);
   run.signal("SIGKILL");
   for (let n = 0; n < 60 && (await live()); n += 1) await sleep(50);

@@ -44,7 +44,17 @@ t.test("lint refuses imports against the house's directions, and no others", asy
     (error: { stdout: string }) => error,
   );
   const { diagnostics } = JSON.parse(answer.stdout) as { diagnostics: { category: string; location: { path: unknown } }[] };
-  const refused = diagnostics.filter(({ category }) => category === "lint/style/noRestrictedImports").map(({ location }) => JSON.stringify(location.path));
-  for (const file of Object.keys(FORBIDDEN)) t.ok(refused.some((path) => path.includes(file)), `${file} → ${FORBIDDEN[file as keyof typeof FORBIDDEN]} is refused`);
-  for (const file of Object.keys(ALLOWED)) t.notOk(refused.some((path) => path.includes(file)), `${file} is fine`);
+  const refused = diagnostics
+    .filter(({ category }) => category === "lint/style/noRestrictedImports")
+    .map(({ location }) => JSON.stringify(location.path));
+  for (const file of Object.keys(FORBIDDEN))
+    t.ok(
+      refused.some((path) => path.includes(file)),
+      `${file} → ${FORBIDDEN[file as keyof typeof FORBIDDEN]} is refused`,
+    );
+  for (const file of Object.keys(ALLOWED))
+    t.notOk(
+      refused.some((path) => path.includes(file)),
+      `${file} is fine`,
+    );
 });

@@ -14,9 +14,15 @@ export interface ServerIdentity {
 }
 
 /** Makes or asks for the certificate; it stays fresh until `close`. */
-export async function startServerIdentity(options: RoleSurroundings & { readonly ca: CertificateAuthority | null }): Promise<ServerIdentity> {
+export async function startServerIdentity(
+  options: RoleSurroundings & { readonly ca: CertificateAuthority | null },
+): Promise<ServerIdentity> {
   const { ca, config } = options;
-  const identity = spiffeId({ trustDomain: config.trustDomain, namespace: config.controlNamespace, serviceAccount: CONTROL_SERVICE_ACCOUNT });
+  const identity = spiffeId({
+    trustDomain: config.trustDomain,
+    namespace: config.controlNamespace,
+    serviceAccount: CONTROL_SERVICE_ACCOUNT,
+  });
   if (ca !== null) {
     const credentials = ca.issueServerCredentials(identity);
     return { tls: credentials.tls, onTlsChange: credentials.onTlsChange, close: () => Promise.resolve(credentials.close()) };

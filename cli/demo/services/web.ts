@@ -10,7 +10,13 @@ const server = createServer((asked, answer) => {
   if (pathname === "/") return void answer.end("web is up; try /checkout?item=book\n");
   if (pathname !== "/checkout") return void answer.writeHead(404).end("not found\n");
   const call = request(
-    { host: proxy.hostname, port: proxy.port, path: `http://orders/orders${search}`, headers: { host: "orders" }, timeout: UPSTREAM_TIMEOUT_MS },
+    {
+      host: proxy.hostname,
+      port: proxy.port,
+      path: `http://orders/orders${search}`,
+      headers: { host: "orders" },
+      timeout: UPSTREAM_TIMEOUT_MS,
+    },
     (reply) => {
       let body = "";
       reply.setEncoding("utf8").on("data", (chunk: string) => {
