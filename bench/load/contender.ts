@@ -1,5 +1,7 @@
 // What is compared: two proxies in a row, each a process of its own, the first reached without and the second with mutual TLS.
 
+import type { StartProcess } from "./processes.ts";
+
 /** A running contender. */
 export interface Contender {
   readonly name: string;
@@ -11,8 +13,12 @@ export interface Contender {
   readonly hops: readonly [client: number, server: number];
   /** From the start of the slower hop's process until it served, ms. */
   readonly startMs: number;
-  close(): Promise<void>;
 }
 
-/** Starts a contender in front of the origin. */
-export type StartContender = (origin: { readonly port: number }, folder: string) => Promise<Contender>;
+/** Starts a contender's processes, by `start` alone: the caller ends them, also when the contender fails half way. */
+export type StartContender = (options: {
+  readonly originPort: number;
+  /** An empty folder of its own. */
+  readonly folder: string;
+  readonly start: StartProcess;
+}) => Promise<Contender>;

@@ -10,6 +10,7 @@ import type { Contender, StartContender } from "./contender.ts";
 import { generate, type LoadResult } from "./generate.ts";
 import { startHttpProxyPair } from "./http-proxy.ts";
 import { startNginxPair, startOrigin } from "./nginx.ts";
+import { createProcesses } from "./processes.ts";
 import { cpuMs, type Memory, memory } from "./process-cost.ts";
 import { remora } from "./remora.ts";
 
@@ -26,12 +27,18 @@ const CONTENDERS: Readonly<Record<string, StartContender>> = {
   "remora-source": remora({ name: "remora-source", bundled: false, settings: { REMORA_ACCESS_LOG: "false" } }),
 };
 
-/** What is written for one contender. Hops: the caller's side first. */
+/** A number of each hop. */
+interface Hops<T> {
+  readonly client: T;
+  readonly server: T;
+}
+
+/** What is written for one contender. */
 interface Measured extends LoadResult {
   readonly name: string;
-  readonly cpuPerRequestUs: readonly [number, number];
-  readonly idle: readonly [Memory, Memory];
-  readonly loaded: readonly [Memory, Memory];
+  readonly cpuPerRequestUs: Hops<number>;
+  readonly idle: Hops<Memory>;
+  readonly loaded: Hops<Memory>;
   readonly startMs: number;
 }
 
@@ -57,18 +64,19 @@ export async function runLoad(words: readonly string[]): Promise<boolean> {
   const measured: Measured[] = [];
   let broken = 0;
   try {
-    const origin = await startOrigin(folder);
+    const processes = createProcesses();
     try {
+      const { port } = await startOrigin(folder, processes.start);
       for (let round = 0; round < rounds; round += 1) {
         for (const name of names) {
           const own = await freshFolder(folder, `${name}-${round}`);
-          const one = await measureOne(name, origin, own, connections, durationS).catch((error: Error) => note(name, error));
+          const one = await measureOne(name, port, own, connections, durationS).catch((error: Error) => note(name, error));
           if (one === null) broken += 1;
           else measured.push(one);
         }
       }
     } finally {
-      await origin.close();
+      await processes.close();
     }
   } finally {
     await rm(folder, { recursive: true, force: true });
@@ -78,16 +86,11 @@ export async function runLoad(words: readonly string[]): Promise<boolean> {
   return broken === 0 && measured.every(({ failed }) => failed === 0);
 }
 
-async function measureOne(
-  name: string,
-  origin: { readonly port: number },
-  folder: string,
-  connections: number,
-  durationS: number,
-): Promise<Measured> {
+async function measureOne(name: string, originPort: number, folder: string, connections: number, durationS: number): Promise<Measured> {
   process.stderr.write(`${name}…\n`);
-  const contender = await (CONTENDERS[name] as StartContender)(origin, folder); // the names were checked
+  const processes = createProcesses();
   try {
+    const contender = await (CONTENDERS[name] as StartContender)({ originPort, folder, start: processes.start }); // the names were checked
     await sleep(SETTLE_MS);
     const idle = memoryOf(contender);
     await generate({ ...contender, connections, durationS: WARM_UP_S });
@@ -98,18 +101,18 @@ async function measureOne(
     return {
       name,
       ...result,
-      cpuPerRequestUs: [perRequestUs(0), perRequestUs(1)],
+      cpuPerRequestUs: { client: perRequestUs(0), server: perRequestUs(1) },
       idle,
       loaded: memoryOf(contender),
       startMs: contender.startMs,
     };
   } finally {
-    await contender.close();
+    await processes.close();
   }
 }
 
-function memoryOf({ hops }: Contender): [Memory, Memory] {
-  return [memory(hops[0]), memory(hops[1])];
+function memoryOf({ hops }: Contender): Hops<Memory> {
+  return { client: memory(hops[0]), server: memory(hops[1]) };
 }
 
 async function freshFolder(parent: string, name: string): Promise<string> {
@@ -130,10 +133,11 @@ function refuse(message: string): false {
 }
 
 function printTable(measured: readonly Measured[]): void {
-  const mib = (pair: readonly [Memory, Memory], key: keyof Memory) => pair.map((hop) => (hop[key] / 1_024).toFixed(0)).join(" / ");
+  const mib = ({ client, server }: Hops<Memory>, key: keyof Memory) =>
+    [client, server].map((hop) => (hop[key] / 1_024).toFixed(0)).join(" / ");
   const rows = measured.map((one) => [
     one.name,
-    one.cpuPerRequestUs.map((us) => us.toFixed(1)).join(" / "),
+    `${one.cpuPerRequestUs.client.toFixed(1)} / ${one.cpuPerRequestUs.server.toFixed(1)}`,
     one.perSecond.toFixed(0),
     one.p50Ms.toFixed(2),
     one.p99Ms.toFixed(2),

@@ -2,15 +2,14 @@
 // the hops, no access log.
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type Child, startChild } from "../../cli/run/child.ts";
 import { freePorts } from "../../cli/run/free-ports.ts";
 import type { StartContender } from "./contender.ts";
+import type { StartProcess } from "./processes.ts";
 import { TLS_NAME, writeTlsFiles } from "./tls-files.ts";
 import { untilServed } from "./until-served.ts";
 
 const BODY_BYTES = 1_024;
 const READY_TIMEOUT_MS = 5_000;
-const STOP_GRACE_MS = 1_000;
 const KEPT_CONNECTIONS = 64;
 
 /** A running nginx. */
@@ -18,25 +17,26 @@ export interface Nginx {
   readonly port: number;
   readonly pid: number;
   readonly startMs: number;
-  close(): Promise<void>;
 }
 
 /** Starts the origin. */
-export async function startOrigin(folder: string): Promise<Nginx> {
+export async function startOrigin(folder: string, start: StartProcess): Promise<Nginx> {
   return startNginx(
+    start,
     join(folder, "origin"),
     (port) => `server { listen 127.0.0.1:${port}; location / { return 200 "${"x".repeat(BODY_BYTES)}"; } }`,
   );
 }
 
 /** nginx in front of nginx. */
-export const startNginxPair: StartContender = async (origin, folder) => {
+export const startNginxPair: StartContender = async ({ originPort, folder, start }) => {
   const tls = await writeTlsFiles(folder);
   const proxy = `proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;`;
   const server = await startNginx(
+    start,
     join(folder, "server"),
     (port) => `
-      upstream origin { server 127.0.0.1:${origin.port}; keepalive ${KEPT_CONNECTIONS}; }
+      upstream origin { server 127.0.0.1:${originPort}; keepalive ${KEPT_CONNECTIONS}; }
       server {
         listen 127.0.0.1:${port} ssl;
         ssl_certificate ${tls.cert}; ssl_certificate_key ${tls.key};
@@ -46,6 +46,7 @@ export const startNginxPair: StartContender = async (origin, folder) => {
     true,
   );
   const client = await startNginx(
+    start,
     join(folder, "client"),
     (port) => `
       upstream peer { server 127.0.0.1:${server.port}; keepalive ${KEPT_CONNECTIONS}; }
@@ -64,14 +65,10 @@ export const startNginxPair: StartContender = async (origin, folder) => {
     host: null,
     hops: [client.pid, server.pid],
     startMs: Math.max(client.startMs, server.startMs),
-    async close() {
-      await client.close();
-      await server.close();
-    },
   };
 };
 
-async function startNginx(folder: string, servers: (port: number) => string, tls = false): Promise<Nginx> {
+async function startNginx(start: StartProcess, folder: string, servers: (port: number) => string, tls = false): Promise<Nginx> {
   await mkdir(folder, { recursive: true });
   const [port = 0] = await freePorts(1);
   const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((kind) => `${kind}_temp_path ${folder}/${kind};`).join(" ");
@@ -81,7 +78,7 @@ async function startNginx(folder: string, servers: (port: number) => string, tls
     http { access_log off; keepalive_requests 1000000; default_type text/plain; ${temporary} ${servers(port)} }`;
   await writeFile(join(folder, "nginx.conf"), config);
   const startedMonoMs = performance.now();
-  const child: Child = await startChild({
+  const child = await start({
     command: "nginx",
     arguments: ["-p", folder, "-c", join(folder, "nginx.conf"), "-e", join(folder, "error.log")],
     env: { ...process.env, PATH: `${process.env["PATH"]}:/usr/sbin` },
@@ -92,6 +89,5 @@ async function startNginx(folder: string, servers: (port: number) => string, tls
     port,
     pid: child.pid,
     startMs: performance.now() - startedMonoMs,
-    close: async () => void (await child.stop("SIGTERM", STOP_GRACE_MS)),
   };
 }
