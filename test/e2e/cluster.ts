@@ -11,7 +11,7 @@ import type { ExecOptions, ExecResult } from "../support/pod-runner/container.ts
 import { REPOSITORY_MOUNT } from "../support/pod-runner/mount-script.ts";
 import type { RunningPod } from "../support/pod-runner/pod.ts";
 import { createPodRunner, FOLDER_PREFIX, type PodRunner } from "../support/pod-runner/pod-runner.ts";
-import type { Pod } from "../support/pod-runner/pod-spec.ts";
+import type { Literals, Pod } from "../support/pod-runner/pod-spec.ts";
 import { admit, storeWebhookConfiguration } from "./admission.ts";
 import { type ControlProcess, spawnControl, waitUntilReady } from "./control-process.ts";
 import {
@@ -40,6 +40,7 @@ export interface ClusterOptions {
   readonly meshed?: readonly string[];
   /** Settings of the control plane, over the tests' own. */
   readonly control?: Readonly<Record<string, string>>;
+  readonly configMaps?: Literals;
   /** Do not start a control plane; the test does. */
   readonly withoutControl?: boolean;
 }
@@ -87,7 +88,10 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
   const controls: ControlProcess[] = [];
   const kubeconfig = join(folder, "kubeconfig");
   writeFileSync(kubeconfig, kube.kubeconfig());
-  const runner = createPodRunner({ mintToken: ({ pod, facts }) => mintToken(facts.namespace, pod.spec.serviceAccountName ?? "default") });
+  const runner = createPodRunner({
+    mintToken: ({ pod, facts }) => mintToken(facts.namespace, pod.spec.serviceAccountName ?? "default"),
+    configMaps: options.configMaps ?? {},
+  });
   t.teardown(close);
   const { hostIpv4 } = runner.network;
 

@@ -83,6 +83,57 @@ spec:
   ports: [{ name: http, port: 80, targetPort: 8080 }]
 `;
 
+/** Opaque TCP whose server speaks first, on a port of which nobody says so. */
+export const GREETER = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: greeter, namespace: shop }
+spec:
+  selector: { matchLabels: { app: greeter } }
+  template:
+    metadata: { labels: { app: greeter } }
+    spec:
+      serviceAccountName: greeter
+      containers:
+        - name: app
+          image: example.test/remora-test/tcp-greeter:1
+          ports: [{ containerPort: 2500 }]
+---
+apiVersion: v1
+kind: Service
+metadata: { name: greeter, namespace: shop }
+spec:
+  selector: { app: greeter }
+  ports: [{ port: 2500 }]
+`;
+
+/** A web server that speaks TLS itself, with its configuration and key from a ConfigMap. */
+export const SECURE = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: secure, namespace: shop }
+spec:
+  selector: { matchLabels: { app: secure } }
+  template:
+    metadata: { labels: { app: secure } }
+    spec:
+      serviceAccountName: secure
+      volumes: [{ name: conf, configMap: { name: secure } }]
+      containers:
+        - name: nginx
+          image: nginx:1.29
+          ports: [{ containerPort: 443 }]
+          readinessProbe: { httpGet: { path: /, port: 443, scheme: HTTPS }, periodSeconds: 1 }
+          volumeMounts: [{ name: conf, mountPath: /etc/nginx/conf.d, readOnly: true }]
+---
+apiVersion: v1
+kind: Service
+metadata: { name: secure, namespace: shop }
+spec:
+  selector: { app: secure }
+  ports: [{ port: 443 }]
+`;
+
 /** gRPC. */
 export const ECHO = `
 apiVersion: apps/v1

@@ -1,17 +1,19 @@
 // What is not plain HTTP/1.1 between injected pods: opaque TCP, WebSocket, and gRPC of all four kinds.
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import t from "tap";
 import { requires } from "../support/requires.ts";
 import { startCluster } from "./cluster.ts";
-import { CHAT, client, ECHO, REDIS } from "./manifests.ts";
+import { CHAT, client, ECHO, GREETER, REDIS, SECURE } from "./manifests.ts";
 
-const skip = requires("root", "ip", "iptables", "redis-server", "redis-cli");
+const skip = requires("root", "ip", "iptables", "redis-server", "redis-cli", "nginx", "curl", "openssl");
 // Several processes per pod: on a busy machine of two cores this takes its time.
 t.setTimeout(90_000);
 const CLIENT = "spiffe://cluster.local/ns/shop/sa/client";
 
 t.test("opaque TCP, WebSocket and gRPC pass between injected pods", { skip }, async (t) => {
-  const cluster = await startCluster(t);
-  await cluster.apply(REDIS, CHAT, ECHO, client("shop"), client("legacy"));
+  const cluster = await startCluster(t, { configMaps: { secure: secureServer() } });
+  await cluster.apply(REDIS, CHAT, ECHO, GREETER, SECURE, client("shop"), client("legacy"));
   const app = cluster.pod("shop/client");
 
   t.test("a Redis client talks to a Redis pod, over IPv4 and IPv6", async (t) => {
@@ -65,4 +67,44 @@ t.test("opaque TCP, WebSocket and gRPC pass between injected pods", { skip }, as
       t.match(seen["fail"], { code: 9, details: "not today, 100 %", trailers: { "why-bin": "hex:62656361757365" } });
     }
   });
+
+  t.test("TCP whose server speaks first, with a half that ends before the answer", async (t) => {
+    const { ipv4, ipv6 } = cluster.address("shop/greeter");
+    for (const host of [ipv4, ipv6]) {
+      const { stdout, stderr } = await cluster.runApp(app, "tcp-client", [host, "2500", "2000000"]);
+      t.equal(stdout, `220 greetings\n2000000 ${createHash("sha256").update("x".repeat(2_000_000)).digest("hex")}\n`, stderr);
+    }
+    t.match(
+      cluster.sidecarLog(cluster.pod("shop/greeter")).find((line) => line["msg"] === "mesh connection"),
+      { peer: CLIENT, alpn: "remora/tcp" },
+    );
+  });
+
+  t.test("an app's own TLS passes through the mesh's", async (t) => {
+    const { ipv4, ipv6 } = cluster.address("shop/secure");
+    for (const url of [`https://${ipv4}/`, `https://[${ipv6}]/`]) {
+      const { stdout, stderr } = await app.exec("app", ["curl", "-sSk", "-w", " %{ssl_verify_result}", url]);
+      t.equal(stdout, "own TLS 18", `${stderr}: curl sees the app's self-signed certificate (18)`);
+    }
+    t.match(
+      cluster.sidecarLog(cluster.pod("shop/secure")).find((line) => line["msg"] === "mesh connection"),
+      { peer: CLIENT, alpn: "remora/tcp" },
+    );
+    const plain = await cluster
+      .pod("legacy/client")
+      .exec("app", ["curl", "-sSk", "-m", "5", `https://${cluster.pod("shop/secure").facts.podIps[0]}/`]);
+    t.not(plain.code, 0, "TLS alone does not get a client in");
+  });
 });
+
+/** nginx with a self-signed certificate, as the ConfigMap's files. */
+function secureServer(): Record<string, string> {
+  const args = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=secure.shop -days 1 -keyout - -out -".split(" ");
+  const keyAndCertificate = execFileSync("openssl", args, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
+  const pem = "/etc/nginx/conf.d/tls.pem";
+  const listen = `listen 443 ssl; listen [::]:443 ssl; ssl_certificate ${pem}; ssl_certificate_key ${pem};`;
+  return {
+    "tls.pem": keyAndCertificate,
+    "default.conf": `server { ${listen} location / { return 200 "own TLS"; } }`,
+  };
+}
