@@ -127,7 +127,7 @@ t.test("leads a pod's life as a kubelet does", { skip }, async (t) => {
   t.teardown(() => runner.close());
   const pod = await runner.startPod(lifecyclePod);
   await pod.ready();
-  await new Promise((resolve) => setTimeout(resolve, 200));
+  for (let i = 0; i < 250 && !pod.log("app").includes("blue"); i += 1) await new Promise((resolve) => setTimeout(resolve, 20));
   t.match(pod.log("first"), /^0\nCapBnd:\t0000000000003000\n2|3/, "root with exactly NET_ADMIN and NET_RAW");
   t.match(
     pod.log("app"),
@@ -143,7 +143,7 @@ t.test("leads a pod's life as a kubelet does", { skip }, async (t) => {
 
   t.equal(pod.restarts("side"), 0);
   pod.signal("side", "SIGKILL");
-  for (let i = 0; i < 100 && !(pod.restarts("side") === 1 && pod.isReady()); i += 1)
+  for (let i = 0; i < 250 && !(pod.restarts("side") === 1 && pod.isReady()); i += 1)
     await new Promise((resolve) => setTimeout(resolve, 20));
   t.equal(pod.restarts("side"), 1, "a native sidecar that dies is restarted");
 
