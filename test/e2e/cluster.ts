@@ -209,7 +209,7 @@ export async function startCluster(t: Test, options: ClusterOptions = {}): Promi
           .flatMap(podsOf)
           .map(({ owner, pod }) => runOne(owner, pod)),
       );
-      await Promise.all(controls.filter((control) => control.isRunning()).map(caughtUp));
+      await Promise.all(controls.filter((control) => control.isRunning() && control.roles.includes("registry")).map(caughtUp));
     },
     pod(name) {
       const found = pods.find(({ owner }) => owner === name);

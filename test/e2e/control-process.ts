@@ -13,6 +13,8 @@ export interface ControlProcess {
   readonly name: string;
   readonly adminPort: number;
   readonly child: ChildProcess;
+  /** Comma list, as in REMORA_ROLES. */
+  readonly roles: string;
   isRunning(): boolean;
   log(): string;
   /** GET on its admin port, parsed. Health answers 503 when it is down, which is an error here. */
@@ -35,6 +37,7 @@ export interface ControlOptions {
 
 /** Starts it; {@link waitUntilReady} says when it is up. */
 export function spawnControl({ name, host, ports, folder, kubeconfig, env }: ControlOptions): ControlProcess {
+  const roles = env["REMORA_ROLES"] ?? "ca,registry,injector";
   const child = spawn("setpriv", ["--pdeathsig=KILL", "--", REMORA, "control"], {
     stdio: ["ignore", "pipe", "pipe"],
     env: {
@@ -42,7 +45,7 @@ export function spawnControl({ name, host, ports, folder, kubeconfig, env }: Con
       HOME: folder,
       KUBECONFIG: kubeconfig,
       REMORA_KUBERNETES: "on",
-      REMORA_ROLES: "ca,registry,injector",
+      REMORA_ROLES: roles,
       REMORA_BIND_ADDRESS: host,
       REMORA_GRPC_PORT: String(ports.grpc),
       REMORA_ADMIN_PORT: String(ports.admin),
@@ -60,6 +63,7 @@ export function spawnControl({ name, host, ports, folder, kubeconfig, env }: Con
     name,
     adminPort: ports.admin,
     child,
+    roles,
     isRunning: () => child.exitCode === null && child.signalCode === null,
     log: () => text,
     api: (path) => getJson(`http://${host}:${ports.admin}${path}`),
