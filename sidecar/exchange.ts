@@ -50,7 +50,7 @@ export interface Exchange {
   /** Origin-form target. */
   readonly path: string;
   readonly contentType: string;
-  /** True for `application/grpc` and its subtypes. */
+  /** True for `application/grpc` and its subtypes, in any content-type field there is. */
   readonly grpc: boolean;
   /** Head fields as received, flat: name, value, name, value, … without pseudo headers. */
   readonly receivedHeaders: readonly string[];
@@ -116,7 +116,7 @@ export function beginExchange(connection: ConnectionContext, head: RequestHead, 
     authority: head.authority,
     path: head.path,
     contentType,
-    grpc: isGrpc(contentType),
+    grpc: hasGrpcContent(head.headers),
     receivedHeaders: head.headers,
     headers: [],
     answerHeaders: [],
@@ -140,10 +140,20 @@ export function beginExchange(connection: ConnectionContext, head: RequestHead, 
 
 const GRPC = "application/grpc";
 
+/** True when any content-type is gRPC's, whatever its case: a second or oddly written one must not be a way around signing. */
+function hasGrpcContent(headers: readonly string[]): boolean {
+  for (let index = 0; index < headers.length; index += 2) {
+    const name = headers[index] as string;
+    if (name.length === 12 && name.toLowerCase() === "content-type" && isGrpc(headers[index + 1] as string)) return true;
+  }
+  return false;
+}
+
 function isGrpc(contentType: string): boolean {
-  if (!contentType.startsWith(GRPC)) return false;
-  const next = contentType.charCodeAt(GRPC.length);
-  return contentType.length === GRPC.length || next === 0x2b /* + */ || next === 0x3b /* ; */;
+  const mediaType = contentType.trimStart();
+  if (mediaType.length < GRPC.length || mediaType.slice(0, GRPC.length).toLowerCase() !== GRPC) return false;
+  const next = mediaType.charCodeAt(GRPC.length);
+  return mediaType.length === GRPC.length || next === 0x2b /* + */ || next === 0x3b /* ; */ || next === 0x20;
 }
 
 /** First value of a field in a flat header list; `name` is lower case. */

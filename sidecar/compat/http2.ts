@@ -153,7 +153,7 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
         waitForTrailers: !endStream,
       });
     } catch (error) {
-      return answer(connection, stream, exchange, failureOf(error as Error));
+      return answer(connection, stream, exchange, refuse("bad_request", `the request cannot be passed on: ${(error as Error).message}`));
     }
     taken.streams += 1;
     upstream.once("close", () => {
@@ -177,7 +177,21 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
       const fields = connection.handler.response(exchange, status, withoutPseudo(raw));
       noteGrpcStatus(exchange, raw);
       const endStream = (flags & END_STREAM_FLAG) !== 0;
-      stream.respond([":status", String(status), ...fields] as unknown as IncomingHttpHeaders, { endStream, waitForTrailers: !endStream });
+      try {
+        stream.respond([":status", String(status), ...fields] as unknown as IncomingHttpHeaders, {
+          endStream,
+          waitForTrailers: !endStream,
+        });
+      } catch (error) {
+        // Node takes fields that it will not send, such as two content-types (ERR_HTTP2_HEADER_SINGLE_VALUE).
+        upstream.close(NGHTTP2_CANCEL);
+        return answer(
+          connection,
+          stream,
+          exchange,
+          refuse("upstream_reset", `the answer cannot be passed on: ${(error as Error).message}`),
+        );
+      }
       if (endStream) return;
       stream.once("wantTrailers", () => stream.sendTrailers(headerObject(trailers)));
       carry(upstream, stream);

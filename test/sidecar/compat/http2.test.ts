@@ -9,7 +9,7 @@ import {
   type IncomingHttpHeaders,
   type ServerHttp2Stream,
 } from "node:http2";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { promisify } from "node:util";
 import t from "tap";
 import { type MeshPairOptions, startMeshPair } from "../../support/mesh-pair.ts";
@@ -146,6 +146,44 @@ t.test("refusals are plain answers for plain HTTP/2", async (t) => {
     body: "rate limit exceeded\n",
   });
   t.match(await finish(client.request({ ":authority": "orders:99999" })), { headers: { ":status": 400 } });
+});
+
+/** A frame of RFC 9113 section 4.1. */
+function frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
+  const head = Buffer.alloc(9);
+  head.writeUIntBE(payload.length, 0, 3);
+  head.writeUInt8(type, 3);
+  head.writeUInt8(flags, 4);
+  head.writeUInt32BE(stream, 5);
+  return Buffer.concat([head, payload]);
+}
+
+t.test("an answer that node:http2 reads but will not send is a 502, not the end of the sidecar", async (t) => {
+  const text = (value: string) => Buffer.concat([Buffer.from([value.length]), Buffer.from(value)]);
+  // :status 200 (indexed), then content-type twice (literal without indexing, name 31 of the static table).
+  const twice = Buffer.concat([Buffer.from([0x88, 0x0f, 0x10]), text("text/plain"), Buffer.from([0x0f, 0x10]), text("text/html")]);
+  const app = createTcpServer((socket) => {
+    socket.on("error", () => {});
+    socket.write(frame(4, 0, 0, Buffer.alloc(0)));
+    let read = Buffer.alloc(0);
+    socket.on("data", (chunk: Buffer) => {
+      read = Buffer.concat([read, chunk]);
+      for (let at = 24; at + 9 <= read.length; at += 9 + read.readUIntBE(at, 3)) {
+        if (read[at + 3] === 1) socket.write(frame(1, 5, read.readUInt32BE(at + 5), twice));
+      }
+    });
+  }).listen(0, "127.0.0.1");
+  await once(app, "listening");
+  const pair = await startMeshPair({ appPort: (app.address() as AddressInfo).port, protocol: "http2" });
+  const client = connect(`http://127.0.0.1:${pair.outboundPort}`);
+  client.on("error", () => {});
+  t.teardown(async () => {
+    client.destroy();
+    await pair.close();
+    app.close();
+  });
+  const answer = await finish(client.request({ ":authority": "orders" }));
+  t.match(answer, { headers: { ":status": 502, "x-remora-reason": "upstream_reset" } });
 });
 
 t.test("nghttp, another implementation, gets the same answer", { skip: requires("nghttp") }, async (t) => {
