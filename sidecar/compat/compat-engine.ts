@@ -4,9 +4,9 @@ import type { Engine } from "../engine.ts";
 import { createCompatHttp1 } from "./http1.ts";
 import { createCompatHttp2 } from "./http2.ts";
 
-/** Makes the engine. */
-export function createCompatEngine(clock: Clock): Engine {
-  const http1 = createCompatHttp1();
+/** Makes the engine. `headTimeoutMs` is the time for a whole HTTP/1.1 request head, default 15 s. */
+export function createCompatEngine(clock: Clock, options: { readonly headTimeoutMs?: number } = {}): Engine {
+  const http1 = createCompatHttp1(clock, options);
   const http2 = createCompatHttp2(clock);
   return {
     serve(connection) {

@@ -1,14 +1,15 @@
 // WebSocket and other upgrades of the compat engine (RFC 9110 section 7.8): http-proxy does the handshake with the upstream; only a 101 turns
 // the pair into a tunnel. An upstream that answers otherwise is answered here, as http-proxy 1.18 would send a decoded body with chunked framing.
 import type { ClientRequest, IncomingMessage } from "node:http";
-import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import httpProxy from "http-proxy";
+import type { Clock } from "../../core/clock.ts";
 import type { HttpHandler } from "../engine.ts";
 import type { Exchange, Refusal } from "../exchange.ts";
 import { resetStream } from "../transport/reset.ts";
 import { failureOf } from "./failure.ts";
 import { headerObject } from "./flat-headers.ts";
+import { endSoon } from "./linger.ts";
 import type { UpstreamAgent } from "./upstream-agent.ts";
 
 const FRAMING = new Set(["transfer-encoding", "connection", "keep-alive", "content-length"]);
@@ -21,11 +22,15 @@ export function forwardUpgrade(options: {
   readonly agent: UpstreamAgent;
   readonly exchange: Exchange;
   readonly handler: HttpHandler;
+  readonly clock: Clock;
   /** Answers the client when there is no answer from the upstream. */
   readonly fail: (refusal: Refusal) => void;
 }): void {
-  const { socket, exchange, handler } = options;
+  const { socket, exchange, handler, clock } = options;
   const proxy = httpProxy.createProxyServer({});
+  // http-proxy destroys what is not a GET for a WebSocket; which upgrades are tunnelled is decided before we come here.
+  const passes = proxy as unknown as { wsPasses: ReadonlyArray<(...args: unknown[]) => unknown> };
+  passes.wsPasses = passes.wsPasses.filter((pass) => pass.name !== "checkMethodAndHeader");
   let switched = false;
 
   proxy.on("proxyReqWs", (proxied: ClientRequest) => {
@@ -37,13 +42,13 @@ export function forwardUpgrade(options: {
         connection: "Upgrade",
         upgrade,
       } as IncomingMessage["headers"];
-      upstream.on("error", () => resetStream(socket));
-      upstream.once("close", () => socket.destroy());
+      endTogether(socket, upstream, clock);
+      endTogether(upstream, socket, clock);
     });
     proxied.prependListener("response", (answered: IncomingMessage) => {
       // Keeps http-proxy from writing this answer as well: it leaves answers alone that are marked as upgrades.
       (answered as { upgrade?: boolean }).upgrade = true;
-      passOn(answered, socket as Socket, handler.response(exchange, answered.statusCode ?? 502, answered.rawHeaders));
+      passOn(answered, socket, handler.response(exchange, answered.statusCode ?? 502, answered.rawHeaders), clock);
     });
     socket.once("close", () => proxied.destroy());
   });
@@ -55,11 +60,22 @@ export function forwardUpgrade(options: {
 }
 
 /** Writes an ordinary answer, close-delimited: the connection cannot be used again. */
-function passOn(answered: IncomingMessage, socket: Socket, fields: readonly string[]): void {
+function passOn(answered: IncomingMessage, socket: Duplex, fields: readonly string[], clock: Clock): void {
   let text = `HTTP/1.1 ${answered.statusCode} ${answered.statusMessage}\r\nconnection: close\r\n`;
   for (let index = 0; index < fields.length; index += 2) {
     if (!FRAMING.has((fields[index] as string).toLowerCase())) text += `${fields[index]}: ${fields[index + 1]}\r\n`;
   }
-  socket.write(`${text}\r\n`);
-  answered.pipe(socket);
+  socket.write(`${text}\r\n`, "latin1");
+  answered.on("error", () => resetStream(socket));
+  answered.once("end", () => endSoon(socket, clock));
+  answered.pipe(socket, { end: false });
+}
+
+/** http-proxy passes on an ordered end; a side that broke off must be heard of on the other, and neither may stay behind alone. */
+function endTogether(side: Duplex, other: Duplex, clock: Clock): void {
+  side.on("error", () => resetStream(other));
+  side.once("close", () => {
+    if (side.readableEnded && side.writableFinished) endSoon(other, clock);
+    else resetStream(other);
+  });
 }

@@ -2,10 +2,13 @@
 // over (`prepare`), so that a refused connection loses nothing of its body and another endpoint can be tried.
 import { Agent, type ClientRequestArgs } from "node:http";
 import type { Duplex } from "node:stream";
+import type { Clock } from "../../core/clock.ts";
 import type { Upstream, UpstreamConnection } from "../engine.ts";
 
 /** Idle time after which a pooled connection is closed, ms; below the 75 s that nginx and most servers keep theirs. */
 const IDLE_CONNECTION_MS = 30_000;
+/** How long a dialled connection waits for its request, ms; whoever it was for may have left. Below any server's time for a first head. */
+const UNTAKEN_MS = 3_000;
 /** Idle connections kept per upstream; more are closed when they fall idle. */
 const MAX_IDLE_CONNECTIONS = 256;
 
@@ -17,10 +20,12 @@ export class UpstreamAgent extends Agent {
   upstream: Upstream;
   /** Dialled by `prepare` and not yet taken. */
   readonly #ready: Duplex[] = [];
+  readonly #clock: Clock;
 
-  constructor(upstream: Upstream) {
+  constructor(upstream: Upstream, clock: Clock) {
     super({ keepAlive: true, timeout: IDLE_CONNECTION_MS, maxFreeSockets: MAX_IDLE_CONNECTIONS, scheduling: "lifo" });
     this.upstream = upstream;
+    this.#clock = clock;
   }
 
   /** Makes sure that the next request finds a connection. The error says why none could be made. */
@@ -31,8 +36,20 @@ export class UpstreamAgent extends Agent {
       const stream = streamOf(connection);
       // It may break while it waits; whoever takes it listens for himself.
       stream.on("error", () => {});
-      this.#ready.push(stream);
+      this.#keepReady(stream);
       done(null);
+    });
+  }
+
+  #keepReady(stream: Duplex): void {
+    this.#ready.push(stream);
+    const timer = this.#clock.after(UNTAKEN_MS, () => {
+      if (this.#ready.includes(stream)) stream.destroy();
+    });
+    stream.once("close", () => {
+      timer.cancel();
+      const index = this.#ready.indexOf(stream);
+      if (index !== -1) this.#ready.splice(index, 1);
     });
   }
 

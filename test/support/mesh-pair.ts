@@ -7,14 +7,15 @@ import type { Logger } from "../../core/log.ts";
 import { silentLogger } from "../../core/log.ts";
 import { childTraceparent } from "../../core/trace-context.ts";
 import { noTracer } from "../../core/tracing.ts";
-import { createObserver } from "../../sidecar/admin/observer.ts";
+import { createObserver, type Observer } from "../../sidecar/admin/observer.ts";
 import { createCompatEngine } from "../../sidecar/compat/compat-engine.ts";
 import type { DestinationView, Discovery, Endpoint, PortProtocol } from "../../sidecar/discovery/discovery.ts";
+import type { Exchange } from "../../sidecar/exchange.ts";
 import type { IdentitySource } from "../../sidecar/identity/identity-source.ts";
 import { createInbound, type InboundParts } from "../../sidecar/inbound.ts";
 import { createOutbound } from "../../sidecar/outbound.ts";
 import { parseAccess } from "../../sidecar/policy/access.ts";
-import { createLoadShed } from "../../sidecar/policy/load-shed.ts";
+import { createLoadShed, type LoadShed } from "../../sidecar/policy/load-shed.ts";
 import { createRateLimiter, parseRateLimits } from "../../sidecar/policy/rate-limit.ts";
 import { createInboundSignatures } from "../../sidecar/signing/inbound-signatures.ts";
 import { createMessageCertificates } from "../../sidecar/signing/message-certificates.ts";
@@ -47,6 +48,20 @@ export interface MeshPairOptions {
   readonly log?: Logger;
   /** Further instances, e.g. one that refuses connections: inbound ports on loopback. */
   readonly otherInboundPorts?: readonly number[];
+  /** Host of the callee's app; loopback by default. */
+  readonly appHost?: string;
+  /** Time for a request head, ms. */
+  readonly headTimeoutMs?: number;
+  /** Holds each look-up of the caller until `give` is called; by default it is answered at once. */
+  readonly lookup?: (give: () => void) => void;
+}
+
+/** The requests that one side began and finished. */
+export interface Ledger {
+  readonly begun: number;
+  readonly finished: readonly Exchange[];
+  /** Requests that were finished more than once: always 0. */
+  readonly finishedTwice: number;
 }
 
 /** A running pair. The service is called `orders`. */
@@ -60,6 +75,12 @@ export interface MeshPair {
   readonly inboundPort: number;
   readonly callerMetrics: Metrics;
   readonly calleeMetrics: Metrics;
+  readonly callerShed: LoadShed;
+  readonly calleeShed: LoadShed;
+  readonly callerLedger: Ledger;
+  readonly calleeLedger: Ledger;
+  /** Swaps in new leaves and message keys on both sides. */
+  renew(): void;
   drain(direction: "inbound" | "outbound"): void;
   close(): Promise<void>;
 }
@@ -76,8 +97,13 @@ export async function startMeshPair(options: MeshPairOptions): Promise<MeshPair>
   const calleeMetrics = createMetrics(build);
   const timings = { connectTimeoutMs: 1000, silentAfterMs: 300, decidedAfterMs: 300, idleTimeoutMs: 60_000 };
   const trace = { requestId: () => randomUUID(), childTraceparent };
-  const calleeEngine = createCompatEngine(clock);
-  const callerEngine = createCompatEngine(clock);
+  const timeouts = options.headTimeoutMs === undefined ? {} : { headTimeoutMs: options.headTimeoutMs };
+  const calleeEngine = createCompatEngine(clock, timeouts);
+  const callerEngine = createCompatEngine(clock, timeouts);
+  const callerShed = createLoadShed({ maxInFlight: 1024 });
+  const calleeShed = createLoadShed({ maxInFlight: options.maxInFlight ?? 1024 });
+  const callerSide = kept(createObserver({ metrics: callerMetrics, log, accessLog: true, clock, tracer: noTracer }));
+  const calleeSide = kept(createObserver({ metrics: calleeMetrics, log, accessLog: true, clock, tracer: noTracer }));
   const certificatesOf = (identity: IdentitySource) =>
     createMessageCertificates({ trust: { trustDomain: identity.trustDomain, roots: () => identity.current().roots }, clock });
 
@@ -88,13 +114,13 @@ export async function startMeshPair(options: MeshPairOptions): Promise<MeshPair>
     own: { addresses: [], ports: [] },
     inboundPort: 0,
     declaredPorts: new Map([[options.appPort, options.protocol ?? "detect"]]),
-    appHost: HOST,
+    appHost: options.appHost ?? HOST,
     originalDst: null,
     acceptor,
     engine: calleeEngine,
     access: parseAccess(options.allow ?? "*"),
     limiter: createRateLimiter({ rules: parseRateLimits(options.rateLimit ?? ""), clock }),
-    shed: createLoadShed({ maxInFlight: options.maxInFlight ?? 1024 }),
+    shed: calleeShed,
     signatures: createInboundSignatures(
       createVerifier({
         identity: callee.identity,
@@ -105,7 +131,7 @@ export async function startMeshPair(options: MeshPairOptions): Promise<MeshPair>
         nonces: createNonceCache({ clock, seed: [1, 2] }),
       }),
     ),
-    observer: createObserver({ metrics: calleeMetrics, log, accessLog: true, clock, tracer: noTracer }),
+    observer: calleeSide.observer,
     clock,
     ...trace,
     ...timings,
@@ -133,7 +159,11 @@ export async function startMeshPair(options: MeshPairOptions): Promise<MeshPair>
     version: 1,
   };
   const discovery: Discovery = {
-    lookup: (destination, done) => done(destination.kind === "service" && destination.name === "orders" ? view : null),
+    lookup(destination, done) {
+      const give = () => done(destination.kind === "service" && destination.name === "orders" ? view : null);
+      if (options.lookup === undefined) give();
+      else options.lookup(give);
+    },
     peek: () => view,
     markRefused(refused) {
       view = { ...view, endpoints: view.endpoints.filter(({ id }) => id !== refused.id) };
@@ -154,12 +184,12 @@ export async function startMeshPair(options: MeshPairOptions): Promise<MeshPair>
     discovery,
     dialer,
     engine: callerEngine,
-    shed: createLoadShed({ maxInFlight: 1024 }),
+    shed: callerShed,
     signatures: createOutboundSignatures(
       createSigner({ identity: caller.identity, credentials: () => caller.current(), mode: options.signing ?? "hmac", clock, randomBytes }),
       certificatesOf(caller),
     ),
-    observer: createObserver({ metrics: callerMetrics, log, accessLog: true, clock, tracer: noTracer }),
+    observer: callerSide.observer,
     clock,
     random: Math.random,
     ...trace,
@@ -176,6 +206,14 @@ export async function startMeshPair(options: MeshPairOptions): Promise<MeshPair>
     inboundPort: inboundListener.port,
     callerMetrics,
     calleeMetrics,
+    callerShed,
+    calleeShed,
+    callerLedger: callerSide.ledger,
+    calleeLedger: calleeSide.ledger,
+    renew() {
+      caller.renew();
+      callee.renew();
+    },
     drain(direction) {
       (direction === "inbound" ? calleeEngine : callerEngine).drain(direction);
     },
@@ -185,6 +223,29 @@ export async function startMeshPair(options: MeshPairOptions): Promise<MeshPair>
       dialer.close();
       acceptor.close();
       await Promise.all([inboundListener.close(), outboundListener.close()]);
+    },
+  };
+}
+
+/** Keeps a ledger of what an observer is told. */
+function kept(observer: Observer): { readonly observer: Observer; readonly ledger: Ledger } {
+  const finished: Exchange[] = [];
+  const seen = new WeakSet<Exchange>();
+  const ledger = { begun: 0, finished, finishedTwice: 0 };
+  return {
+    ledger,
+    observer: {
+      ...observer,
+      began(exchange) {
+        ledger.begun += 1;
+        observer.began(exchange);
+      },
+      finished(exchange) {
+        if (seen.has(exchange)) ledger.finishedTwice += 1;
+        seen.add(exchange);
+        finished.push(exchange);
+        observer.finished(exchange);
+      },
     },
   };
 }
