@@ -9,6 +9,8 @@ export interface Closable {
   close(): Promise<void>;
 }
 
+const KEEP_ALIVE_MS = 60_000;
+
 /** The parts of a process, in the order in which they were started. */
 export interface Lifecycle {
   /**
@@ -76,6 +78,8 @@ export function createLifecycle({ log, clock, drainTimeoutMs }: LifecycleOptions
 
   async function closeAll(): Promise<boolean> {
     const sinceMs = clock.monoMs();
+    // Clock timers do not keep a process alive; without this one it would end in the middle, once the last socket is closed.
+    const alive = setInterval(() => undefined, KEEP_ALIVE_MS);
     let isClean = true;
     let expire: () => void = () => undefined;
     const expired = new Promise<"expired">((resolve) => {
@@ -89,6 +93,7 @@ export function createLifecycle({ log, clock, drainTimeoutMs }: LifecycleOptions
       if (outcome === "expired") log.warn({ part: name, drainTimeoutMs }, "not closed before the drain deadline");
     }
     deadline.cancel();
+    clearInterval(alive);
     log.info({ isClean, tookMs: Math.round(clock.monoMs() - sinceMs) }, "drained");
     return isClean;
   }

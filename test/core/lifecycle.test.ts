@@ -2,6 +2,7 @@ import t from "tap";
 import { createLifecycle } from "../../core/lifecycle.ts";
 import { silentLogger } from "../../core/log.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
+import { startProcess } from "../support/processes.ts";
 
 function setUp() {
   const clock = createFakeClock();
@@ -97,4 +98,17 @@ t.test("a signal in the middle of a start closes that part too", async (t) => {
   finish();
   await t.rejects(starting, { message: /draining/ });
   t.same(events, ["close slow"]);
+});
+
+t.test("the process stays until the drain is over, though nothing else keeps it alive", async (t) => {
+  const modules = ["clock", "lifecycle", "log"].map((name) => new URL(`../../core/${name}.ts`, import.meta.url).href);
+  const [clock, lifecycle, log] = modules.map((href) => JSON.stringify(href));
+  const script = `
+    import { systemClock } from ${clock};
+    import { createLifecycle } from ${lifecycle};
+    import { silentLogger } from ${log};
+    const parts = createLifecycle({ log: silentLogger(), clock: systemClock, drainTimeoutMs: 5000 });
+    await parts.start("slow", () => ({ close: () => new Promise((resolve) => void systemClock.after(200, resolve)) }));
+    process.exit((await parts.drain("end")) ? 42 : 1);`;
+  t.equal(await startProcess(t, process.execPath, { args: ["--input-type=module-typescript", "-e", script] }).exit(), 42);
 });
