@@ -24,7 +24,7 @@ export function register(program: Command): void {
   for (const [flag, , variable, doc] of FLAGS) command.option(flag, `${doc} (${variable})`);
   command.action(async (flags: Readonly<Record<string, string | undefined>>) => {
     const { runControl } = await import("./control/main.ts");
-    process.exitCode = await runControl(overlay(process.env, flags));
+    await runControl(overlay(process.env, flags));
   });
 }
 

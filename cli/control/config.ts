@@ -67,6 +67,10 @@ export const controlSettings = {
     default: "/var/run/secrets/remora.io/token",
     doc: "Service-account token with audience remora.io, for the same.",
   }),
+  joinToken: setting.secret({
+    default: null,
+    doc: "Join token for the same outside of Kubernetes, from `remora token remora-control --namespace remora-system`.",
+  }),
   drainTimeout: setting.duration({ default: "10s", min: "0s", max: "10m", doc: "Time to finish what is in flight at shutdown." }),
   logLevel: setting.choice({ values: LOG_LEVELS, default: "info", doc: "Least severe level that is logged." }),
   logFile: setting.text({ default: null, doc: "Also log into this file, which rotates: `remora.log` becomes `remora.1.log`, …" }),
@@ -126,7 +130,8 @@ function contradictions(values: Readonly<Values<typeof controlSettings>>, roles:
     mistakes.push("REMORA_SERVICES_FILE is for use outside of Kubernetes, where the API server knows the services");
   if (roles.has("registry") && !roles.has("ca")) {
     if (values.controlAddress === null) mistakes.push("the role registry without ca needs REMORA_CONTROL_ADDRESS, where the CA is");
-    if (values.trustPin.length === 0) mistakes.push("the role registry without ca needs REMORA_TRUST_PIN");
+    if (values.trustPin.length === 0 && values.joinToken === null)
+      mistakes.push("the role registry without ca needs REMORA_TRUST_PIN or REMORA_JOIN_TOKEN");
   }
   return mistakes;
 }

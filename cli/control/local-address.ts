@@ -21,8 +21,10 @@ export async function rememberAddress(stateDir: string, address: LocalAddress): 
   await rename(draft, join(stateDir, FILE));
 }
 
-/** Removes it. */
+/** Removes it, unless another control plane with the same folder has taken it over. */
 export async function forgetAddress(stateDir: string): Promise<void> {
+  const address = await findAddress(stateDir);
+  if (address !== null && address.pid !== process.pid) return;
   await rm(join(stateDir, FILE), { force: true });
 }
 

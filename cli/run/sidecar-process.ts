@@ -95,13 +95,25 @@ export async function startSidecarProcess(options: SidecarProcessOptions): Promi
     if (closing || !restart) return;
     if (performance.now() - startedMonoMs > STEADY_AFTER_MS) pauseMs = FIRST_RESTART_PAUSE_MS;
     log.warn({ code, pauseMs }, "sidecar ended, starting it again");
-    wake = setTimeout(() => void startAgain(), pauseMs);
-    pauseMs = Math.min(pauseMs * 2, LONGEST_RESTART_PAUSE_MS);
+    pauseBeforeStart();
   }
 
   async function startAgain(): Promise<void> {
     if (closing) return;
-    current = await start();
-    void watch(current);
+    try {
+      current = await start();
+    } catch (err) {
+      log.error({ err }, "the sidecar could not be started");
+      if (!closing) pauseBeforeStart();
+      return;
+    }
+    // Closing may have begun meanwhile, and has stopped the one before.
+    if (closing) await current.stop("SIGTERM", drainTimeoutMs + DRAIN_SLACK_MS);
+    else void watch(current);
+  }
+
+  function pauseBeforeStart(): void {
+    wake = setTimeout(() => void startAgain(), pauseMs);
+    pauseMs = Math.min(pauseMs * 2, LONGEST_RESTART_PAUSE_MS);
   }
 }

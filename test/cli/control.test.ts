@@ -1,7 +1,8 @@
 import { once } from "node:events";
-import { existsSync, statSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { createServer } from "node:net";
 import { join, resolve } from "node:path";
+import { connect } from "node:tls";
 import t from "tap";
 import { loadControlConfig } from "../../cli/control/config.ts";
 import { ranRemora, remora, startedControl, temporaryFolder } from "./remora.ts";
@@ -10,6 +11,7 @@ t.test("a control plane starts with nothing set, answers, and ends cleanly on SI
   const { control, stateDir, adminPort } = await startedControl(t);
   const get = async (path: string) => fetch(`http://127.0.0.1:${adminPort}${path}`);
 
+  t.equal((await ranRemora(t, ["wait", "--admin-port", String(adminPort)])).code, 0);
   t.equal((await get("/ready")).status, 200);
   t.match(await (await get("/api/v1/info")).json(), {
     component: "control",
@@ -40,6 +42,27 @@ t.test("it comes back with the same root", async (t) => {
   };
   t.equal(await run(), "true");
   t.equal(await run(), "false");
+});
+
+t.test("a registry without the CA is certified by the CA of another process", async (t) => {
+  const { stateDir, grpcPort } = await startedControl(t, { REMORA_ROLES: "ca" });
+  const token = await ranRemora(t, ["token", "remora-control", "--namespace", "remora-system", "--state-dir", stateDir]);
+  const registry = await startedControl(t, {
+    REMORA_ROLES: "registry",
+    REMORA_CONTROL_ADDRESS: `127.0.0.1:${grpcPort}`,
+    REMORA_JOIN_TOKEN: token.text,
+  });
+  const socket = connect({
+    port: registry.grpcPort,
+    host: "127.0.0.1",
+    ca: readFileSync(join(stateDir, "ca.crt")),
+    checkServerIdentity: () => undefined,
+    ALPNProtocols: ["h2"],
+  });
+  t.teardown(() => socket.destroy());
+  await once(socket, "secureConnect");
+  t.equal(socket.authorized, true);
+  t.equal(socket.getPeerCertificate().subjectaltname, "URI:spiffe://cluster.local/ns/remora-system/sa/remora-control");
 });
 
 t.test("POST /exit from this machine ends it", async (t) => {

@@ -11,11 +11,16 @@ const ECHO = `require("http").createServer((q, a) => a.end(JSON.stringify({ call
   .listen(process.env.PORT, "127.0.0.1", () => console.log("listening on " + process.env.PORT));
 process.on("SIGTERM", () => process.exit(7));`;
 
+const {
+  stateDir,
+  grpcPort,
+  adminPort: controlAdminPort,
+} = await startedControl(t, { REMORA_HEARTBEAT_INTERVAL: "200ms", REMORA_LEASE: "1s" });
+
 t.test("two programs talk through their sidecars, and each leaves as it should", { skip: requires("curl") }, async (t) => {
-  const { stateDir, adminPort } = await startedControl(t, { REMORA_HEARTBEAT_INTERVAL: "200ms", REMORA_LEASE: "1s" });
   const env = { REMORA_STATE_DIR: stateDir };
   const instances = async () =>
-    ((await (await fetch(`http://127.0.0.1:${adminPort}/api/v1/instances`)).json()) as { instances: object[] }).instances;
+    ((await (await fetch(`http://127.0.0.1:${controlAdminPort}/api/v1/instances`)).json()) as { instances: object[] }).instances;
 
   const port = await freePort();
   const orders = remora(
@@ -36,7 +41,6 @@ t.test("two programs talk through their sidecars, and each leaves as it should",
 });
 
 t.test("a sidecar that dies is started again", { skip: requires("curl") }, async (t) => {
-  const { stateDir } = await startedControl(t);
   const script = `curl -s -o /dev/null http://127.0.0.1:$ADMIN/live; echo up
     curl -s -X POST http://127.0.0.1:$ADMIN/exit; sleep 0.2
     for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sleep 0.2; curl -sf http://127.0.0.1:$ADMIN/ready && break; done; echo; echo back`;
@@ -51,7 +55,6 @@ t.test("a sidecar that dies is started again", { skip: requires("curl") }, async
 });
 
 t.test("a token from elsewhere works once", async (t) => {
-  const { stateDir, grpcPort } = await startedControl(t);
   const made = await ranRemora(t, ["token", "orders", "--namespace", "shop", "--ttl", "1m"], { REMORA_STATE_DIR: stateDir });
   t.equal(made.code, 0);
   t.match(made.text, /^rmr1\.[\w-]+\.[\w-]+\.[\w-]+$/, "the token and nothing else");
@@ -77,7 +80,6 @@ t.test("a token from elsewhere works once", async (t) => {
 });
 
 t.test("the program is told where to listen and whom to ask, and nothing secret", async (t) => {
-  const { stateDir } = await startedControl(t);
   const outboundPort = await freePort();
   const home = temporaryFolder(t);
   const { text } = await ranRemora(
@@ -102,7 +104,6 @@ t.test("what cannot work is said before anything starts", async (t) => {
   t.equal(nobody.code, 1);
   t.match(nobody.text, /no control plane runs here .*remora control.*--token/);
 
-  const { stateDir } = await startedControl(t);
   const env = { REMORA_STATE_DIR: stateDir };
   const missing = await ranRemora(t, ["run", "--service", "web", "--", "/no/such/program"], env);
   t.equal(missing.code, 127);
@@ -117,7 +118,6 @@ t.test("what cannot work is said before anything starts", async (t) => {
 });
 
 t.test("when `remora run` is killed, the sidecar goes too", async (t) => {
-  const { stateDir } = await startedControl(t);
   const adminPort = await freePort();
   const run = remora(t, ["run", "--service", "web", "--admin-port", String(adminPort), "--drain-timeout", "100ms", "--", "sleep", "2"], {
     REMORA_STATE_DIR: stateDir,

@@ -34,7 +34,10 @@ export async function startServerIdentity(
     controlAddress,
     controlNamespace: config.controlNamespace,
     identity,
-    credential: async () => ({ serviceAccountToken: (await readFile(config.tokenFile, "utf8")).trim() }),
+    credential: async () =>
+      config.joinToken === null
+        ? { serviceAccountToken: (await readFile(config.tokenFile, "utf8")).trim() }
+        : { joinToken: config.joinToken.reveal() },
     pins: [...config.trustPin],
     stateDir: config.stateDir,
     clock: options.clock,
