@@ -51,6 +51,7 @@ export async function bundle({ outDir, commit }: BundleOptions): Promise<void> {
   });
   await copyProtos(outDir);
   await copyPackages(outDir);
+  await cp(join(PROJECT, "manifests", "base"), join(outDir, "manifests", "base"), { recursive: true }); // what `remora install` prints
   await writeFile(join(outDir, "remora"), LAUNCHER, { mode: 0o755 });
   await writeFile(
     join(outDir, "package.json"),

@@ -16,6 +16,7 @@ t.test("the bundle works without the checkout and its packages", async (t) => {
   const version = execFileSync(remora, ["version"], { env, encoding: "utf8" });
   t.match(version, `remora ${buildInfo().version}\ncommit 0123456789012345678901234567890123456789\nbuilt  20`);
   t.match(execFileSync(remora, ["init", "--dry-run"], { env, encoding: "utf8" }), "iptables-restore");
+  t.match(execFileSync(remora, ["install"], { env, encoding: "utf8" }), "kind: MutatingWebhookConfiguration");
   const native = `process.stdout.write(String(require(${JSON.stringify(join(outDir, "node_modules", "koffi"))}).load(null) !== null))`;
   t.equal(execFileSync("node", ["-e", native], { env, encoding: "utf8" }), "true", "koffi finds its native part");
 
