@@ -1,6 +1,6 @@
 // A container's own view of the file system: its volumes at their mount paths, this repository where anybody may read it, an empty /run, and a root that
 // is read-only when the security context says so. Containers otherwise share the host's files. Written as a shell script that becomes its arguments.
-import { existsSync, mkdirSync, realpathSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Container } from "./pod-spec.ts";
 
@@ -19,7 +19,7 @@ export interface MountPlan {
 
 /** Shell text that builds the container's view of the file system and then becomes its arguments. */
 export function mountScript({ container, repository, volumeFolders }: MountPlan): string {
-  const lines = ["set -e", MOUNT_RUN, ...bindLines(repository, REPOSITORY_MOUNT, true)];
+  const lines = ["set -e", MOUNT_RUN, ...repositoryLines(repository)];
   for (const mount of container.volumeMounts ?? []) {
     const folder = volumeFolders.get(mount.name);
     if (folder === undefined) throw new Error(`container ${container.name} mounts ${mount.name}, which is no volume of the pod`);
@@ -32,6 +32,15 @@ export function mountScript({ container, repository, volumeFolders }: MountPlan)
   if (container.workingDir !== undefined) lines.push(`cd ${quote(container.workingDir)}`);
   else lines.push("cd /");
   return [...lines, 'exec "$@"'].join("\n");
+}
+
+const OTHERS_MAY_READ = 0o005;
+
+/** The repository in one piece, or entry by entry where its own folder is closed to others, as that of `mktemp -d` is. */
+function repositoryLines(repository: string): readonly string[] {
+  if ((statSync(repository).mode & OTHERS_MAY_READ) === OTHERS_MAY_READ) return bindLines(repository, REPOSITORY_MOUNT, true);
+  const entries = readdirSync(repository).filter((name) => name !== ".git" && name !== ".tap");
+  return entries.flatMap((name) => bindLines(join(repository, name), join(REPOSITORY_MOUNT, name), true));
 }
 
 function bindLines(source: string, target: string, isReadOnly: boolean): readonly string[] {
