@@ -24,47 +24,71 @@ export interface BesideOptions {
   readonly drainTimeoutMs: number;
 }
 
+/** Thrown out of the start by a signal. */
+class InterruptedError extends Error {
+  readonly signal: NodeJS.Signals;
+
+  constructor(signal: NodeJS.Signals) {
+    super(`interrupted by ${signal}`);
+    this.signal = signal;
+  }
+}
+
 /** Runs both until the program ends or a signal comes. Resolves with the program's exit code. */
 export async function runBeside({ workload, words, env, log, drainTimeoutMs }: BesideOptions): Promise<number> {
+  const interruption = new AbortController();
   const asked = Promise.withResolvers<NodeJS.Signals>();
-  let signals = 0;
   let app: Child | null = null;
   let sidecar: SidecarProcess | null = null;
   const onSignal = (signal: NodeJS.Signals) => {
-    signals += 1;
+    if (interruption.signal.aborted) {
+      // Asked a second time, nobody waits for draining any more.
+      sidecar?.kill();
+      app?.signal("SIGKILL");
+      return;
+    }
+    interruption.abort(new InterruptedError(signal));
     asked.resolve(signal);
-    // Asked a second time, nobody waits for draining any more.
-    if (signals > 1) sidecar?.kill();
-    if (signals > 1) app?.signal("SIGKILL");
   };
   for (const signal of SIGNALS) process.on(signal, onSignal);
   try {
-    // This very program, whether it runs from a checkout or from a bundle.
-    const program = [...process.execArgv, process.argv[1] ?? ""];
     sidecar = await startSidecarProcess({
       workload,
       env,
-      program,
+      // This very program, whether it runs from a checkout or from a bundle.
+      program: [...process.execArgv, process.argv[1] ?? ""],
       log,
       readyTimeoutMs: READY_TIMEOUT_MS,
       drainTimeoutMs,
       output: STDERR,
       restart: true,
+      signal: interruption.signal,
     });
-    if (signals > 0) return 128 + constants.signals[await asked.promise];
-    const [command = "", ...rest] = words;
-    app = await startChild({ command, arguments: rest, env: appEnv(workload, env), stdio: "inherit" });
+    app = await startApp(words, appEnv(workload, env));
     const ended = await Promise.race([app.exited, asked.promise]);
     if (typeof ended === "number") return ended;
     await sidecar.close();
     // The program hears the signal that we heard; a terminal's Ctrl-C did not reach it.
     return await app.stop(ended, STOP_GRACE_MS);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT" && (error as NodeJS.ErrnoException).code !== "EACCES") throw error;
-    process.stderr.write(`remora run: cannot run ${words[0]}: ${(error as Error).message}\n`);
+    if (error instanceof InterruptedError) return 128 + constants.signals[error.signal];
+    if (!(error instanceof CannotRunError)) throw error;
+    process.stderr.write(`remora run: ${error.message}\n`);
     return EXIT_NOT_FOUND;
   } finally {
     await sidecar?.close();
     for (const signal of SIGNALS) process.off(signal, onSignal);
+  }
+}
+
+/** The program is not there, or is no program. */
+class CannotRunError extends Error {}
+
+async function startApp(words: readonly string[], env: NodeJS.ProcessEnv): Promise<Child> {
+  const [command = "", ...rest] = words;
+  try {
+    return await startChild({ command, arguments: rest, env, stdio: "inherit" });
+  } catch (cause) {
+    throw new CannotRunError(`cannot run ${command}: ${(cause as Error).message}`, { cause });
   }
 }

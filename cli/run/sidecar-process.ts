@@ -27,6 +27,8 @@ export interface SidecarProcessOptions {
   readonly output: number | "ignore";
   /** False: let it lie when it dies (the demo kills one on purpose). */
   readonly restart: boolean;
+  /** Ends the wait for the first start, and the sidecar with it; the promise is then rejected with its reason. */
+  readonly signal?: AbortSignal;
   /** Told of every process that is started. */
   readonly onStart?: (child: Child) => void;
 }
@@ -81,8 +83,9 @@ export async function startSidecarProcess(options: SidecarProcessOptions): Promi
   async function waitForFirstStart(): Promise<void> {
     const given = new AbortController();
     void current.exited.then((code) => given.abort(new SidecarStartError(`the sidecar ended with code ${code} before it was ready`)));
+    const signal = options.signal === undefined ? given.signal : AbortSignal.any([given.signal, options.signal]);
     try {
-      await waitUntilReady({ host: workload.address, port: workload.adminPort, timeoutMs: readyTimeoutMs, signal: given.signal });
+      await waitUntilReady({ host: workload.address, port: workload.adminPort, timeoutMs: readyTimeoutMs, signal });
     } catch (error) {
       await current.stop("SIGTERM", DRAIN_SLACK_MS);
       throw error;

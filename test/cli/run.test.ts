@@ -117,6 +117,16 @@ t.test("what cannot work is said before anything starts", async (t) => {
   t.equal(name.code, 1);
 });
 
+t.test("a signal while it waits for the control plane ends it at once", async (t) => {
+  const nobody = `127.0.0.1:${await freePort()}`;
+  const env = { HOME: temporaryFolder(t), REMORA_LOG_LEVEL: "info" };
+  const { text: token } = await ranRemora(t, ["token", "web"], { REMORA_STATE_DIR: stateDir });
+  const run = remora(t, ["run", "--service", "web", "--control", nobody, "--token", token, "--", "true"], env);
+  await run.line(/no certificate yet/);
+  run.signal("SIGTERM");
+  t.equal(await run.exit(5_000), 143);
+});
+
 t.test("when `remora run` is killed, the sidecar goes too", async (t) => {
   const adminPort = await freePort();
   const run = remora(t, ["run", "--service", "web", "--admin-port", String(adminPort), "--drain-timeout", "100ms", "--", "sleep", "2"], {
