@@ -1,15 +1,20 @@
 // The real `remora init` in real network namespaces: what it prints, what it changes, and where connections then end.
 import { spawn, spawnSync } from "node:child_process";
-import { join, resolve } from "node:path";
+import { join, relative, resolve } from "node:path";
 import t, { type Test } from "tap";
 import { createTestNetwork } from "../../support/netns.ts";
+import { mountScript, REPOSITORY_MOUNT } from "../../support/pod-runner/mount-script.ts";
 import { requires } from "../../support/requires.ts";
 
 const skip = requires("root", "ip", "iptables", "setpriv");
 // Many short processes: on a busy machine of two cores this takes its time.
 t.setTimeout(90_000);
-const remora = resolve(import.meta.dirname, "../../../bin/remora");
-const answerer = join(import.meta.dirname, "original-dst-answerer.ts");
+// As the pods see it: other users may not read the folder that the tests run from.
+const repository = resolve(import.meta.dirname, "../../..");
+const remora = join(REPOSITORY_MOUNT, "bin/remora");
+const node = join(REPOSITORY_MOUNT, relative(repository, process.execPath));
+const answerer = join(REPOSITORY_MOUNT, relative(repository, join(import.meta.dirname, "original-dst-answerer.ts")));
+const view = mountScript({ container: { name: "view", image: "none" }, repository, volumeFolders: new Map() });
 
 interface Ran {
   readonly code: number | null;
@@ -18,7 +23,7 @@ interface Ran {
 }
 
 function runIn(namespace: string, argv: readonly string[], env: Readonly<Record<string, string>> = {}): Ran {
-  const done = spawnSync("ip", ["netns", "exec", namespace, ...argv], {
+  const done = spawnSync("ip", ["netns", "exec", namespace, "sh", "-c", view, "sh", ...argv], {
     encoding: "utf8",
     timeout: 15_000,
     env: { ...process.env, ...env },
@@ -44,7 +49,7 @@ function dial(namespace: string, uid: number, address: string, port: number): st
 }
 
 async function answerIn(t: Test, namespace: string, ports: readonly number[]): Promise<void> {
-  const argv = ["netns", "exec", namespace, ...asUser(1337), process.execPath, answerer, ...ports.map(String)];
+  const argv = ["netns", "exec", namespace, "sh", "-c", view, "sh", ...asUser(1337), node, answerer, ...ports.map(String)];
   const child = spawn("ip", argv, { stdio: ["ignore", "pipe", "inherit"] });
   t.teardown(() => child.kill("SIGKILL"));
   await new Promise<void>((done, fail) => {

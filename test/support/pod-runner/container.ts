@@ -83,7 +83,17 @@ export function startContainer(plan: ContainerPlan, log: ContainerLog): Containe
     },
     async exec(command, options = {}) {
       await settled(child);
-      const args = [...enterArgs(child), "--", "setpriv", ...privilegeArgs(whose, options.uid), "--", ...command];
+      const args = [
+        ...enterArgs(child),
+        "--",
+        "env",
+        "-u",
+        "NODE_OPTIONS",
+        "setpriv",
+        ...privilegeArgs(whose, options.uid),
+        "--",
+        ...command,
+      ];
       return collect(spawn("nsenter", args, { env: { ...plan.env } }), options);
     },
   };

@@ -31,7 +31,8 @@ export function mountScript({ container, repository, volumeFolders }: MountPlan)
   if (context?.readOnlyRootFilesystem === true) lines.push("mount -o remount,ro /run", "mount -o remount,bind,ro /");
   if (container.workingDir !== undefined) lines.push(`cd ${quote(container.workingDir)}`);
   else lines.push("cd /");
-  return [...lines, 'exec "$@"'].join("\n");
+  // tap makes every child load its own modules (NODE_OPTIONS); a container is not part of the test run, and may not even be able to read them.
+  return [...lines, "unset NODE_OPTIONS", 'exec "$@"'].join("\n");
 }
 
 const OTHERS_MAY_READ = 0o005;
