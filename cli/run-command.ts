@@ -1,22 +1,15 @@
 // `remora run`: a sidecar in explicit capture next to any local program (design 2). Owns the flags; the two processes and their order are in run/.
 import { randomUUID } from "node:crypto";
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
-import { homedir, tmpdir } from "node:os";
-import { join } from "node:path";
 import type { Command } from "commander";
 import { destination } from "pino";
 import { parseDurationMs } from "../core/duration.ts";
 import { ConfigError } from "../core/errors.ts";
 import { createLogger } from "../core/log.ts";
-import { defaultStateDir } from "./control/config.ts";
-import { findAddress } from "./control/local-address.ts";
 import { freePorts } from "./run/free-ports.ts";
+import { DEFAULT_CONTROL, joinMesh } from "./run/join-mesh.ts";
 import { runBeside } from "./run/run-beside.ts";
 import type { Workload } from "./run/workload.ts";
-import { makeToken } from "./token-command.ts";
 
-const DEFAULT_CONTROL = "127.0.0.1:15010";
-const TOKEN_TTL_MS = 60_000;
 const PROTOCOLS = ["detect", "http1", "http2", "grpc", "tcp"] as const;
 
 interface Flags {
@@ -113,7 +106,7 @@ async function describe(flags: Flags): Promise<{ workload: Workload; cleanUp(): 
     const given = flags[name];
     return given === undefined ? free[index] : parsePort(`--${name.replace("P", "-p")}`, given);
   });
-  const { joinToken, controlAddress, stateDir, cleanUp } = await credentials(flags, appPort);
+  const { joinToken, controlAddress, stateDir, cleanUp } = await joinMesh({ ...flags, appPort }, process.env);
   const settings: Record<string, string> = { REMORA_LOG_LEVEL: process.env["REMORA_LOG_LEVEL"] ?? "warn" };
   for (const [name, variable] of Object.entries(PASSED_ON)) {
     const value = flags[name as keyof typeof PASSED_ON];
@@ -135,45 +128,6 @@ async function describe(flags: Flags): Promise<{ workload: Workload; cleanUp(): 
     settings,
   };
   return { workload, cleanUp };
-}
-
-/**
- * With a token from elsewhere the sidecar's certificate is kept for the next run, because the token works once. Where the control plane is at
- * hand every run gets a new token, and keeping nothing means that a control plane made anew is no trouble.
- */
-async function credentials(flags: Flags, appPort: number | null) {
-  const given = flags.token ?? process.env["REMORA_JOIN_TOKEN"];
-  const controlStateDir = flags.stateDir ?? defaultStateDir(process.env);
-  const local = await findAddress(controlStateDir);
-  const localGrpc = local?.ports.grpc ?? null;
-  const localAddress = local === null || localGrpc === null ? null : `${reachable(local.host)}:${localGrpc}`;
-  const controlAddress = flags.control ?? localAddress ?? DEFAULT_CONTROL;
-  if (given !== undefined) {
-    const stateDir = join(homedir(), ".remora", "run", flags.namespace, `${flags.service}-${appPort ?? "client"}`);
-    await mkdir(stateDir, { recursive: true, mode: 0o700 });
-    return { joinToken: given, controlAddress, stateDir, cleanUp: async () => {} };
-  }
-  if (local === null) {
-    throw new ConfigError(
-      "invalid_settings",
-      `no control plane runs here (state folder ${controlStateDir}): start \`remora control\`, or give --token from \`remora token ${flags.service}\` and --control`,
-    );
-  }
-  const request = {
-    stateDir: controlStateDir,
-    namespace: flags.namespace,
-    serviceAccount: flags.service,
-    ttlMs: TOKEN_TTL_MS,
-    purpose: "join",
-  } as const;
-  const joinToken = await makeToken(request);
-  const stateDir = await mkdtemp(join(tmpdir(), "remora-run-"));
-  return { joinToken, controlAddress, stateDir, cleanUp: () => rm(stateDir, { recursive: true, force: true }) };
-}
-
-function reachable(host: string): string {
-  if (host === "::" || host === "0.0.0.0") return "127.0.0.1";
-  return host.includes(":") ? `[${host}]` : host;
 }
 
 function parsePort(flag: string, text: string): number {

@@ -1,11 +1,13 @@
 // What the demo shows, one step after the other. A step resolves with what was seen and how to try it, or rejects with what did not hold.
 import { setTimeout as sleep } from "node:timers/promises";
-import { getJson, httpCall, meshCall } from "./http-call.ts";
+import { DoesNotHold, hold, until } from "./claims.ts";
+import { httpCall, meshCall } from "./http-call.ts";
+import { instances, instancesOf } from "./instances.ts";
+import { startLoad } from "./load.ts";
 import { paymentsSeen } from "./payments-seen.ts";
 import { startTamperer } from "./tamperer.ts";
 import type { DemoWorkload, World } from "./world.ts";
 
-const POLL_MS = 100;
 const LEAVES_WITHIN_MS = 8_000;
 const RENEWS_WITHIN_MS = 30_000;
 const UNAUTHENTICATED = 16;
@@ -22,14 +24,6 @@ export interface Shown {
 export interface Step {
   readonly title: string;
   run(world: World): Promise<Shown>;
-}
-
-interface Instance {
-  readonly instanceId: string;
-  readonly identity: string;
-  readonly services: readonly string[];
-  readonly state: string;
-  readonly certExpiresAtMs: number;
 }
 
 /** In order; later ones build on earlier ones. */
@@ -202,66 +196,6 @@ async function renewedUnderLoad(world: World): Promise<Shown> {
   };
 }
 
-/** Calls through both hops, one after the other, until stopped. */
-function startLoad(web: DemoWorkload) {
-  const failures: string[] = [];
-  let answered = 0;
-  let isStopped = false;
-  const running = (async () => {
-    while (!isStopped) {
-      try {
-        const { status, body } = await httpCall({ port: web.appPort, path: "/checkout" });
-        if (status === 200) answered += 1;
-        else failures.push(`${status} ${body.trim().slice(0, 200)}`);
-      } catch (error) {
-        failures.push((error as Error).message);
-      }
-      await sleep(5);
-    }
-  })();
-  return {
-    failures,
-    get answered() {
-      return answered;
-    },
-    stop() {
-      isStopped = true;
-      return running;
-    },
-  };
-}
-
-async function instances({ controlAdminPort }: World): Promise<readonly Instance[]> {
-  return (await getJson<{ readonly instances: readonly Instance[] }>(controlAdminPort, "/api/v1/instances")).instances;
-}
-
-/** Waits until `count` ready instances (of `service`) are registered. */
-async function instancesOf(world: World, count: number, service?: string): Promise<readonly Instance[]> {
-  let found: readonly Instance[] = [];
-  await until(`${count} instances are ready`, LEAVES_WITHIN_MS, async () => {
-    found = (await instances(world)).filter(
-      ({ state, services }) => state === "ready" && (service === undefined || services.includes(service)),
-    );
-    return found.length === count;
-  });
-  return found;
-}
-
-async function until(what: string, timeoutMs: number, isSo: () => Promise<boolean>): Promise<void> {
-  const endMonoMs = performance.now() + timeoutMs;
-  while (!(await isSo())) {
-    hold(performance.now() < endMonoMs, `not within ${timeoutMs / 1000} s: ${what}`);
-    await sleep(POLL_MS);
-  }
-}
-
 function identityOf(service: string): string {
   return `spiffe://cluster.local/ns/default/sa/${service}`;
-}
-
-/** Thrown when something that the step claims is not so. */
-class DoesNotHold extends Error {}
-
-function hold(claim: boolean, otherwise: string): asserts claim {
-  if (!claim) throw new DoesNotHold(otherwise);
 }
