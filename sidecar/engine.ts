@@ -46,6 +46,8 @@ export interface HttpHandler {
   another(exchange: Exchange, failure: Refusal): Upstream | null;
   /** The response head as a flat list of fields: returns the fields to send on. Sets `exchange.status`. */
   response(exchange: Exchange, status: number, headers: readonly string[]): string[];
+  /** Trailer fields of a request or an answer, flat: returns those to send on. */
+  trailers(fields: readonly string[]): string[];
   /** Bytes that are not a request at all: counted and logged, no exchange was begun. */
   malformed(connection: ConnectionContext, refusal: Refusal): void;
   /** Called exactly once for each exchange, when its last byte is through or it was given up. */

@@ -80,6 +80,8 @@ export interface Exchange {
   destinationKey: string;
   /** Outbound: the endpoint that was chosen last, from the balance stage on. */
   pick: Pick<Endpoint> | null;
+  /** Outbound: the message key whose certificate this request carries, and the connection it is introduced to; null when it carries none. */
+  introduces: { readonly connection: { sentMessageKeyId: string }; readonly keyId: string } | null;
   /** Endpoints tried so far. */
   attempts: number;
   /** The open trace span; null when tracing is off. */
@@ -133,6 +135,7 @@ export function beginExchange(connection: ConnectionContext, head: RequestHead, 
     expectedDigest: null,
     destinationKey: "",
     pick: null,
+    introduces: null,
     attempts: 0,
     span: null,
   };

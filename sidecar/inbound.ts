@@ -21,7 +21,7 @@ import {
   replaceHeader,
 } from "./exchange.ts";
 import { type AccessPolicy, allows } from "./policy/access.ts";
-import { type ChildTraceparent, inboundHeaders, responseHeaders } from "./policy/header-hygiene.ts";
+import { type ChildTraceparent, inboundHeaders, responseHeaders, trailerFields } from "./policy/header-hygiene.ts";
 import type { LoadShed } from "./policy/load-shed.ts";
 import type { RateLimiter } from "./policy/rate-limit.ts";
 import type { InboundSignatures } from "./signing/inbound-signatures.ts";
@@ -207,6 +207,7 @@ export function createInbound(parts: InboundParts): Inbound {
         exchange.answeredMonoMs = clock.monoMs();
         return [...responseHeaders(headers, { fromApp: true }), ...exchange.answerHeaders];
       },
+      trailers: trailerFields,
       malformed: (connection, refusal) => observer.refused(connection.direction, refusal, connection.connectionId, connection.peer),
       finish(exchange) {
         if (exchange.admitted) parts.shed.leave();

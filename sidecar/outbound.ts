@@ -20,14 +20,14 @@ import {
   refuse,
   replaceHeader,
 } from "./exchange.ts";
-import { type ChildTraceparent, outboundHeaders, responseHeaders } from "./policy/header-hygiene.ts";
+import { type ChildTraceparent, outboundHeaders, responseHeaders, trailerFields } from "./policy/header-hygiene.ts";
 import type { LoadShed } from "./policy/load-shed.ts";
 import { type Balancer, createBalancer } from "./resilience/balancer.ts";
 import type { OutboundSignatures } from "./signing/outbound-signatures.ts";
 import { parseAuthority, plainAddress } from "./transport/address.ts";
 import type { MeshAlpn } from "./transport/client-hello.ts";
 import { type Detected, detect } from "./transport/detect.ts";
-import type { MeshDialer } from "./transport/mesh-dial.ts";
+import type { MeshConnection, MeshDialer } from "./transport/mesh-dial.ts";
 import { dialPlain } from "./transport/plain-dial.ts";
 import { relay } from "./transport/relay.ts";
 import { resetStream } from "./transport/reset.ts";
@@ -177,7 +177,7 @@ export function createOutbound(parts: OutboundParts): Outbound {
       seal(exchange, connection, body) {
         if (!exchange.grpc || exchange.pick === null) return null; // only gRPC to mesh peers is signed (design 9)
         if (connection === null || connection.kind !== "mesh") return refuse("bad_request", "gRPC needs HTTP/2");
-        parts.signatures.sign(exchange, exchange.pick.endpoint, connection.mesh, body);
+        sign(exchange, exchange.pick.endpoint, connection.mesh, body);
         return null;
       },
       another(exchange, failure) {
@@ -191,8 +191,10 @@ export function createOutbound(parts: OutboundParts): Outbound {
       response(exchange, status, headers) {
         exchange.status = status;
         exchange.answeredMonoMs = clock.monoMs();
+        noteIntroduced(exchange, headers);
         return [...responseHeaders(headers, { fromApp: exchange.pick === null }), ...exchange.answerHeaders];
       },
+      trailers: trailerFields,
       malformed: (connection, problem) => observer.refused(connection.direction, problem, connection.connectionId, connection.peer),
       finish(exchange) {
         if (exchange.admitted) parts.shed.leave();
@@ -200,6 +202,23 @@ export function createOutbound(parts: OutboundParts): Outbound {
         observer.finished(exchange);
       },
     };
+  }
+
+  /**
+   * Signs. The peer knows our message key only once it has verified a request that carried the certificate: one that was given up before it was
+   * written, or refused by an earlier stage, introduced nothing, and every later call on the connection would fail.
+   */
+  function sign(exchange: Exchange, endpoint: Endpoint, mesh: MeshConnection, body: Buffer | null): void {
+    const before = mesh.sentMessageKeyId;
+    parts.signatures.sign(exchange, endpoint, mesh, body);
+    const keyId = mesh.sentMessageKeyId;
+    mesh.sentMessageKeyId = before;
+    exchange.introduces = keyId === before ? null : { connection: mesh, keyId };
+  }
+
+  function noteIntroduced(exchange: Exchange, answered: readonly string[]): void {
+    const { introduces } = exchange;
+    if (introduces !== null && headerValue(answered, "x-remora-reason") === null) introduces.connection.sentMessageKeyId = introduces.keyId;
   }
 
   function leadsBack(destination: Destination): boolean {

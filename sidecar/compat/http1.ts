@@ -267,7 +267,7 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
     answered.once("end", () => {
       // The agent reads it from here when it takes the connection back: a pooled one must not be used when the app is about to close it.
       if (keepAliveHint !== undefined) answered.headers["keep-alive"] = keepAliveHint;
-      const trailers = sendableOnly(answered.rawTrailers);
+      const trailers = sendableOnly(connection.handler.trailers(answered.rawTrailers));
       if (trailers.length > 0 && !response.writableEnded) response.addTrailers(headerObject(trailers) as Record<string, string>);
     });
     answered.once("close", () => {

@@ -29,10 +29,15 @@ const MAX_POOLS = 4096;
 /** How long the end of a request body is waited for, so that a unary message can be digested (design 9), ms. */
 const UNARY_WAIT_MS = 2;
 
+/** Times a request is sent whose stream the upstream refuses unseen. */
+const MAX_ATTEMPTS = 3;
+/** How long a client may go on with its request after the whole answer, ms. */
+const ANSWERED_MS = 2_000;
 /** How long the rest of a refused request is read and thrown away before its stream is reset, ms. */
 const DISCARD_MS = 100;
 
 const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM, NGHTTP2_INTERNAL_ERROR } = constants;
+const HEADERS_FRAME = 1;
 const END_STREAM_FLAG = constants.NGHTTP2_FLAG_END_STREAM;
 
 type Forward = Extract<Decision, { kind: "forward" }>;
@@ -72,6 +77,8 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
       if ((error as NodeJS.ErrnoException).code === "ECONNRESET") return;
       connection.handler.malformed(connection.context, refuse("bad_request", error.message));
     });
+    // Our sockets may be half-open, which HTTP/2 cannot be: a client that has ended is gone.
+    connection.stream.once("end", () => connection.stream.destroy());
     session.once("close", () => sessions.delete(session));
     session.on("stream", (stream, _headers, flags, ...rest) => {
       const raw = rest[0] as unknown as string[];
@@ -83,17 +90,27 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
     stream.on("error", () => {});
     const head = headOf(raw);
     connection.handler.request(connection.context, head, (exchange, decision) => {
-      stream.once("close", () => connection.handler.finish(exchange));
-      if (stream.destroyed) return;
+      let finished = false;
+      const finish = () => {
+        if (finished) return;
+        finished = true;
+        connection.handler.finish(exchange);
+      };
+      stream.once("close", finish);
+      // The client may have left while the stages were waiting for a look-up.
+      if (stream.destroyed) finish();
+      if (isGone(stream)) return;
       if (decision.kind === "refuse") return answer(connection, stream, exchange, decision.refusal);
       const next = (body: Body) => forward(connection, stream, exchange, decision, body);
       if (bodiless) return checked(connection, stream, exchange, decision, { read: EMPTY, complete: true }, next);
       if (decision.body === "stream") return next({ read: null, complete: false });
       if (decision.body === "sign") {
-        return peekBody(stream, { maxBytes: HELD_BODY_BYTES, waitMs: UNARY_WAIT_MS, clock }, (read, complete) => next({ read, complete }));
+        const options = { maxBytes: HELD_BODY_BYTES, waitMs: UNARY_WAIT_MS, clock, isCutOff: () => isGone(stream) };
+        return peekBody(stream, options, (read, complete) => next({ read, complete }));
       }
       holdBody(stream, HELD_BODY_BYTES, (held) => {
-        if (held === null) answer(connection, stream, exchange, refuse("signature_invalid", "body larger than 64 KiB or cut off"));
+        if (isGone(stream)) return;
+        if (held === null) answer(connection, stream, exchange, refuse("signature_invalid", "body larger than 64 KiB"));
         else checked(connection, stream, exchange, decision, { read: held, complete: true }, next);
       });
     });
@@ -113,13 +130,27 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
   }
 
   function forward(connection: ServedConnection, stream: ServerHttp2Stream, exchange: Exchange, decision: Forward, body: Body): void {
-    takeSession(connection, exchange, decision.upstream, (failure, taken) => {
-      if (stream.destroyed) return;
-      if (taken === null) return answer(connection, stream, exchange, failure as Refusal);
-      const refusal = connection.handler.seal(exchange, taken.connection, body.complete ? body.read : null);
-      if (refusal !== null) return answer(connection, stream, exchange, refusal);
-      send(connection, stream, exchange, taken, body);
-    });
+    const unsealedLength = exchange.headers.length;
+    let attempts = 0;
+    attempt(decision.upstream);
+
+    function attempt(upstream: Upstream): void {
+      attempts += 1;
+      exchange.headers.length = unsealedLength; // what an earlier attempt's seal added was for another connection
+      takeSession(connection, exchange, upstream, (failure, taken) => {
+        if (isGone(stream)) return;
+        if (taken === null) return answer(connection, stream, exchange, failure as Refusal);
+        const refusal = connection.handler.seal(exchange, taken.connection, body.complete ? body.read : null);
+        if (refusal !== null) return answer(connection, stream, exchange, refusal);
+        send(connection, stream, exchange, taken, body, (reset) => {
+          // Inbound there is one app; outbound the stage list says whether another endpoint may be tried.
+          const isFinal = !body.complete || attempts >= MAX_ATTEMPTS;
+          const next = isFinal ? null : connection.context.direction === "inbound" ? upstream : connection.handler.another(exchange, reset);
+          if (next === null) answer(connection, stream, exchange, reset);
+          else attempt(next);
+        });
+      });
+    }
   }
 
   /** Dials until an endpoint accepts or the stage list has no other to offer. */
@@ -131,7 +162,7 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
   ): void {
     let pool = pools.get(upstream.key);
     if (pool === undefined) {
-      pool = new UpstreamSessions(upstream);
+      pool = new UpstreamSessions(upstream, clock);
       pools.set(upstream.key, pool);
     }
     pool.upstream = upstream;
@@ -144,7 +175,15 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
     });
   }
 
-  function send(connection: ServedConnection, stream: ServerHttp2Stream, exchange: Exchange, taken: UpstreamSession, body: Body): void {
+  /** `refused`: the upstream has not looked at the request (RFC 9113 section 8.7), so that it may be sent again if its body is known. */
+  function send(
+    connection: ServedConnection,
+    stream: ServerHttp2Stream,
+    exchange: Exchange,
+    taken: UpstreamSession,
+    body: Body,
+    refused: (reset: Refusal) => void,
+  ): void {
     const endStream = body.complete && (body.read?.length ?? 0) === 0;
     let upstream: ClientHttp2Stream;
     try {
@@ -153,26 +192,39 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
         waitForTrailers: !endStream,
       });
     } catch (error) {
+      if (taken.session.closed || taken.session.destroyed) return refused(failureOf(error as Error));
       return answer(connection, stream, exchange, refuse("bad_request", `the request cannot be passed on: ${(error as Error).message}`));
     }
     taken.streams += 1;
     upstream.once("close", () => {
       taken.streams -= 1;
     });
-    if (!endStream) sendBody(stream, upstream, body);
-    passAnswer(connection, stream, upstream, exchange);
+    if (!endStream) sendBody(connection, stream, upstream, body);
+    passAnswer(connection, stream, upstream, exchange, refused);
   }
 
-  function passAnswer(connection: ServedConnection, stream: ServerHttp2Stream, upstream: ClientHttp2Stream, exchange: Exchange): void {
+  function passAnswer(
+    connection: ServedConnection,
+    stream: ServerHttp2Stream,
+    upstream: ClientHttp2Stream,
+    exchange: Exchange,
+    refused: (reset: Refusal) => void,
+  ): void {
     let answered = false;
+    let isUnsent = false;
     let trailers: string[] = [];
     upstream.on("headers", (headers) => {
-      if (!stream.destroyed && !stream.headersSent) stream.additionalHeaders(headers);
+      if (isGone(stream) || stream.headersSent) return;
+      try {
+        stream.additionalHeaders(headers);
+      } catch {
+        // An informational answer that node:http2 will not send is only missed.
+      }
     });
     upstream.once("response", (headers, flags, ...rest) => {
       const raw = (rest[0] ?? []) as unknown as string[];
       answered = true;
-      if (stream.destroyed) return upstream.close(NGHTTP2_CANCEL);
+      if (isGone(stream)) return upstream.close(NGHTTP2_CANCEL);
       const status = headers[":status"] ?? 502;
       const fields = connection.handler.response(exchange, status, withoutPseudo(raw));
       noteGrpcStatus(exchange, raw);
@@ -192,20 +244,30 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
           refuse("upstream_reset", `the answer cannot be passed on: ${(error as Error).message}`),
         );
       }
-      if (endStream) return;
-      stream.once("wantTrailers", () => stream.sendTrailers(headerObject(trailers)));
+      if (endStream) return endRequest(stream);
+      stream.once("wantTrailers", () => sendTrailers(stream, trailers));
+      stream.once("finish", () => endRequest(stream));
       carry(upstream, stream);
     });
     upstream.once("trailers", (_headers, _flags, ...rest) => {
-      trailers = (rest[0] ?? []) as unknown as string[];
+      trailers = connection.handler.trailers((rest[0] ?? []) as unknown as string[]);
       noteGrpcStatus(exchange, trailers);
     });
     upstream.on("error", () => {});
+    upstream.on("frameError", (type) => {
+      if (type === HEADERS_FRAME) isUnsent = true;
+    });
     upstream.once("close", () => {
-      if (answered && upstream.rstCode === NGHTTP2_NO_ERROR) return;
+      if (answered && upstream.rstCode === NGHTTP2_NO_ERROR) {
+        // It wants no more of the request: what still comes has nowhere to go.
+        if (!stream.destroyed) stream.resume();
+        return;
+      }
       const reset = refuse("upstream_reset", `stream closed with code ${upstream.rstCode}`);
-      if (!answered && !stream.destroyed) return answer(connection, stream, exchange, reset);
-      if (stream.destroyed || stream.writableFinished) return;
+      if (!answered && isGone(stream)) return;
+      if (!answered && (isUnsent || upstream.rstCode === NGHTTP2_REFUSED_STREAM)) return refused(reset);
+      if (!answered) return answer(connection, stream, exchange, reset);
+      if (isGone(stream) || stream.writableFinished) return;
       exchange.refusal ??= reset;
       stream.close(upstream.rstCode === NGHTTP2_NO_ERROR ? NGHTTP2_INTERNAL_ERROR : upstream.rstCode);
     });
@@ -215,8 +277,8 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
   }
 
   function answer(connection: ServedConnection, stream: ServerHttp2Stream, exchange: Exchange, refusal: Refusal): void {
+    if (isGone(stream)) return;
     exchange.refusal = refusal;
-    if (stream.destroyed) return;
     if (stream.headersSent) return stream.close(NGHTTP2_INTERNAL_ERROR);
     const told = connection.context.peer.told;
     const { status, headers, body } = answerFor(refusal.reason, [...refusal.headers, ...exchange.answerHeaders], {
@@ -235,6 +297,13 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
   function discardRest(stream: ServerHttp2Stream): void {
     stream.resume();
     const timer = clock.after(DISCARD_MS, () => stream.close(NGHTTP2_NO_ERROR));
+    stream.once("close", () => timer.cancel());
+  }
+
+  /** The answer is through; a client that goes on sending after it is given a moment, so that its stream cannot stay for ever. */
+  function endRequest(stream: ServerHttp2Stream): void {
+    if (stream.readableEnded || stream.destroyed) return;
+    const timer = clock.after(ANSWERED_MS, () => stream.close(NGHTTP2_NO_ERROR));
     stream.once("close", () => timer.cancel());
   }
 
@@ -291,15 +360,29 @@ function noteGrpcStatus(exchange: Exchange, fields: readonly string[]): void {
 }
 
 /** Sends what was read of the body, then the rest as it comes, then the trailers. */
-function sendBody(stream: ServerHttp2Stream, upstream: ClientHttp2Stream, body: Body): void {
+function sendBody(connection: ServedConnection, stream: ServerHttp2Stream, upstream: ClientHttp2Stream, body: Body): void {
   let trailers: string[] = [];
   stream.once("trailers", (_headers, _flags, ...rest) => {
-    trailers = (rest[0] ?? []) as unknown as string[];
+    trailers = connection.handler.trailers((rest[0] ?? []) as unknown as string[]);
   });
-  upstream.once("wantTrailers", () => upstream.sendTrailers(headerObject(trailers)));
+  upstream.once("wantTrailers", () => sendTrailers(upstream, trailers));
   if (body.read !== null && body.read.length > 0) upstream.write(body.read);
   if (body.complete) upstream.end();
   else carry(stream, upstream);
+}
+
+/** Trailers that node:http2 will not write (two of a field that must be single) reset the stream: half of them could mean something else. */
+function sendTrailers(stream: ServerHttp2Stream | ClientHttp2Stream, trailers: readonly string[]): void {
+  try {
+    stream.sendTrailers(headerObject(trailers));
+  } catch {
+    stream.close(NGHTTP2_INTERNAL_ERROR);
+  }
+}
+
+/** True when nothing can be sent on the stream any more: it was reset, by either side, or is closed. Its exchange ends with its `close`. */
+function isGone(stream: ServerHttp2Stream): boolean {
+  return stream.destroyed || stream.closed || stream.aborted;
 }
 
 /** Moves data from one stream to the other; only an ordered end is passed on here. */

@@ -5,10 +5,11 @@ import type { Clock } from "../../core/clock.ts";
 /**
  * Reads until `body` ends, holds more than `maxBytes`, or `waitMs` have passed. `complete` is true when all was read; otherwise `body` is
  * left paused with the rest still in it. Not called at all when the body breaks off: the stream's own `close` tells that.
+ * `isCutOff` is asked at the end: a reset HTTP/2 stream ends like a whole one.
  */
 export function peekBody(
   body: Readable,
-  options: { readonly maxBytes: number; readonly waitMs: number; readonly clock: Clock },
+  options: { readonly maxBytes: number; readonly waitMs: number; readonly clock: Clock; readonly isCutOff: () => boolean },
   done: (read: Buffer, complete: boolean) => void,
 ): void {
   const chunks: Buffer[] = [];
@@ -22,7 +23,8 @@ export function peekBody(
   }
 
   function onEnd(): void {
-    settle(true);
+    if (options.isCutOff()) onClose();
+    else settle(true);
   }
 
   function settle(complete: boolean): void {

@@ -71,6 +71,18 @@ export function responseHeaders(raw: readonly string[], options: { readonly from
   return headers;
 }
 
+/** The fields of a trailer section, of a request or an answer: the mesh says nothing in one, so nothing in one may look like its word. */
+export function trailerFields(raw: readonly string[]): string[] {
+  const fields: string[] = [];
+  for (let index = 0; index + 1 < raw.length; index += 2) {
+    const name = raw[index] as string;
+    if ((classOf(name) & STRIPPED_FROM_TRAILERS) === 0) fields.push(name, raw[index + 1] as string);
+  }
+  return fields;
+}
+
+const STRIPPED_FROM_TRAILERS = FIELD.connection | FIELD.hopByHop | FIELD.te | FIELD.mesh | FIELD.identity;
+
 /** Bits of field classes that do not cross; `identity` is the pair that the inbound side writes itself. */
 const ALWAYS_STRIPPED = FIELD.connection | FIELD.hopByHop | FIELD.mesh | FIELD.identity | FIELD.te | FIELD.requestId | FIELD.traceparent;
 const STRIPPED_FROM_MESH = ALWAYS_STRIPPED | FIELD.signature;
