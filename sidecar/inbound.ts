@@ -259,7 +259,9 @@ export function createInbound(parts: InboundParts): Inbound {
       resetStream(client);
       return note(arrival, refusal.reason, refusal.detail);
     }
+    client.on("error", ignore); // it may break off while the app is dialled
     dialPlain({ host: arrival.appHost, port: arrival.port, timeoutMs: parts.connectTimeoutMs, clock }, (error, app) => {
+      client.off("error", ignore);
       if (app === null) {
         resetStream(client);
         return note(arrival, error?.code ?? "connect_failed", error?.message ?? "");
@@ -318,6 +320,8 @@ export function createInbound(parts: InboundParts): Inbound {
 
   return { accept };
 }
+
+function ignore(): void {}
 
 function reasonOf(error: Error | null): Reason {
   if (error instanceof ProtocolError) return error.code;

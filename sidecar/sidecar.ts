@@ -312,6 +312,7 @@ async function drainTraffic(traffic: Traffic, discovery: Discovery, clock: Clock
   traffic.engine.drain("inbound");
   await pause(clock, LAST_CALLS_MS);
   traffic.inbound.stop();
+  traffic.engine.drain("inbound"); // again, for HTTP/2 connections that came in the meantime: they have had no GOAWAY
   while (traffic.inboundShed.inFlight > 0 || traffic.inbound.connections > 0) await pause(clock, DRAIN_POLL_MS);
   traffic.engine.drain("outbound");
   traffic.outbound.stop();
