@@ -11,13 +11,16 @@ export function rememberCarrier(tls: TLSSocket, socket: Socket): void {
   carriers.set(tls, socket);
 }
 
-/** Destroys `stream` with a TCP reset. Errors that follow are swallowed. Idempotent. */
+/**
+ * Destroys `stream` with a TCP reset. Errors that follow are swallowed. Idempotent. A stream that was told to end and still has bytes to write is closed
+ * without one: libuv refuses to reset while a shutdown is pending, and Node then never closes the handle (seen with Node 26.10).
+ */
 export function resetStream(stream: Duplex): void {
   if (stream.destroyed) return;
   stream.on("error", () => {});
   const carrier = carriers.get(stream);
   if (carrier === undefined) {
-    if (stream instanceof Socket) stream.resetAndDestroy();
+    if (stream instanceof Socket && !isShuttingDown(stream)) stream.resetAndDestroy();
     else stream.destroy();
     return;
   }
@@ -27,7 +30,11 @@ export function resetStream(stream: Duplex): void {
   const destroy = carrier.destroy;
   carrier.destroy = () => {
     carrier.destroy = destroy;
-    return carrier.resetAndDestroy();
+    return isShuttingDown(stream) || isShuttingDown(carrier) ? carrier.destroy() : carrier.resetAndDestroy();
   };
   stream.destroy();
+}
+
+function isShuttingDown(stream: Duplex): boolean {
+  return stream.writableEnded && !stream.writableFinished;
 }
