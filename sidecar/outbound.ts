@@ -2,13 +2,10 @@
 // read from top to bottom. In transparent capture the destination is the connection's original one; in explicit capture each request names it.
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { LRUCache } from "lru-cache";
-import type { Clock } from "../core/clock.ts";
 import type { Reason } from "../core/reasons.ts";
-import type { Observer } from "./admin/observer.ts";
-import { isLoopback, isOwnAddress, isOwnListener, type OwnListeners } from "./capture/loop-guard.ts";
+import { isLoopback, isOwnAddress, isOwnListener } from "./capture/loop-guard.ts";
 import type { OriginalDstReader } from "./capture/original-dst.ts";
-import type { Destination, DestinationView, Discovery, Endpoint } from "./discovery/discovery.ts";
+import type { Destination, DestinationView, Endpoint } from "./discovery/discovery.ts";
 import type { Decision, Engine, HttpHandler, Upstream } from "./engine.ts";
 import {
   beginExchange,
@@ -20,35 +17,27 @@ import {
   refuse,
   replaceHeader,
 } from "./exchange.ts";
+import { explicitDestination, HTTP_PORT } from "./explicit-destination.ts";
+import { createMeshUpstreams, type MeshUpstreamParts } from "./mesh-upstreams.ts";
+import { createOutboundTcp, type Departure, MAX_ATTEMPTS, type OutboundTcp } from "./outbound-tcp.ts";
 import { type ChildTraceparent, outboundHeaders, responseHeaders, trailerFields } from "./policy/header-hygiene.ts";
 import type { LoadShed } from "./policy/load-shed.ts";
-import { type Balancer, createBalancer } from "./resilience/balancer.ts";
+import type { Balancer } from "./resilience/balancer.ts";
 import type { OutboundSignatures } from "./signing/outbound-signatures.ts";
-import { parseAuthority, plainAddress } from "./transport/address.ts";
-import type { MeshAlpn } from "./transport/client-hello.ts";
+import { plainAddress } from "./transport/address.ts";
 import { type Detected, detect } from "./transport/detect.ts";
-import type { MeshConnection, MeshDialer } from "./transport/mesh-dial.ts";
+import type { MeshConnection } from "./transport/mesh-dial.ts";
 import { dialPlain } from "./transport/plain-dial.ts";
-import { relay } from "./transport/relay.ts";
-import { resetStream } from "./transport/reset.ts";
 
 /** What the outbound side works with. */
-export interface OutboundParts {
+export interface OutboundParts extends MeshUpstreamParts {
   readonly egress: "allow" | "deny";
-  readonly own: OwnListeners;
-  /** Where this sidecar's own inbound side listens: a call to the own service goes there directly, as iptables leave our uid alone. */
-  readonly inboundPort: number;
   /** Ports whose server speaks first: opaque without looking (design 6). */
   readonly opaquePorts: ReadonlySet<number>;
   readonly originalDst: OriginalDstReader | null;
-  readonly discovery: Discovery;
-  readonly dialer: MeshDialer;
   readonly engine: Engine;
   readonly shed: LoadShed;
   readonly signatures: OutboundSignatures;
-  readonly observer: Observer;
-  readonly clock: Clock;
-  readonly random: () => number;
   readonly requestId: () => string;
   readonly childTraceparent: ChildTraceparent;
   readonly connectTimeoutMs: number;
@@ -63,24 +52,11 @@ export interface Outbound {
   accept(socket: Socket): void;
 }
 
-interface Departure {
-  readonly id: number;
-  readonly socket: Socket;
-  readonly peer: Peer;
-}
-
-/** Endpoints tried for one request or connection before it is given up. */
-const MAX_ATTEMPTS = 3;
-/** Balancers kept; the least recently used one is forgotten, with what it learned. */
-const MAX_BALANCERS = 4096;
-/** Ports that a name without a port stands for outside of the mesh. */
-const HTTP_PORT = 80;
-
 /** Makes the outbound side. */
 export function createOutbound(parts: OutboundParts): Outbound {
   const { observer, clock, engine, discovery } = parts;
-  const balancers = new LRUCache<string, { balancer: Balancer<Endpoint>; endpoints: readonly Endpoint[] }>({ max: MAX_BALANCERS });
-  const upstreams = new WeakMap<Endpoint, Map<MeshAlpn, Upstream>>();
+  const upstreams = createMeshUpstreams(parts);
+  const tcp = createOutboundTcp({ ...parts, upstreams, leadsBack });
   const hygiene = { requestId: parts.requestId, childTraceparent: parts.childTraceparent };
 
   /** The stages of a connection, in order. */
@@ -95,11 +71,11 @@ export function createOutbound(parts: OutboundParts): Outbound {
     discovery.lookup({ kind: "address", address: dst.address, port: dst.port }, (view) => {
       socket.off("error", ignore);
       if (socket.destroyed) return;
-      if (view === null) return leaveMesh(departure, dst.address, dst.port, null); // in no snapshot: egress
-      if (view.protocol === "tcp" || parts.opaquePorts.has(dst.port)) return relayToMesh(departure, dst, null); // declared or well known
+      if (view === null) return tcp.leaveMesh(departure, dst.address, dst.port); // in no snapshot: egress
+      if (view.protocol === "tcp" || parts.opaquePorts.has(dst.port)) return tcp.relayToMesh(departure, dst, null); // declared or well known
       look(departure, (detected, rest) => {
         const protocol = protocolOf(detected, view);
-        if (protocol === null) return relayToMesh(departure, dst, rest);
+        if (protocol === null) return tcp.relayToMesh(departure, dst, rest);
         serve(departure, protocol, dst.port, () => ({ kind: "address", address: dst.address, port: dst.port }), null);
       });
     });
@@ -109,11 +85,12 @@ export function createOutbound(parts: OutboundParts): Outbound {
   function acceptExplicit(departure: Departure): void {
     const { address } = departure.peer;
     if (!isLoopback(address) && !isOwnAddress(address, parts.own.addresses)) {
-      return drop(departure, "forbidden", `${address} is not the local app`); // never an open proxy
+      return tcp.drop(departure, "forbidden", `${address} is not the local app`); // never an open proxy
     }
     look(departure, (detected) => {
-      if (detected.kind === "http1" || detected.kind === "http2") return serve(departure, detected.kind, 0, explicitDestination, tunnel);
-      drop(departure, "bad_request", `${detected.kind} names no destination; speak HTTP, or CONNECT first`);
+      if (detected.kind === "http1" || detected.kind === "http2")
+        return serve(departure, detected.kind, 0, explicitDestination, tcp.tunnel);
+      tcp.drop(departure, "bad_request", `${detected.kind} names no destination; speak HTTP, or CONNECT first`);
     });
   }
 
@@ -132,21 +109,12 @@ export function createOutbound(parts: OutboundParts): Outbound {
     return view.protocol === "http1" ? "http1" : "http2";
   }
 
-  /** Where an explicit request goes; null when its authority is unusable. */
-  function explicitDestination(authority: string): Destination | null {
-    const target = parseAuthority(authority);
-    if (target === null) return null;
-    const isAddress = target.host.includes(":") || /^[0-9.]+$/.test(target.host);
-    if (isAddress) return { kind: "address", address: target.host, port: target.port === 0 ? HTTP_PORT : target.port };
-    return { kind: "service", name: target.host, port: target.port };
-  }
-
   function serve(
     departure: Departure,
     protocol: "http1" | "http2",
     port: number,
     destinationOf: (authority: string) => Destination | null,
-    tunnelTo: typeof tunnel | null,
+    tunnelTo: OutboundTcp["tunnel"] | null,
   ): void {
     const context: ConnectionContext = { connectionId: departure.id, direction: "outbound", protocol, peer: departure.peer, port };
     const tunnelHere =
@@ -186,7 +154,7 @@ export function createOutbound(parts: OutboundParts): Outbound {
         const view = exchange.destinationKey === "" ? null : discovery.peek(exchange.destinationKey);
         if (view === null || exchange.attempts >= MAX_ATTEMPTS) return null;
         observer.retried(failure.reason);
-        return choose(exchange, balancerFor(view));
+        return choose(exchange, upstreams.balancerFor(view));
       },
       response(exchange, status, headers) {
         exchange.status = status;
@@ -249,7 +217,7 @@ export function createOutbound(parts: OutboundParts): Outbound {
   function balance(exchange: Exchange, view: DestinationView): Decision {
     exchange.service = view.service;
     exchange.destinationKey = view.key;
-    const balancer = balancerFor(view);
+    const balancer = upstreams.balancerFor(view);
     const upstream = choose(exchange, balancer);
     if (upstream === null) return refusal(balancer.refusal(), view.service === "" ? view.key : view.service);
     return { kind: "forward", upstream, body: exchange.grpc && parts.signatures.wantsBody ? "sign" : "stream" };
@@ -265,151 +233,13 @@ export function createOutbound(parts: OutboundParts): Outbound {
     exchange.attempts += 1;
     exchange.remoteIdentity = pick.endpoint.identity;
     exchange.endpointAddress = `${pick.endpoint.address}:${pick.endpoint.port}`;
-    return upstreamFor(pick.endpoint, exchange.protocol === "http2" ? "remora/h2" : "remora/h1");
+    return upstreams.upstreamFor(pick.endpoint, exchange.protocol === "http2" ? "remora/h2" : "remora/h1");
   }
 
   function settle(exchange: Exchange, ok: boolean | null): void {
     if (exchange.pick === null) return;
     const endedMonoMs = exchange.answeredMonoMs === 0 ? clock.monoMs() : exchange.answeredMonoMs;
     exchange.pick.done(ok === null ? null : { ok, latencyMs: endedMonoMs - exchange.startedMonoMs });
-  }
-
-  function balancerFor(view: DestinationView): Balancer<Endpoint> {
-    let entry = balancers.get(view.key);
-    if (entry === undefined) {
-      entry = {
-        balancer: createBalancer<Endpoint>({ clock, random: parts.random, breakerChanged: observer.breakerChanged }),
-        endpoints: [],
-      };
-      balancers.set(view.key, entry);
-    }
-    if (entry.endpoints !== view.endpoints) {
-      entry.endpoints = view.endpoints;
-      entry.balancer.update(view.endpoints);
-    }
-    return entry.balancer;
-  }
-
-  function upstreamFor(endpoint: Endpoint, alpn: MeshAlpn): Upstream {
-    let byAlpn = upstreams.get(endpoint);
-    if (byAlpn === undefined) {
-      byAlpn = new Map();
-      upstreams.set(endpoint, byAlpn);
-    }
-    let upstream = byAlpn.get(alpn);
-    if (upstream === undefined) {
-      upstream = meshUpstream(endpoint, alpn);
-      byAlpn.set(alpn, upstream);
-    }
-    return upstream;
-  }
-
-  function meshUpstream(endpoint: Endpoint, alpn: MeshAlpn): Upstream {
-    const { address, port, identity } = endpoint;
-    const isSelf = endpoint.inboundPort === 0 && isOwnAddress(address, parts.own.addresses);
-    const dialPort = isSelf ? parts.inboundPort : endpoint.inboundPort === 0 ? port : endpoint.inboundPort;
-    return {
-      key: `mesh ${endpoint.id} ${address} ${dialPort} ${identity} ${alpn}`,
-      dial: (done) =>
-        parts.dialer.dial({ address, dialPort, port, identity, alpn }, (error, mesh) => {
-          if (mesh === null) {
-            if (error?.code === "connect_failed") discovery.markRefused(endpoint);
-            return done(error, null);
-          }
-          observer.secured("outbound", 0, mesh.peer, mesh.socket, port);
-          done(null, { kind: "mesh", mesh });
-        }),
-    };
-  }
-
-  /** CONNECT: a tunnel to a mesh service, or out of the mesh. */
-  function tunnel(departure: Departure, authority: string, client: Duplex, head: Buffer, answer: (refusal: Refusal | null) => void): void {
-    const target = parseAuthority(authority);
-    if (target === null || target.port === 0) return answer(refuse("bad_request", `CONNECT needs host:port, got "${authority}"`));
-    const destination = explicitDestination(authority) as Destination;
-    if (leadsBack(destination)) return answer(refuse("loop_detected", `"${authority}" is this sidecar`));
-    discovery.lookup(destination, (view) => {
-      if (view !== null) return openTcp(view, answer, (upstream) => join(departure, client, upstream, head, view.service, target.port));
-      if (parts.egress === "deny") return answer(refuse("egress_refused", authority));
-      dialPlain({ host: target.host, port: target.port, timeoutMs: parts.connectTimeoutMs, clock }, (error, upstream) => {
-        if (upstream === null) return answer(refuse(error?.code ?? "connect_failed", error?.message));
-        answer(null);
-        join(departure, client, upstream, head, "", target.port);
-      });
-    });
-  }
-
-  /** Opaque TCP to a mesh destination. */
-  function relayToMesh(departure: Departure, dst: { readonly address: string; readonly port: number }, rest: Buffer | null): void {
-    discovery.lookup({ kind: "address", address: dst.address, port: dst.port }, (view) => {
-      if (view === null) return drop(departure, "no_endpoints", `${dst.address}:${dst.port} left the mesh`);
-      const give = (problem: Refusal | null) => {
-        if (problem !== null) drop(departure, problem.reason, problem.detail);
-      };
-      departure.socket.on("error", ignore);
-      openTcp(view, give, (upstream) => {
-        departure.socket.off("error", ignore);
-        join(departure, departure.socket, upstream, rest, view.service, dst.port);
-      });
-    });
-  }
-
-  /** Dials endpoints until one accepts; `answer` gets null just before `opened`, or the last failure. */
-  function openTcp(
-    view: DestinationView,
-    answer: (refusal: Refusal | null) => void,
-    opened: (upstream: Duplex) => void,
-    attempt = 1,
-    failedId?: string,
-  ): void {
-    const balancer = balancerFor(view);
-    const pick = balancer.pick(failedId);
-    if (pick === null) return answer(refuse(balancer.refusal(), view.service === "" ? view.key : view.service));
-    const startedMonoMs = clock.monoMs();
-    pick.start();
-    upstreamFor(pick.endpoint, "remora/tcp").dial((error, connection) => {
-      if (connection === null || connection.kind !== "mesh") {
-        pick.done({ ok: false, latencyMs: clock.monoMs() - startedMonoMs });
-        const reason = (error as { code?: Reason } | null)?.code ?? "connect_failed";
-        if (attempt >= MAX_ATTEMPTS) return answer(refuse(reason, error?.message));
-        observer.retried(reason);
-        return openTcp(discovery.peek(view.key) ?? view, answer, opened, attempt + 1, pick.endpoint.id);
-      }
-      connection.mesh.socket.once("close", () => pick.done(null));
-      answer(null);
-      opened(connection.mesh.socket);
-    });
-  }
-
-  /** Out of the mesh, untouched (design 4), or refused. */
-  function leaveMesh(departure: Departure, host: string, port: number, rest: Buffer | null): void {
-    if (parts.egress === "deny") return drop(departure, "egress_refused", `${host}:${port} is in no snapshot`);
-    departure.socket.on("error", ignore);
-    dialPlain({ host, port, timeoutMs: parts.connectTimeoutMs, clock }, (error, upstream) => {
-      departure.socket.off("error", ignore);
-      if (upstream === null) return drop(departure, error?.code ?? "connect_failed", error?.message ?? "");
-      join(departure, departure.socket, upstream, rest, "", port);
-    });
-  }
-
-  function join(departure: Departure, client: Duplex, upstream: Duplex, head: Buffer | null, service: string, port: number): void {
-    const startedMonoMs = clock.monoMs();
-    relay(client, upstream, { clock, idleTimeoutMs: parts.idleTimeoutMs, head }, (end) =>
-      observer.relayed({
-        direction: "outbound",
-        connectionId: departure.id,
-        peer: departure.peer,
-        port,
-        service,
-        durationMs: clock.monoMs() - startedMonoMs,
-        end,
-      }),
-    );
-  }
-
-  function drop(departure: Departure, reason: Reason, detail: string): void {
-    observer.refused("outbound", refuse(reason, detail), departure.id, departure.peer);
-    resetStream(departure.socket);
   }
 
   return { accept };
