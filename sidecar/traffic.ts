@@ -1,0 +1,167 @@
+// Both sides of the sidecar, wired and listening, and how they end without failing a request.
+import { randomBytes, randomInt, randomUUID } from "node:crypto";
+import type { Clock } from "../core/clock.ts";
+import { childTraceparent } from "../core/trace-context.ts";
+import { appHost, bindAddress } from "./addresses.ts";
+import type { Observer } from "./admin/observer.ts";
+import type { OwnListeners } from "./capture/loop-guard.ts";
+import { createOriginalDstReader } from "./capture/original-dst.ts";
+import { createCompatEngine } from "./compat/compat-engine.ts";
+import type { SidecarConfig } from "./config.ts";
+import type { Discovery } from "./discovery/discovery.ts";
+import type { Engine } from "./engine.ts";
+import type { IdentitySource } from "./identity/identity-source.ts";
+import { createInbound } from "./inbound.ts";
+import { createOutbound } from "./outbound.ts";
+import { createLoadShed, type LoadShed } from "./policy/load-shed.ts";
+import { createRateLimiter } from "./policy/rate-limit.ts";
+import { createInboundSignatures } from "./signing/inbound-signatures.ts";
+import { createMessageCertificates } from "./signing/message-certificates.ts";
+import { createNonceCache } from "./signing/nonce-cache.ts";
+import { createOutboundSignatures } from "./signing/outbound-signatures.ts";
+import { createSigner } from "./signing/signer.ts";
+import { createVerifier } from "./signing/verifier.ts";
+import { type Listener, startListener } from "./transport/listener.ts";
+import { createMeshAcceptor } from "./transport/mesh-accept.ts";
+import { createMeshDialer } from "./transport/mesh-dial.ts";
+
+/** Time after deregistering in which peers that have not heard yet are still served, ms. */
+export const LAST_CALLS_MS = 500;
+/** How often the drain looks whether everything has ended, ms. */
+const DRAIN_POLL_MS = 25;
+const HANDSHAKE_TIMEOUT_MS = 5_000;
+
+/** Both sides of the sidecar, and what they share. */
+export interface Traffic {
+  readonly inbound: Listener;
+  readonly outbound: Listener;
+  readonly engine: Engine;
+  readonly inboundShed: LoadShed;
+  readonly outboundShed: LoadShed;
+  /** Cuts off whatever is left. */
+  close(): Promise<void>;
+}
+
+/** What both sides are made of. */
+export interface TrafficParts {
+  readonly config: SidecarConfig;
+  readonly identity: IdentitySource;
+  readonly discovery: Discovery;
+  readonly observer: Observer;
+  readonly clock: Clock;
+  readonly random: () => number;
+}
+
+/** Opens both ports. Rejects with Node's error when one can't be had; the other is closed again. */
+export async function openTraffic(parts: TrafficParts): Promise<Traffic> {
+  const { config, identity, discovery, observer, clock, random } = parts;
+  const host = bindAddress(config);
+  const originalDst = config.capture === "transparent" ? createOriginalDstReader() : null;
+  const engine = createCompatEngine(clock);
+  const certificates = createMessageCertificates({
+    trust: { trustDomain: identity.trustDomain, roots: () => identity.current().roots },
+    clock,
+  });
+  const own: OwnListeners = {
+    addresses: config.podIps,
+    ports: [config.outboundPort, config.inboundPort, config.adminPort],
+  };
+  const shared = {
+    own,
+    inboundPort: config.inboundPort,
+    originalDst,
+    engine,
+    observer,
+    clock,
+    requestId: () => randomUUID(),
+    childTraceparent,
+    connectTimeoutMs: config.connectTimeout,
+    silentAfterMs: config.detectTimeout,
+    decidedAfterMs: config.detectTimeout,
+    idleTimeoutMs: config.idleTimeout,
+  };
+
+  const acceptor = createMeshAcceptor({ identity, clock, handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS });
+  const inboundShed = createLoadShed({ maxInFlight: config.maxInflight });
+  const inbound = createInbound({
+    ...shared,
+    mode: config.mode,
+    identity: identity.identity,
+    declaredPorts: new Map(config.ports.map((port) => [port.number, port.protocol])),
+    appHost: appHost(config),
+    acceptor,
+    access: config.allow,
+    limiter: createRateLimiter({ rules: config.rateLimit, clock }),
+    shed: inboundShed,
+    signatures: createInboundSignatures(
+      createVerifier({
+        identity: identity.identity,
+        credentials: () => identity.current(),
+        required: config.verify,
+        clock,
+        certificates,
+        nonces: createNonceCache({ clock, seed: [randomInt(2 ** 32), randomInt(2 ** 32)] }),
+      }),
+    ),
+  });
+
+  const dialer = createMeshDialer({ identity, clock, connectTimeoutMs: config.connectTimeout });
+  const outboundShed = createLoadShed({ maxInFlight: config.maxInflight });
+  const outbound = createOutbound({
+    ...shared,
+    egress: config.egress,
+    opaquePorts: config.opaquePorts,
+    discovery,
+    dialer,
+    random,
+    shed: outboundShed,
+    signatures: createOutboundSignatures(
+      createSigner({ identity: identity.identity, credentials: () => identity.current(), mode: config.signing, clock, randomBytes }),
+      certificates,
+    ),
+  });
+
+  const { maxConnections } = config;
+  const inboundListener = await startListener({ host, port: config.inboundPort, maxConnections, accept: inbound.accept });
+  const outboundListener = await startListener({ host, port: config.outboundPort, maxConnections, accept: outbound.accept }).catch(
+    async (error: unknown) => {
+      await inboundListener.close();
+      throw error;
+    },
+  );
+
+  return {
+    inbound: inboundListener,
+    outbound: outboundListener,
+    engine,
+    inboundShed,
+    outboundShed,
+    async close() {
+      engine.close();
+      dialer.close();
+      acceptor.close();
+      await Promise.all([inboundListener.close(), outboundListener.close()]);
+    },
+  };
+}
+
+/**
+ * Leaves the mesh in an order that fails no request: peers are told, those who have not heard are served for a moment longer, what is in flight
+ * ends, and the app's own calls go on until the last of its answers is out. The lifecycle's deadline bounds it all.
+ */
+export async function drainTraffic(traffic: Traffic, discovery: Discovery, clock: Clock): Promise<void> {
+  discovery.setState("draining");
+  await discovery.deregister();
+  traffic.engine.drain("inbound");
+  await pause(clock, LAST_CALLS_MS);
+  traffic.inbound.stop();
+  traffic.engine.drain("inbound"); // again, for HTTP/2 connections that came in the meantime: they have had no GOAWAY
+  while (traffic.inboundShed.inFlight > 0 || traffic.inbound.connections > 0) await pause(clock, DRAIN_POLL_MS);
+  traffic.engine.drain("outbound");
+  traffic.outbound.stop();
+  while (traffic.outboundShed.inFlight > 0) await pause(clock, DRAIN_POLL_MS);
+}
+
+function pause(clock: Clock, ms: number): Promise<void> {
+  return new Promise((resolve) => void clock.after(ms, resolve));
+}
