@@ -202,7 +202,8 @@ t.test("while the registry is away destinations stay, new ones are not found soo
     sawNothing ||= ids(web.discovery.peek(destinationKey(ORDERS)))?.length !== 1;
   }, 1);
   t.teardown(() => clearInterval(watching));
-  const second = await registryOf(t, { ca, port: first.port });
+  // A new registry waits one lease for everyone to announce himself: long here, as a busy machine takes its time.
+  const second = await registryOf(t, { ca, port: first.port, leaseMs: 15_000 });
   await eventually(() => second.store.leases.size === 2, "both announce themselves to the new registry");
   t.notOk(sawNothing, "orders was never lost on the way");
   const stock = await startSidecar(t, "stock", second);
