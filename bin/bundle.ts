@@ -11,8 +11,9 @@ const TARGET = "node26";
 /** Loaded by their name at run time, so copied as they are. */
 const COPIED_PACKAGES = ["koffi"];
 
-/** Found through symlinks, like bin/remora of a checkout. */
-const LAUNCHER = '#!/bin/sh\nexec node --disable-warning=DEP0060 "$(dirname "$(readlink -f "$0")")/remora.mjs" "$@"\n';
+/** Found through symlinks, like bin/remora of a checkout. DEP0060 and DEP0169: http-proxy 1.18 calls util._extend and url.parse. */
+const LAUNCHER =
+  '#!/bin/sh\nexec node --disable-warning=DEP0060 --disable-warning=DEP0169 "$(dirname "$(readlink -f "$0")")/remora.mjs" "$@"\n';
 
 /** What the bundle is made of and where it goes. */
 export interface BundleOptions {

@@ -33,7 +33,7 @@ export function remora({ name, bundled, settings }: RemoraOptions): StartContend
     const run = (word: string, own: NodeJS.ProcessEnv): Promise<Child> =>
       start({
         command: process.execPath,
-        arguments: ["--disable-warning=DEP0060", program, word],
+        arguments: ["--disable-warning=DEP0060", "--disable-warning=DEP0169", program, word],
         env: own,
         stdio: ["ignore", "ignore", "inherit"],
       });
