@@ -50,7 +50,13 @@ const TAMPERINGS: readonly Tampering[] = [
   ["the body", (call) => ({ ...call, body: message("pay mallory") })],
   ["a body of the same length", (call) => ({ ...call, body: message("pay malice") })],
   ["the signature", (call) => withField(call, "signature", (value) => flipped(value, value.indexOf(":") + 5))],
-  ["the nonce", (call) => withField(call, "signature-input", (value) => value.replace(/nonce="./, 'nonce="_'))],
+  [
+    "the nonce",
+    (call) =>
+      withField(call, "signature-input", (value) =>
+        value.replace(/nonce="(.)/, (_, first: string) => `nonce="${first === "_" ? "A" : "_"}`),
+      ),
+  ],
   [
     "the expiry",
     (call) => withField(call, "signature-input", (value) => value.replace(/expires=(\d+)/, (_, at: string) => `expires=${Number(at) + 5}`)),
