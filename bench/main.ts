@@ -1,16 +1,21 @@
 // `npm run bench`: the entry to both kinds of benchmark.
 import { runFootprint } from "./load/footprint.ts";
 import { runLoad } from "./load/main.ts";
+import { DEFAULT_RATE, scenarios } from "./load/scenarios.ts";
 import { runMicro } from "./micro/main.ts";
 
-const USAGE = `usage: npm run bench -- COMMAND
-  micro [NAME…]     the hot functions, in ns per call
-  http1 [OPTION…]   two hops with mutual TLS in front of nginx: nginx, http-proxy, Remora
-      --only LIST         of nginx, http-proxy, remora, remora-log (with access log), remora-source (not bundled);
-                          default: all but the last
-      --connections N     default 32
-      --seconds N         default 8, after 2 s of warming up
-      --rounds N          default 1
+const USAGE = `usage: npm run bench -- [OPTION…] | COMMAND
+  the two-hop path of the mesh under load, next to other proxies doing the same work:
+      --scenario LIST     default: all of ${scenarios(DEFAULT_RATE)
+        .map(({ name }) => name)
+        .join(", ")}
+      --proxy LIST        of none, splice, compat, http-proxy, nginx, haproxy, envoy; default: all
+      --seconds N         of each measurement, after up to 2 s of warming up; default 5
+      --rounds N          how often each is measured, in turns; default 3
+      --rate N            requests per second of the constant load; default ${DEFAULT_RATE}
+      --json FILE         writes the rows there
+      --readme            writes the tables of the READMEs and their chart anew
+  micro [NAME…]           the hot functions, in ns per call
   footprint [OPTION…]   a sidecar's start to ready and private memory, idle and after load, next to nginx
       --starts N          how often a sidecar is started; default 5
       --idle N            seconds before idle memory is read; default 5
@@ -23,9 +28,10 @@ const EXIT_USAGE = 2;
 
 const [command = "", ...words] = process.argv.slice(2);
 if (command === "micro") process.exitCode = runMicro(words) ? 0 : EXIT_USAGE;
-else if (command === "http1") process.exitCode = (await runLoad(words)) ? 0 : 1;
 else if (command === "footprint") process.exitCode = (await runFootprint(words)) ? 0 : 1;
+else if (command === "--help" || command === "-h") process.stdout.write(USAGE);
+else if (command === "" || command.startsWith("-")) process.exitCode = (await runLoad(process.argv.slice(2))) ? 0 : 1;
 else {
-  process.stdout.write(USAGE);
-  process.exitCode = command === "" || command === "--help" || command === "-h" ? 0 : EXIT_USAGE;
+  process.stderr.write(USAGE);
+  process.exitCode = EXIT_USAGE;
 }

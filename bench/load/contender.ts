@@ -1,24 +1,40 @@
-// What is compared: two proxies in a row, each a process of its own, the first reached without and the second with mutual TLS.
+// What is compared: two proxies in a row, each a process of its own, the first reached without and the second with mutual TLS. "none" is the same
+// load without any proxy.
 
 import type { StartProcess } from "./processes.ts";
 
-/** A running contender. */
-export interface Contender {
-  readonly name: string;
+/** What goes through: HTTP/1.1 requests, or bytes that nobody looks at. */
+export type Traffic = "http" | "tcp";
+
+/** Where the load goes, and whose cost is counted. */
+export interface Path {
   /** What the load generator asks for. */
   readonly url: string;
   /** `Host` to send, or null for the URL's. */
   readonly host: string | null;
-  /** Process ids of the first and the second hop. */
+  /** Opaque TCP only: the authority to ask for by CONNECT before the bytes; default null, where the port leads there by itself. */
+  readonly tunnel?: string | null;
+  /** Process ids of the first and the second hop; null without proxies. What they start themselves is counted with them. */
+  readonly hops: readonly [client: number, server: number] | null;
+}
+
+/** A running pair of proxies. */
+export interface Contender extends Path {
+  readonly name: string;
   readonly hops: readonly [client: number, server: number];
   /** From the start of the slower hop's process until it served, ms. */
   readonly startMs: number;
 }
 
-/** Starts a contender's processes, by `start` alone: the caller ends them, also when the contender fails half way. */
-export type StartContender = (options: {
+/** What a contender is started with. */
+export interface StartOptions {
   readonly originPort: number;
   /** An empty folder of its own. */
   readonly folder: string;
   readonly start: StartProcess;
-}) => Promise<Contender>;
+  /** Default "http". */
+  readonly traffic?: Traffic;
+}
+
+/** Starts a contender's processes, by `start` alone: the caller ends them, also when the contender fails half way. */
+export type StartContender = (options: StartOptions) => Promise<Contender>;

@@ -1,34 +1,38 @@
-// Bare http-proxy in front of bare http-proxy: the floor of gateways written by hand in Node.
+// Bare http-proxy in front of bare http-proxy: the floor of gateways written by hand in Node. The program of a hop is peers/http-proxy-hop.ts.
+import { readFileSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { freePorts } from "../../cli/run/free-ports.ts";
 import type { StartContender } from "./contender.ts";
+import { startHop } from "./hop-process.ts";
 import { writeTlsFiles } from "./tls-files.ts";
-import { untilServed } from "./until-served.ts";
 
-const READY_TIMEOUT_MS = 20_000;
-const HOP = join(import.meta.dirname, "http-proxy-hop.ts");
+const HOP = join(import.meta.dirname, "peers", "http-proxy-hop.ts");
+const MANIFEST = join(import.meta.dirname, "..", "..", "node_modules", "http-proxy", "package.json");
 
 /** Starts both hops. */
 export const startHttpProxyPair: StartContender = async ({ originPort, folder, start }) => {
   const { ca, cert, key } = await writeTlsFiles(folder);
   const [serverPort = 0, clientPort = 0] = await freePorts(2);
-  const startHop = (kind: string, port: number, target: number) =>
-    start({
-      command: process.execPath,
-      arguments: ["--disable-warning=DEP0060", HOP, kind, String(port), String(target), ca, cert, key],
-      env: process.env,
-      stdio: ["ignore", "ignore", "inherit"],
-    });
-  const startedMonoMs = performance.now();
-  const server = await startHop("server", serverPort, originPort);
-  const client = await startHop("client", clientPort, serverPort);
-  await untilServed({ port: clientPort, timeoutMs: READY_TIMEOUT_MS });
-  const startMs = performance.now() - startedMonoMs;
+  const startOne = async (kind: string, port: number, target: number) => {
+    const own = join(folder, kind);
+    await mkdir(own);
+    const words = ["--disable-warning=DEP0060", HOP, kind, String(port), String(target), ca, cert, key];
+    return startHop({ command: process.execPath, arguments: words, port, folder: own, start });
+  };
+  const server = await startOne("inbound", serverPort, originPort);
+  const client = await startOne("outbound", clientPort, serverPort);
   return {
     name: "http-proxy",
     url: `http://127.0.0.1:${clientPort}/`,
     host: null,
+    tunnel: null,
     hops: [client.pid, server.pid],
-    startMs,
+    startMs: Math.max(client.startMs, server.startMs),
   };
 };
+
+/** The installed version. */
+export function httpProxyVersion(): string {
+  return (JSON.parse(readFileSync(MANIFEST, "utf8")) as { readonly version: string }).version; // npm's own manifest
+}

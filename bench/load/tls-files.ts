@@ -16,7 +16,7 @@ export const TLS_NAME = "hop.bench";
 /** Writes the three files into `folder`. */
 export async function writeTlsFiles(folder: string): Promise<TlsFiles> {
   const ca = createThrowawayCa();
-  const leaf = ca.leaf("bench/hop", { dnsNames: [TLS_NAME] });
+  const leaf = ca.leaf("bench/hop", { dnsNames: [TLS_NAME], commonName: TLS_NAME });
   const files = { ca: join(folder, "ca.pem"), cert: join(folder, "cert.pem"), key: join(folder, "key.pem") };
   await writeFile(files.ca, ca.rootPem);
   await writeFile(files.cert, leaf.certPem);

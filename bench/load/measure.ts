@@ -1,0 +1,108 @@
+// One scenario over all proxies: everybody is started and warmed up first, then measured in turns (A B A B …), so that whatever else the machine
+// does meets all alike. While one is measured the others are idle.
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { Path } from "./contender.ts";
+import { generate, type LoadResult } from "./generate.ts";
+import { createProcesses, type Processes } from "./processes.ts";
+import { cpuMs, type Memory, memory } from "./process-cost.ts";
+import type { Proxy } from "./proxies.ts";
+import type { Scenario } from "./scenarios.ts";
+
+const MAX_WARM_UP_S = 2;
+
+/** A number of each hop; 0 without proxies. */
+export type PerHop = readonly [out: number, in_: number];
+
+/** One turn of one proxy. */
+export interface Sample extends LoadResult {
+  readonly cpuUs: PerHop;
+}
+
+/** What came of one proxy in one scenario: at least one sample, or a reason. */
+export type Outcome =
+  | { readonly kind: "measured"; readonly proxy: Proxy; readonly samples: readonly Sample[]; readonly memory: readonly [Memory, Memory] }
+  | { readonly kind: "failed"; readonly proxy: Proxy; readonly message: string };
+
+/** Measures `proxies` in their order, `rounds` times `seconds` each. One that fails is reported, and the others are measured all the same. */
+export async function measureScenario(options: {
+  readonly scenario: Scenario;
+  readonly proxies: readonly Proxy[];
+  readonly originPort: number;
+  readonly folder: string;
+  readonly seconds: number;
+  readonly rounds: number;
+  readonly note: (text: string) => void;
+}): Promise<readonly Outcome[]> {
+  const { scenario, originPort, seconds, rounds, note } = options;
+  const processes = createProcesses();
+  try {
+    const entrants: Entrant[] = [];
+    for (const proxy of options.proxies) {
+      note(`${scenario.name}: starting ${proxy.name}`);
+      const entrant: Entrant = { proxy, path: null, samples: [], failure: null };
+      entrants.push(entrant);
+      await attempt(entrant, async () => {
+        const folder = join(options.folder, `${scenario.name}-${proxy.name}`);
+        await mkdir(folder);
+        entrant.path = await startPath(proxy, scenario, originPort, folder, processes);
+        await load(entrant.path, scenario, Math.min(seconds, MAX_WARM_UP_S));
+      });
+    }
+    for (let round = 1; round <= rounds; round += 1) {
+      for (const entrant of entrants) {
+        const { path } = entrant;
+        if (entrant.failure !== null || path === null) continue;
+        note(`${scenario.name}: ${entrant.proxy.name}, round ${round} of ${rounds}`);
+        await attempt(entrant, async () => void entrant.samples.push(await sample(path, scenario, seconds)));
+      }
+    }
+    return entrants.map(outcomeOf);
+  } finally {
+    await processes.close();
+  }
+}
+
+interface Entrant {
+  readonly proxy: Proxy;
+  path: Path | null;
+  readonly samples: Sample[];
+  failure: string | null;
+}
+
+async function attempt(entrant: Entrant, run: () => Promise<void>): Promise<void> {
+  try {
+    await run();
+  } catch (error) {
+    entrant.failure = (error as Error).message;
+  }
+}
+
+async function startPath(proxy: Proxy, scenario: Scenario, originPort: number, folder: string, processes: Processes): Promise<Path> {
+  if (proxy.start === null) return { url: `http://127.0.0.1:${originPort}/`, host: null, tunnel: null, hops: null };
+  return proxy.start({ originPort, folder, start: processes.start, traffic: scenario.traffic });
+}
+
+async function sample(path: Path, scenario: Scenario, seconds: number): Promise<Sample> {
+  const before = eachHop(path, cpuMs);
+  const result = await load(path, scenario, seconds);
+  const after = eachHop(path, cpuMs);
+  if (result.requests === 0) throw new Error("no request was answered");
+  return { ...result, cpuUs: [((after[0] - before[0]) * 1_000) / result.requests, ((after[1] - before[1]) * 1_000) / result.requests] };
+}
+
+function load(path: Path, scenario: Scenario, durationS: number): Promise<LoadResult> {
+  const { connections, bodyBytes, newConnections } = scenario;
+  const url = new URL(scenario.path, path.url).href;
+  return generate({ url, host: path.host, connections, durationS, bodyBytes, newConnections });
+}
+
+function eachHop({ hops }: Path, cost: (pid: number) => number): PerHop {
+  return hops === null ? [0, 0] : [cost(hops[0]), cost(hops[1])];
+}
+
+function outcomeOf({ proxy, path, samples, failure }: Entrant): Outcome {
+  if (failure !== null || path === null) return { kind: "failed", proxy, message: failure ?? "it did not start" };
+  const none: Memory = { rssKiB: 0, privateKiB: 0 };
+  return { kind: "measured", proxy, samples, memory: path.hops === null ? [none, none] : [memory(path.hops[0]), memory(path.hops[1])] };
+}
