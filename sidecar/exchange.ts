@@ -47,8 +47,8 @@ export interface Exchange {
   readonly method: string;
   /** `:authority`, the authority of an absolute-form target, or `Host`. */
   readonly authority: string;
-  /** Origin-form target. */
-  readonly path: string;
+  /** Origin-form target: as received, until the path stage gives it its canonical form. What is signed and forwarded. */
+  path: string;
   readonly contentType: string;
   /** True for `application/grpc` and its subtypes, in any content-type field there is. */
   readonly grpc: boolean;

@@ -21,6 +21,7 @@ import {
   replaceHeader,
 } from "./exchange.ts";
 import { type AccessPolicy, allows } from "./policy/access.ts";
+import { canonicalPath } from "./policy/canonical-path.ts";
 import { type ChildTraceparent, inboundHeaders, responseHeaders, trailerFields } from "./policy/header-hygiene.ts";
 import type { LoadShed } from "./policy/load-shed.ts";
 import type { RateLimiter } from "./policy/rate-limit.ts";
@@ -91,6 +92,7 @@ export function createInbound(parts: InboundParts): Inbound {
   /** The stages of a request, in order. */
   const stages: readonly RequestStage[] = [
     cleanHeaders, // first, so that no later stage and no app sees a header that only the mesh may set
+    settlePath, // before any rule looks at it: what policy matches on is what the app receives
     authorize, // before anything is spent on a caller who may not be here
     limitRate, // before the shared bound below, so that one caller cannot use it up
     shedLoad, // from here on the request counts as in flight
@@ -220,6 +222,14 @@ export function createInbound(parts: InboundParts): Inbound {
     exchange.headers = inboundHeaders(exchange.receivedHeaders, caller.hygiene);
     if (exchange.span?.traceparent) replaceHeader(exchange.headers, "traceparent", exchange.span.traceparent);
     exchange.requestId = headerValue(exchange.headers, "x-request-id") ?? "";
+    return null;
+  }
+
+  /** A path with more than one reading is passed on as it came, unless a rule depends on how it is read: fails closed. */
+  function settlePath(exchange: Exchange): Refusal | null {
+    const path = canonicalPath(exchange.path);
+    if (typeof path !== "string") return parts.limiter.matchesPaths ? refuse("bad_request", `the path has ${path.ambiguity}`) : null;
+    exchange.path = path;
     return null;
   }
 

@@ -20,6 +20,7 @@ import {
 import { explicitDestination, HTTP_PORT } from "./explicit-destination.ts";
 import { createMeshUpstreams, type MeshUpstreamParts } from "./mesh-upstreams.ts";
 import { createOutboundTcp, type Departure, MAX_ATTEMPTS, type OutboundTcp } from "./outbound-tcp.ts";
+import { canonicalPath } from "./policy/canonical-path.ts";
 import { type ChildTraceparent, outboundHeaders, responseHeaders, trailerFields } from "./policy/header-hygiene.ts";
 import type { LoadShed } from "./policy/load-shed.ts";
 import type { Balancer } from "./resilience/balancer.ts";
@@ -137,7 +138,8 @@ export function createOutbound(parts: OutboundParts): Outbound {
           if (!parts.shed.tryEnter())
             return decide(exchange, refusal("overloaded", `${parts.shed.maxInFlight} requests in flight`, ["retry-after", "1"]));
           exchange.admitted = true;
-          if (view === null) return decide(exchange, egress(connection, destination)); // not ours to protect
+          if (view === null) return decide(exchange, egress(connection, destination)); // not ours to protect, nor to rewrite: URLs may be signed
+          settlePath(exchange); // before signing: the form that the other side matches on
           decide(exchange, balance(exchange, view)); // breaker and P2C; the connection is taken, and signed for, by `seal`
         });
       },
@@ -192,6 +194,12 @@ export function createOutbound(parts: OutboundParts): Outbound {
   function leadsBack(destination: Destination): boolean {
     if (destination.kind === "address") return isOwnListener(destination, parts.own);
     return destination.name === "localhost" && parts.own.ports.includes(destination.port);
+  }
+
+  /** A path with more than one reading goes as it came: only the called side knows whether a rule depends on it. */
+  function settlePath(exchange: Exchange): void {
+    const path = canonicalPath(exchange.path);
+    if (typeof path === "string") exchange.path = path;
   }
 
   function cleanHeaders(exchange: Exchange): void {

@@ -1,37 +1,36 @@
-// Does a request path begin with a rule's prefix, however the client spells it? `/%61pi/x`, `//api/x` and `/x/../api/x` all reach /api/ in most
-// apps, so a prefix compared with the raw bytes would be a limit that callers opt out of. Only for policy: the path that is forwarded is not changed.
+// Does a canonical path begin with a rule's prefix? Also when path parameters are taken out of it (`/api;v=1/orders`): servlet containers find the
+// resource without them, some of them after decoding, so that a prefix compared with the bytes alone would be a limit that callers opt out of. The
+// spellings of everything else are settled before, by `canonical-path.ts`. Fit for rules that restrict: a path with two readings is in both prefixes.
 //
-// HOT PATH: a plain path costs three native `includes` and one `startsWith`; only a path that is spelled oddly is rewritten.
+// HOT PATH: one `startsWith`; a path outside of the prefix costs two native searches more.
+import { canonicalPath } from "./canonical-path.ts";
 
-/** True when the path, its query removed from normalisation, begins with the prefix it was made for. */
+/** True when a canonical path, its query included, begins with the prefix it was made for. */
 export type PathMatch = (path: string) => boolean;
 
-/** Makes a match for `prefix`. A prefix `/api` also matches `/apix`; write `/api/` for the folder. */
+/** Makes a match for a prefix of {@link canonicalPrefix}. `/api` also matches `/apix`; `/api/` is the folder. */
 export function createPathMatch(prefix: string): PathMatch {
-  return (path) => path.startsWith(prefix) || (isOdd(path) && plainPath(path).startsWith(prefix));
+  return (path) => path.startsWith(prefix) || (hasSemicolon(path) && withoutParameters(path).startsWith(prefix));
 }
 
-/** True when the path may have a second spelling. Also asks for `\`, which some apps take for a slash. */
-function isOdd(path: string): boolean {
-  return path.includes("%") || path.includes("//") || path.includes("/.") || path.includes("\\");
+function hasSemicolon(path: string): boolean {
+  return path.includes(";") || path.includes("%3B");
 }
 
-/** Decodes percent escapes once, merges slashes and removes dot segments (RFC 3986 5.2.4); the query stays as it is. */
-export function plainPath(path: string): string {
-  const end = path.indexOf("?");
-  const raw = end < 0 ? path : path.slice(0, end);
-  const segments: string[] = [];
-  const parts = decode(raw).replaceAll("\\", "/").split("/");
-  for (const [index, segment] of parts.entries()) {
-    const last = index === parts.length - 1;
-    if (segment === "..") segments.pop();
-    else if (segment !== "." && segment !== "") segments.push(segment);
-    if (last && (segment === "" || segment === "." || segment === "..")) segments.push("");
-  }
-  return `/${segments.join("/")}${end < 0 ? "" : path.slice(end)}`;
+/** What stands for the rest of a path behind a prefix: a prefix may end within a segment. */
+const REST = "x";
+
+/** The prefix that canonical paths begin with where others begin with `prefix`; null when no canonical path can begin with it. `prefix` begins with `/`. */
+export function canonicalPrefix(prefix: string): string | null {
+  const canonical = canonicalPath(prefix + REST);
+  return typeof canonical === "string" ? canonical.slice(0, -REST.length) : null;
 }
 
-/** Bytes, not characters: a broken UTF-8 sequence must not keep the rest from being decoded. */
-function decode(text: string): string {
-  return text.replace(/%([0-9A-Fa-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+/** The path as servlet containers look it up: each segment up to its first semicolon, then canonical again (`/;a/api/` is `/api/`). */
+function withoutParameters(path: string): string {
+  const queryAt = path.indexOf("?");
+  const bare = (queryAt < 0 ? path : path.slice(0, queryAt)).replace(/(?:;|%3B)[^/]*/g, "");
+  const canonical = canonicalPath(bare);
+  const found = typeof canonical === "string" ? canonical : bare;
+  return queryAt < 0 ? found : found + path.slice(queryAt);
 }

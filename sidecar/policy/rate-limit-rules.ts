@@ -1,6 +1,7 @@
 // The rate-limit grammar (design 10): `100/s burst=200 per=identity path=/api/ method=POST; 20/s per=ip shadow`.
 // Owns reading and printing of rules; what a rule does to a request is `rate-limit.ts`.
 import { ConfigError } from "../../core/errors.ts";
+import { canonicalPrefix } from "./path-match.ts";
 
 /** Who shares one bucket of a rule: each verified caller, each client address, or everybody. */
 export type RateLimitScope = "identity" | "ip" | "all";
@@ -33,7 +34,7 @@ export interface RateLimitRule {
   readonly burst: number;
   /** Default: `all`. */
   readonly per: RateLimitScope;
-  /** Only paths that begin with this (query included), or null for all. Begins with `/`. */
+  /** Only paths that begin with this (query included), or null for all. Begins with `/`, canonical however it was written. */
   readonly path: string | null;
   /** Only this method (upper case), or null for all. */
   readonly method: string | null;
@@ -122,7 +123,10 @@ function parseScope(value: string, word: string, offset: number): RateLimitScope
 
 function parsePath(value: string, word: string, offset: number): string {
   if (!PATH.test(value)) throw mistake(offset, word, "a path prefix that begins with /, visible ASCII only");
-  return value;
+  const prefix = canonicalPrefix(value);
+  if (prefix === null)
+    throw mistake(offset, word, "a path prefix with one reading: no # or \\, no escapes of / \\ and controls, nothing escaped twice");
+  return prefix;
 }
 
 function parseMethod(value: string, word: string, offset: number): string {

@@ -21,7 +21,7 @@ export interface RateLimitRequest {
   readonly identity: string;
   /** The client's address; a v4-mapped one counts as IPv4. IPv6 addresses are not aggregated: pods share a /64. */
   readonly ip: string;
-  /** Origin-form target. */
+  /** Origin-form target in the form of `canonicalPath`; empty for a connection that is not HTTP. */
   readonly path: string;
   readonly method: string;
 }
@@ -44,6 +44,8 @@ export interface RateLimitAnswer {
 
 /** Checks requests against rules. */
 export interface RateLimiter {
+  /** True when what is refused depends on the path: one without a canonical form must be refused before `check`, which could not tell where it leads. */
+  readonly matchesPaths: boolean;
   /** Decides on one request and, when every enforced rule allows it, charges it to each rule that matches. */
   check(request: RateLimitRequest): RateLimitAnswer;
 }
@@ -77,9 +79,11 @@ export function createRateLimiter(options: {
 }): RateLimiter {
   const { clock } = options;
   const gauges = options.rules.map((rule) => createGauge(rule, options.maxKeys ?? DEFAULT_MAX_KEYS));
-  if (gauges.length === 0) return { check: () => ALLOWED };
+  if (gauges.length === 0) return { matchesPaths: false, check: () => ALLOWED };
 
   return {
+    // A shadow rule refuses nothing, so none of the paths that it cannot read either.
+    matchesPaths: gauges.some(({ rule }) => rule.path !== null && !rule.shadow),
     check(request) {
       const nowMonoMs = clock.monoMs();
       let refusing: Gauge | null = null;

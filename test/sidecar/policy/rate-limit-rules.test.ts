@@ -28,6 +28,10 @@ t.test("a mistake names its column, the value and what is allowed", async (t) =>
     ["10/s bursts=5", 6, "bursts=5", "burst=, per=, path=, method=, shadow"],
     ["10/s; 5/s per=user", 11, "per=user", "per=identity, per=ip, per=all"],
     ["10/s path=api", 6, "path=api", "begins with /"],
+    ["10/s path=/a%2Fb", 6, "path=/a%2Fb", "one reading"],
+    ["10/s path=/a%2", 6, "path=/a%2", "one reading"],
+    ["10/s path=/a\\b", 6, "path=/a\\b", "one reading"],
+    ["10/s path=/a#b", 6, "path=/a#b", "one reading"],
     ["10/s method=post", 6, "method=post", "upper case"],
     ["10/s shadow=yes", 6, "shadow=yes", "shadow"],
     ["10/s per=ip per=ip", 13, "per=ip", "once"],
@@ -44,6 +48,21 @@ t.test("a mistake names its column, the value and what is allowed", async (t) =>
       t.match(message, value);
       t.match(message, allowed);
     }
+  }
+});
+
+t.test("a path prefix is taken in its canonical form, and may end within a segment", async (t) => {
+  for (const [written, prefix] of [
+    ["/%61pi/", "/api/"],
+    ["//a//b", "/a/b"],
+    ["/a/../b/", "/b/"],
+    ["/a%c3%a9", "/a%C3%A9"],
+    ["/.", "/."],
+    ["/a/..", "/a/.."],
+    ["/a?x=%2F/../", "/a?x=%2F/../"],
+    ["/", "/"],
+  ] as const) {
+    t.equal(parseRateLimits(`1/s path=${written}`)[0]?.path, prefix, written);
   }
 });
 
