@@ -26,7 +26,6 @@ export const startHttpProxyPair: StartContender = async ({ originPort, folder, s
     name: "http-proxy",
     url: `http://127.0.0.1:${clientPort}/`,
     host: null,
-    tunnel: null,
     hops: [client.pid, server.pid],
     startMs: Math.max(client.startMs, server.startMs),
   };

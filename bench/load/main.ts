@@ -8,7 +8,7 @@ import { measureScenario } from "./measure.ts";
 import { startOrigin } from "./nginx.ts";
 import { type BenchOptions, parseOptions } from "./options.ts";
 import { createProcesses } from "./processes.ts";
-import { allProxies, type Proxy } from "./proxies.ts";
+import { allProxies, type ProxyKind } from "./proxies.ts";
 import { formatReport, reportOf, type ScenarioReport } from "./report.ts";
 
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
@@ -33,7 +33,7 @@ export async function runLoad(words: readonly string[]): Promise<boolean> {
   return reports.every(isClean);
 }
 
-async function measureAll(options: BenchOptions, proxies: readonly Proxy[], folder: string): Promise<readonly ScenarioReport[]> {
+async function measureAll(options: BenchOptions, proxies: readonly ProxyKind[], folder: string): Promise<readonly ScenarioReport[]> {
   const { seconds, rounds } = options;
   const chosen = options.proxies.length === 0 ? proxies : proxies.filter(({ name }) => options.proxies.includes(name));
   const versions = new Map(

@@ -6,7 +6,7 @@ import type { Path } from "./contender.ts";
 import { generate, type LoadResult } from "./generate.ts";
 import { createProcesses, type Processes } from "./processes.ts";
 import { cpuMs, type Memory, memory } from "./process-cost.ts";
-import type { Proxy } from "./proxies.ts";
+import type { ProxyKind } from "./proxies.ts";
 import type { Scenario } from "./scenarios.ts";
 
 const MAX_WARM_UP_S = 2;
@@ -21,13 +21,18 @@ export interface Sample extends LoadResult {
 
 /** What came of one proxy in one scenario: at least one sample, or a reason. */
 export type Outcome =
-  | { readonly kind: "measured"; readonly proxy: Proxy; readonly samples: readonly Sample[]; readonly memory: readonly [Memory, Memory] }
-  | { readonly kind: "failed"; readonly proxy: Proxy; readonly message: string };
+  | {
+      readonly kind: "measured";
+      readonly proxy: ProxyKind;
+      readonly samples: readonly Sample[];
+      readonly memory: readonly [Memory, Memory];
+    }
+  | { readonly kind: "failed"; readonly proxy: ProxyKind; readonly message: string };
 
 /** Measures `proxies` in their order, `rounds` times `seconds` each. One that fails is reported, and the others are measured all the same. */
 export async function measureScenario(options: {
   readonly scenario: Scenario;
-  readonly proxies: readonly Proxy[];
+  readonly proxies: readonly ProxyKind[];
   readonly originPort: number;
   readonly folder: string;
   readonly seconds: number;
@@ -64,7 +69,7 @@ export async function measureScenario(options: {
 }
 
 interface Entrant {
-  readonly proxy: Proxy;
+  readonly proxy: ProxyKind;
   path: Path | null;
   readonly samples: Sample[];
   failure: string | null;
@@ -78,8 +83,8 @@ async function attempt(entrant: Entrant, run: () => Promise<void>): Promise<void
   }
 }
 
-async function startPath(proxy: Proxy, scenario: Scenario, originPort: number, folder: string, processes: Processes): Promise<Path> {
-  if (proxy.start === null) return { url: `http://127.0.0.1:${originPort}/`, host: null, tunnel: null, hops: null };
+async function startPath(proxy: ProxyKind, scenario: Scenario, originPort: number, folder: string, processes: Processes): Promise<Path> {
+  if (proxy.start === null) return { url: `http://127.0.0.1:${originPort}/`, host: null, hops: null };
   return proxy.start({ originPort, folder, start: processes.start, traffic: scenario.traffic });
 }
 

