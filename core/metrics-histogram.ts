@@ -3,7 +3,8 @@
 import type { MetricOptions } from "./metrics.ts";
 import { type Children, createChildren, type Labels } from "./metrics-children.ts";
 
-const DEFAULT_BUCKETS_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+/** Upper bounds in seconds: 1 ms to 10 s. */
+export const DEFAULT_BUCKETS_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
 /** A histogram for one label set. */
 export interface HistogramChild {

@@ -14,7 +14,7 @@ import type { IdentitySource } from "./identity/identity-source.ts";
 import { createInbound } from "./inbound.ts";
 import { createOutbound } from "./outbound.ts";
 import { createLoadShed, type LoadShed } from "./policy/load-shed.ts";
-import { createRateLimiter } from "./policy/rate-limit.ts";
+import { createRateLimiter, type RateLimiter } from "./policy/rate-limit.ts";
 import { createInboundSignatures } from "./signing/inbound-signatures.ts";
 import { createMessageCertificates } from "./signing/message-certificates.ts";
 import { createNonceCache } from "./signing/nonce-cache.ts";
@@ -42,6 +42,15 @@ export interface Traffic {
   close(): Promise<void>;
 }
 
+/** Limits that hold for several processes together, which then also share the ports. */
+export interface SharedLimits {
+  readonly limiter: RateLimiter;
+  readonly inboundShed: LoadShed;
+  readonly outboundShed: LoadShed;
+  readonly inboundConnections: LoadShed;
+  readonly outboundConnections: LoadShed;
+}
+
 /** What both sides are made of. */
 export interface TrafficParts {
   readonly config: SidecarConfig;
@@ -50,11 +59,13 @@ export interface TrafficParts {
   readonly observer: Observer;
   readonly clock: Clock;
   readonly random: () => number;
+  /** Set in one of several workers. Default: this process is alone. */
+  readonly shared?: SharedLimits;
 }
 
 /** Opens both ports. Rejects with Node's error when one can't be had; the other is closed again. */
 export async function openTraffic(parts: TrafficParts): Promise<Traffic> {
-  const { config, identity, discovery, observer, clock, random } = parts;
+  const { config, identity, discovery, observer, clock, random, shared: limits } = parts;
   const host = bindAddress(config);
   const originalDst = config.capture === "transparent" ? createOriginalDstReader() : null;
   const engine = createCompatEngine(clock);
@@ -82,7 +93,7 @@ export async function openTraffic(parts: TrafficParts): Promise<Traffic> {
   };
 
   const acceptor = createMeshAcceptor({ identity, clock, handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS });
-  const inboundShed = createLoadShed({ maxInFlight: config.maxInflight });
+  const inboundShed = limits?.inboundShed ?? createLoadShed({ maxInFlight: config.maxInflight });
   const inbound = createInbound({
     ...shared,
     mode: config.mode,
@@ -91,7 +102,7 @@ export async function openTraffic(parts: TrafficParts): Promise<Traffic> {
     appHost: appHost(config),
     acceptor,
     access: config.allow,
-    limiter: createRateLimiter({ rules: config.rateLimit, clock }),
+    limiter: limits?.limiter ?? createRateLimiter({ rules: config.rateLimit, clock }),
     shed: inboundShed,
     signatures: createInboundSignatures(
       createVerifier({
@@ -106,7 +117,7 @@ export async function openTraffic(parts: TrafficParts): Promise<Traffic> {
   });
 
   const dialer = createMeshDialer({ identity, clock, connectTimeoutMs: config.connectTimeout });
-  const outboundShed = createLoadShed({ maxInFlight: config.maxInflight });
+  const outboundShed = limits?.outboundShed ?? createLoadShed({ maxInFlight: config.maxInflight });
   const outbound = createOutbound({
     ...shared,
     egress: config.egress,
@@ -121,14 +132,22 @@ export async function openTraffic(parts: TrafficParts): Promise<Traffic> {
     ),
   });
 
-  const { maxConnections } = config;
-  const inboundListener = await startListener({ host, port: config.inboundPort, maxConnections, accept: inbound.accept });
-  const outboundListener = await startListener({ host, port: config.outboundPort, maxConnections, accept: outbound.accept }).catch(
-    async (error: unknown) => {
-      await inboundListener.close();
-      throw error;
-    },
-  );
+  const listening = { host, maxConnections: config.maxConnections, reusePort: limits !== undefined };
+  const inboundListener = await startListener({
+    ...listening,
+    port: config.inboundPort,
+    bound: limits?.inboundConnections,
+    accept: inbound.accept,
+  });
+  const outboundListener = await startListener({
+    ...listening,
+    port: config.outboundPort,
+    bound: limits?.outboundConnections,
+    accept: outbound.accept,
+  }).catch(async (error: unknown) => {
+    await inboundListener.close();
+    throw error;
+  });
 
   return {
     inbound: inboundListener,
@@ -152,14 +171,24 @@ export async function openTraffic(parts: TrafficParts): Promise<Traffic> {
 export async function drainTraffic(traffic: Traffic, discovery: Discovery, clock: Clock): Promise<void> {
   discovery.setState("draining");
   await discovery.deregister();
-  traffic.engine.drain("inbound");
+  await drainInbound(traffic, clock);
+  await drainOutbound(traffic, clock);
+}
+
+/** The part of {@link drainTraffic} that ends what comes to the app, once peers were told. */
+export async function drainInbound({ engine, inbound, inboundShed }: Traffic, clock: Clock): Promise<void> {
+  engine.drain("inbound");
   await pause(clock, LAST_CALLS_MS);
-  traffic.inbound.stop();
-  traffic.engine.drain("inbound"); // again, for HTTP/2 connections that came in the meantime: they have had no GOAWAY
-  while (traffic.inboundShed.inFlight > 0 || traffic.inbound.connections > 0) await pause(clock, DRAIN_POLL_MS);
-  traffic.engine.drain("outbound");
-  traffic.outbound.stop();
-  while (traffic.outboundShed.inFlight > 0) await pause(clock, DRAIN_POLL_MS);
+  inbound.stop();
+  engine.drain("inbound"); // again, for HTTP/2 connections that came in the meantime: they have had no GOAWAY
+  while (inboundShed.inFlight > 0 || inbound.connections > 0) await pause(clock, DRAIN_POLL_MS);
+}
+
+/** The part that ends the app's own calls, once the last of its answers is out. */
+export async function drainOutbound({ engine, outbound, outboundShed }: Traffic, clock: Clock): Promise<void> {
+  engine.drain("outbound");
+  outbound.stop();
+  while (outboundShed.inFlight > 0) await pause(clock, DRAIN_POLL_MS);
 }
 
 function pause(clock: Clock, ms: number): Promise<void> {

@@ -1,5 +1,5 @@
 // How busy this workload is, as its heartbeats say (design 8): requests in flight and per second, p99 and error share since the last question.
-// Fixed buckets and counters: one add per request.
+// Counters that only grow, and fixed buckets: one add per request. They may lie in memory that several processes share, each with cells of its own.
 import type { Clock } from "../../core/clock.ts";
 
 /** What a heartbeat carries. */
@@ -15,53 +15,88 @@ export interface Load {
 /** Upper bounds of the buckets, ms: each half again as long as the one before. */
 const BUCKET_BOUNDS_MS = Array.from({ length: 32 }, (_, index) => 0.25 * 1.5 ** index);
 
-/** Collects inbound requests between two heartbeats. */
-export interface LoadReport {
+/** Cells: requests in flight, finished, failed, then the buckets with one for what is longer than all. */
+const IN_FLIGHT = 0;
+const REQUESTS = 1;
+const ERRORS = 2;
+const FIRST_BUCKET = 3;
+
+/** Numbers that a report counts in. */
+export const LOAD_CELLS = FIRST_BUCKET + BUCKET_BOUNDS_MS.length + 1;
+
+/** Counts inbound requests. */
+export interface LoadRecorder {
   began(): void;
   finished(durationMs: number, failed: boolean): void;
-  /** The load since the last call. */
+}
+
+/** Gives the load since it was last asked. */
+export interface LoadReader {
   take(): Load;
 }
 
-/** Makes a report. */
-export function createLoadReport(clock: Clock): LoadReport {
-  const buckets = new Uint32Array(BUCKET_BOUNDS_MS.length + 1);
-  let inFlight = 0;
-  let requests = 0;
-  let errors = 0;
-  let sinceMonoMs = clock.monoMs();
+/** Collects inbound requests between two heartbeats. */
+export interface LoadReport extends LoadRecorder, LoadReader {}
 
-  function percentile99(): number {
-    if (requests === 0) return 0;
-    let left = Math.ceil(requests * 0.99);
-    for (let index = 0; index < buckets.length; index++) {
-      left -= buckets[index] as number;
-      if (left <= 0) return BUCKET_BOUNDS_MS[Math.min(index, BUCKET_BOUNDS_MS.length - 1)] as number;
-    }
-    return BUCKET_BOUNDS_MS[BUCKET_BOUNDS_MS.length - 1] as number;
-  }
+/** Makes a report of one process, which counts into `cells` ({@link LOAD_CELLS} numbers that nobody else writes). */
+export function createLoadReport(clock: Clock, cells = new Float64Array(LOAD_CELLS)): LoadReport {
+  return { ...createLoadRecorder(cells), ...createLoadReader(clock, [cells]) };
+}
 
+function createLoadRecorder(cells: Float64Array): LoadRecorder {
+  const add = (cell: number, by: number) => {
+    cells[cell] = (cells[cell] as number) + by;
+  };
   return {
-    began() {
-      inFlight += 1;
-    },
+    began: () => add(IN_FLIGHT, 1),
     finished(durationMs, failed) {
-      inFlight -= 1;
-      requests += 1;
-      if (failed) errors += 1;
+      add(IN_FLIGHT, -1);
+      add(REQUESTS, 1);
+      if (failed) add(ERRORS, 1);
       let index = 0;
       while (index < BUCKET_BOUNDS_MS.length && durationMs > (BUCKET_BOUNDS_MS[index] as number)) index += 1;
-      buckets[index] = (buckets[index] as number) + 1;
-    },
-    take() {
-      const nowMonoMs = clock.monoMs();
-      const seconds = Math.max((nowMonoMs - sinceMonoMs) / 1000, 0.001);
-      const load = { inFlight, rps: requests / seconds, p99Ms: percentile99(), errorRatio: requests === 0 ? 0 : errors / requests };
-      buckets.fill(0);
-      requests = 0;
-      errors = 0;
-      sinceMonoMs = nowMonoMs;
-      return load;
+      add(FIRST_BUCKET + index, 1);
     },
   };
+}
+
+/** Nothing is in flight any more in a process that ended; what it had finished stays counted. */
+export function forgetInFlight(cells: Float64Array): void {
+  cells[IN_FLIGHT] = 0;
+}
+
+/** Reads the cells of all processes as one load. */
+export function createLoadReader(clock: Clock, processes: readonly Float64Array[]): LoadReader {
+  let before: Float64Array = new Float64Array(LOAD_CELLS);
+  let sinceMonoMs = clock.monoMs();
+
+  return {
+    take() {
+      const now = new Float64Array(LOAD_CELLS);
+      for (const cells of processes) cells.forEach((value, cell) => void (now[cell] = (now[cell] as number) + value));
+      const since = now.map((value, cell) => value - (before[cell] as number));
+      const nowMonoMs = clock.monoMs();
+      const seconds = Math.max((nowMonoMs - sinceMonoMs) / 1000, 0.001);
+      const requests = since[REQUESTS] as number;
+      before = now;
+      sinceMonoMs = nowMonoMs;
+      return {
+        inFlight: now[IN_FLIGHT] as number,
+        rps: requests / seconds,
+        p99Ms: percentile99(since),
+        errorRatio: requests === 0 ? 0 : (since[ERRORS] as number) / requests,
+      };
+    },
+  };
+}
+
+function percentile99(since: Float64Array): number {
+  const requests = since[REQUESTS] as number;
+  if (requests === 0) return 0;
+  let left = Math.ceil(requests * 0.99);
+  for (let index = 0; index < BUCKET_BOUNDS_MS.length; index++) {
+    left -= since[FIRST_BUCKET + index] as number;
+    if (left <= 0) return BUCKET_BOUNDS_MS[index] as number;
+  }
+  return BUCKET_BOUNDS_MS[BUCKET_BOUNDS_MS.length - 1] as number;
 }

@@ -8,7 +8,7 @@ import type { Reason } from "../../core/reasons.ts";
 import type { SpiffeId } from "../../core/spiffe.ts";
 import type { Span, Tracer } from "../../core/tracing.ts";
 import { type Direction, type Exchange, headerValue, type Peer, type Refusal } from "../exchange.ts";
-import { createLoadReport, type Load } from "./load-report.ts";
+import { createLoadReport, type Load, type LoadReport } from "./load-report.ts";
 
 /** A finished opaque connection. */
 export interface RelayedConnection {
@@ -64,6 +64,8 @@ export function createObserver(options: {
   readonly accessLog: boolean;
   readonly clock: Clock;
   readonly tracer: Tracer;
+  /** Default: one of its own. */
+  readonly load?: LoadReport;
 }): Observer {
   const { log, clock, metrics, tracer } = options;
   const requests = metrics.counter({
@@ -99,7 +101,7 @@ export function createObserver(options: {
     help: "Payload of opaque connections.",
     labels: ["direction", "way"],
   });
-  const load = createLoadReport(clock);
+  const load = options.load ?? createLoadReport(clock);
   const resolved = new Map<string, Children>();
   let connectionId = 0;
 

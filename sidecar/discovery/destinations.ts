@@ -56,6 +56,16 @@ export interface DestinationsOptions {
   readonly unask: (destination: Destination) => void;
   /** A view changed. */
   readonly changed: () => void;
+  /** Who has to hear which. */
+  readonly follower?: DestinationFollower | undefined;
+}
+
+/** Follows what callers see of each destination. */
+export interface DestinationFollower {
+  /** A destination was found, changed, or is in no snapshot any more (null). */
+  changed(key: string, view: DestinationView | null): void;
+  /** A destination is not held any more. */
+  forgotten(key: string): void;
 }
 
 /** The table. */
@@ -77,11 +87,13 @@ export interface Destinations {
 
 /** Makes the table. */
 export function createDestinations(options: DestinationsOptions): Destinations {
-  const { clock, lookupTimeoutMs, ask, unask, changed } = options;
+  const { clock, lookupTimeoutMs, ask, unask, changed, follower } = options;
   const entries = new LRUCache<string, Entry>({
     max: Math.min(Math.max(options.maxDestinations, 1), 1000),
-    dispose: (entry, _key, reason) => {
-      if (reason === "evict" || reason === "delete") forget(entry);
+    dispose: (entry, key, reason) => {
+      if (reason !== "evict" && reason !== "delete") return;
+      forget(entry);
+      follower?.forgotten(key);
     },
   });
   const refused: RefusedEndpoints = createRefusedEndpoints(clock, (ids) => showAgain(new Set(ids)));
@@ -128,15 +140,19 @@ export function createDestinations(options: DestinationsOptions): Destinations {
     const before = entry.state;
     entry.state = { kind: "known", whole, view: shown(whole), version };
     if (before.kind === "asking") settle(before, entry.state.view);
+    follower?.changed(destinationKey(entry.destination), entry.state.view);
     changed();
   }
 
   /** Builds the views anew that hold one of `ids`. */
   function showAgain(ids: ReadonlySet<string>): void {
-    for (const entry of entries.values()) {
+    for (const [key, entry] of entries.entries()) {
       const { state } = entry;
       if (state.kind !== "known" || state.whole === null) continue;
-      if (state.whole.endpoints.some(({ id }) => ids.has(id))) entry.state = { ...state, view: shown(state.whole) };
+      if (!state.whole.endpoints.some(({ id }) => ids.has(id))) continue;
+      const view = shown(state.whole);
+      entry.state = { ...state, view };
+      follower?.changed(key, view);
     }
   }
 

@@ -8,7 +8,7 @@ import type { HeartbeatRequest, HeartbeatResponse, WatchRequest, WatchUpdate } f
 import type { IdentitySource } from "../identity/identity-source.ts";
 import type { ControlStream } from "./control-stream.ts";
 import { startControlStream } from "./control-stream.ts";
-import type { Destinations } from "./destinations.ts";
+import type { DestinationFollower, Destinations } from "./destinations.ts";
 import { createDestinations } from "./destinations.ts";
 import type { Discovery } from "./discovery.ts";
 import type { Self, SelfLoad } from "./heartbeat.ts";
@@ -49,6 +49,8 @@ export interface DiscoveryOptions {
   readonly lookupTimeoutMs?: number;
   /** Destinations held and watched at once; the one unused longest goes first. Default and most 1000. */
   readonly maxDestinations?: number;
+  /** Hears of each change of what callers see; default nobody. */
+  readonly follower?: DestinationFollower | undefined;
   /** Tests make them fail. */
   readonly files?: SnapshotFiles;
 }
@@ -80,6 +82,7 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Discove
     ask: (destination, knownVersion) => void stream.send(watchRequest(destination, knownVersion)),
     unask: (destination) => void stream.send(watchRequest(destination, 0, true)),
     changed: () => file?.changed(),
+    follower: options.follower,
   });
   const file: SnapshotFile | null =
     options.stateDir === null

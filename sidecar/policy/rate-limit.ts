@@ -71,14 +71,20 @@ interface Gauge {
 const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
 const ALLOWED: RateLimitAnswer = Object.freeze({ allowed: true, shadowed: null, refusedBy: null, retryAfterMs: 0, headers: NO_HEADERS });
 
-/** Makes a limiter. `maxKeys` (default 10 000) bounds each rule's table; at the bound the least recently allowed key starts afresh. */
+/**
+ * Makes a limiter. `maxKeys` (default 10 000) bounds each rule's table; at the bound the least recently allowed key starts afresh. `tables` are used
+ * instead where the cells lie elsewhere: one per rule, in order.
+ */
 export function createRateLimiter(options: {
   readonly rules: readonly RateLimitRule[];
   readonly clock: Clock;
   readonly maxKeys?: number;
+  readonly tables?: readonly GcraTable[];
 }): RateLimiter {
   const { clock } = options;
-  const gauges = options.rules.map((rule) => createGauge(rule, options.maxKeys ?? DEFAULT_MAX_KEYS));
+  const gauges = options.rules.map((rule, index) =>
+    createGauge(rule, options.tables?.[index] ?? createGcraTable(rule.per === "all" ? 1 : (options.maxKeys ?? DEFAULT_MAX_KEYS))),
+  );
   if (gauges.length === 0) return { matchesPaths: false, check: () => ALLOWED };
 
   return {
@@ -112,11 +118,11 @@ export function createRateLimiter(options: {
 /** Sums of intervals such as 1000/3 ms do not come out even; without this slack the last request of a burst would be lost to rounding. */
 const ROUNDING_MS = 1e-6;
 
-function createGauge(rule: RateLimitRule, maxKeys: number): Gauge {
+function createGauge(rule: RateLimitRule, table: GcraTable): Gauge {
   const intervalMs = rule.unitMs / rule.count;
   return {
     rule,
-    table: createGcraTable(rule.per === "all" ? 1 : maxKeys),
+    table,
     path: rule.path === null ? null : createPathMatch(rule.path),
     intervalMs,
     toleranceMs: intervalMs * rule.burst,

@@ -20,6 +20,10 @@ export interface ListenerOptions {
   readonly port: number;
   /** Connections beyond this are closed as they come. */
   readonly maxConnections: number;
+  /** Shares the port with other processes of this user that say so too (SO_REUSEPORT, Linux); the kernel spreads connections. Default false. */
+  readonly reusePort?: boolean;
+  /** A bound on connections that holds for all who share the port; what it refuses is closed as it comes. Default none but `maxConnections`. */
+  readonly bound?: { tryEnter(): boolean; leave(): void } | undefined;
   /** Takes a socket: half-open allowed, nothing read, no listeners. */
   readonly accept: (socket: Socket) => void;
 }
@@ -30,8 +34,12 @@ const BACKLOG = 1024;
 export function startListener(options: ListenerOptions): Promise<Listener> {
   const sockets = new Set<Socket>();
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    if (options.bound?.tryEnter() === false) return void socket.destroy();
     sockets.add(socket);
-    socket.once("close", () => sockets.delete(socket));
+    socket.once("close", () => {
+      sockets.delete(socket);
+      options.bound?.leave();
+    });
     options.accept(socket);
   });
   server.maxConnections = options.maxConnections;
@@ -47,7 +55,7 @@ export function startListener(options: ListenerOptions): Promise<Listener> {
 
   return new Promise((resolve, reject) => {
     server.once("error", reject);
-    server.listen({ host: options.host, port: options.port, backlog: BACKLOG }, () => {
+    server.listen({ host: options.host, port: options.port, backlog: BACKLOG, reusePort: options.reusePort ?? false }, () => {
       server.off("error", reject);
       const address = server.address();
       const port = typeof address === "object" && address !== null ? address.port : options.port;
