@@ -1,5 +1,6 @@
 // `npm run bench -- micro [NAME…]`: the twins of the hot files, one table each.
 import { cases as balancer } from "./balancer.ts";
+import { cases as canonicalPath } from "./canonical-path.ts";
 import { cases as headerHygiene } from "./header-hygiene.ts";
 import { type Cases, measure } from "./measure.ts";
 import { cases as rateLimit } from "./rate-limit.ts";
@@ -8,6 +9,7 @@ import { cases as signing } from "./signing.ts";
 const TWINS: Readonly<Record<string, () => Cases>> = {
   "rate-limit": rateLimit,
   balancer,
+  "canonical-path": canonicalPath,
   "header-hygiene": headerHygiene,
   signing,
 };

@@ -6,7 +6,7 @@ import type { Cases } from "./measure.ts";
 const request = { identity: "spiffe://cluster.local/ns/shop/sa/web", ip: "10.0.0.1", path: "/api/orders?id=7", method: "GET" };
 const limiter = (text: string) => createRateLimiter({ rules: parseRateLimits(text), clock: systemClock });
 
-/** One rule, three rules, a refusal with its fields, an oddly spelled path, a new key at a full table for each call. */
+/** One rule, three rules, a refusal with its fields, a path with parameters, a new key at a full table for each call. */
 export function cases(): Cases {
   const [none, one, three] = [
     limiter(""),
@@ -15,13 +15,13 @@ export function cases(): Cases {
   ];
   const refusing = limiter("1/d");
   refusing.check(request);
-  const odd = { ...request, path: "/x/..//%61pi/orders" };
+  const parametrised = { ...request, path: "/api;v=1/orders" };
   let next = 0;
   return {
     "no rules": () => none.check(request),
     "one rule per identity": () => one.check(request),
     "three rules": () => three.check(request),
-    "three rules, odd path": () => three.check(odd),
+    "three rules, path parameters": () => three.check(parametrised),
     refused: () => refusing.check(request),
     "new key each time": () => one.check({ ...request, identity: `caller-${next++}` }),
   };

@@ -4,7 +4,7 @@
 // the root stays at the root, as in the RFC. What has more than one reading (an escaped slash, …) has no canonical form: the reading names the reason,
 // the caller refuses the path where a rule depends on it and passes it on untouched where none does. Canonical paths are fixed points.
 //
-// HOT PATH: one scan of the path, one table look-up per character, the very string that came when it is canonical; no allocation. Only a path that is
+// HOT PATH: one scan of the path, two or three comparisons per character, the very string that came when it is canonical; no allocation. Only a path that is
 // spelled oddly is written anew, in time linear to its length, through two buffers that are reused.
 import { Buffer, isUtf8 } from "node:buffer";
 
@@ -19,7 +19,7 @@ const ambiguous = (ambiguity: string): AmbiguousPath => Object.freeze({ ambiguit
 const NO_PATH = ambiguous("no slash at its beginning (RFC 9112 section 3.2)");
 const NO_URI_CHARACTER = ambiguous("a character that no URI may have (RFC 3986 section 2)");
 const FRAGMENT = ambiguous("a fragment (RFC 9112 section 3.2)");
-const BACKSLASH = ambiguous("a backslash, which some apps take for a slash");
+const LITERAL_BACKSLASH = ambiguous("a backslash, which some apps take for a slash");
 const BROKEN_ESCAPE = ambiguous("a % that is not followed by two hexadecimal digits (RFC 3986 section 2.1)");
 const ESCAPED_SLASH = ambiguous("an escaped slash, which some apps take for a separator");
 const ESCAPED_BACKSLASH = ambiguous("an escaped backslash, which some apps take for a separator");
@@ -28,17 +28,18 @@ const ESCAPED_TWICE = ambiguous("an escape that is escaped once more, which some
 const BROKEN_UTF8 = ambiguous("escapes that are overlong or otherwise invalid UTF-8 (RFC 3629 section 3)");
 const DOT_PARAMETERS = ambiguous("parameters behind a dot segment, which servlet containers take for a dot segment");
 
+const SPACE = 0x20;
+const HASH = 0x23;
 const PERCENT = 0x25;
 const DOT = 0x2e;
 const SLASH = 0x2f;
 const SEMICOLON = 0x3b;
 const QUESTION = 0x3f;
+const BACKSLASH = 0x5c;
 const DELETE = 0x7f;
 
-/** By ASCII code: 1 for what can stand anywhere in a canonical path whatever is next to it. */
-const PLAIN = asciiTable(/[!-~]/, "#%./?\\");
 /** By ASCII code: 1 for RFC 3986's unreserved characters. */
-const UNRESERVED = asciiTable(/[A-Za-z0-9._~-]/);
+const UNRESERVED = Uint8Array.from({ length: 128 }, (_, code) => (/[A-Za-z0-9._~-]/.test(String.fromCharCode(code)) ? 1 : 0));
 const UPPER_DIGITS = Buffer.from("0123456789ABCDEF", "latin1");
 
 /** Where odd paths are written anew, and their octets. Valid during one call. They grow to the longest odd path there was, which the bound of heads bounds. */
@@ -50,13 +51,16 @@ let octets: Buffer = Buffer.allocUnsafeSlow(1024);
  */
 export function canonicalPath(path: string): string | AmbiguousPath {
   if (path.charCodeAt(0) !== SLASH) return path === "*" ? path : NO_PATH;
+  let previous = SLASH;
   for (let index = 1; index < path.length; index += 1) {
     const code = path.charCodeAt(index);
-    if (code < 0x80 && PLAIN[code] === 1) continue;
-    if (code === QUESTION) return path;
-    if (code === SLASH && path.charCodeAt(index - 1) !== SLASH) continue;
-    if (code === DOT && (path.charCodeAt(index - 1) !== SLASH || !isDotSegment(path, index))) continue;
-    return rewritten(path);
+    if (code > SLASH) {
+      if (code === QUESTION) return path;
+      if (code === BACKSLASH || code >= DELETE) return rewritten(path);
+    } else if (code >= DOT) {
+      if (previous === SLASH && (code === SLASH || isDotSegment(path, index))) return rewritten(path);
+    } else if (code <= SPACE || code === HASH || code === PERCENT) return rewritten(path);
+    previous = code;
   }
   return path;
 }
@@ -84,9 +88,15 @@ function rewritten(path: string): string | AmbiguousPath {
   if (isEscapedTwice(decodedLength)) return ESCAPED_TWICE;
   const undottedLength = removeDotSegments(decodedLength);
   if (typeof undottedLength !== "number") return undottedLength;
-  const canonical = written.toString("latin1", 0, mergeSlashes(undottedLength));
-  if (canonical.length === end && path.startsWith(canonical)) return path;
+  const length = mergeSlashes(undottedLength);
+  if (length === end && isWhatWasWritten(path, end)) return path;
+  const canonical = written.toString("latin1", 0, length);
   return queryAt < 0 ? canonical : canonical + path.slice(queryAt);
+}
+
+function isWhatWasWritten(path: string, end: number): boolean {
+  for (let index = 0; index < end; index += 1) if (path.charCodeAt(index) !== written[index]) return false;
+  return true;
 }
 
 /** Writes `path` with unreserved characters decoded and all other escapes in upper case; returns the length. */
@@ -97,7 +107,8 @@ function decodeUnreserved(path: string, end: number): number | AmbiguousPath {
   for (let index = 0; index < end; index += 1) {
     const code = path.charCodeAt(index);
     if (code !== PERCENT) {
-      if (code >= 0x80 || (PLAIN[code] !== 1 && code !== SLASH && code !== DOT)) return literalFlaw(code);
+      const flaw = literalFlaw(code);
+      if (flaw !== null) return flaw;
       written[length++] = code;
       octets[octetCount++] = code;
       continue;
@@ -118,17 +129,17 @@ function decodeUnreserved(path: string, end: number): number | AmbiguousPath {
   return isAscii || isUtf8(octets.subarray(0, octetCount)) ? length : BROKEN_UTF8;
 }
 
-/** Of a character that is neither plain nor slash, dot or percent sign. */
-function literalFlaw(code: number): AmbiguousPath {
-  if (code === 0x5c /* \ */) return BACKSLASH;
-  return code === 0x23 /* # */ ? FRAGMENT : NO_URI_CHARACTER;
+function literalFlaw(code: number): AmbiguousPath | null {
+  if (code === BACKSLASH) return LITERAL_BACKSLASH;
+  if (code === HASH) return FRAGMENT;
+  return code <= SPACE || code >= DELETE ? NO_URI_CHARACTER : null;
 }
 
 function escapeFlaw(octet: number): AmbiguousPath | null {
   if (octet < 0) return BROKEN_ESCAPE;
   if (octet === SLASH) return ESCAPED_SLASH;
-  if (octet === 0x5c /* \ */) return ESCAPED_BACKSLASH;
-  return octet < 0x20 || octet === DELETE ? ESCAPED_CONTROL : null;
+  if (octet === BACKSLASH) return ESCAPED_BACKSLASH;
+  return octet < SPACE || octet === DELETE ? ESCAPED_CONTROL : null;
 }
 
 /** True when decoding what was written would leave another escape. Asked after decoding: %25%32%66 is %252f. */
@@ -205,11 +216,4 @@ function digitOf(code: number): number {
   if (code >= 0x30 && code <= 0x39) return code - 0x30;
   const lower = code | 0x20;
   return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1;
-}
-
-function asciiTable(members: RegExp, except = ""): Uint8Array {
-  return Uint8Array.from({ length: 128 }, (_, code) => {
-    const character = String.fromCharCode(code);
-    return members.test(character) && !except.includes(character) ? 1 : 0;
-  });
 }
