@@ -2,8 +2,12 @@
 import { setting, type Values } from "../core/config.ts";
 import { LOG_LEVELS } from "../core/log.ts";
 import { type AppPort, formatAppPorts, parseAppPorts, parsePortSet } from "./app-ports.ts";
+import { ENGINES } from "./engine.ts";
 import { parseAccess } from "./policy/access.ts";
 import { formatRateLimits, parseRateLimits } from "./policy/rate-limit.ts";
+
+/** In the environment of a worker: its number, from 1. No setting: the sidecar sets it for its own workers, and nobody else does. */
+export const WORKER_VARIABLE = "REMORA_WORKER";
 
 /** Ports whose server speaks first (design 6). */
 export const SERVER_SPEAKS_FIRST = "25,587,3306,4444,5432,6379,9300,11211";
@@ -72,6 +76,11 @@ export const sidecarSettings = {
     allowed: "rate limit rules",
     doc: "Rate limits: `100/s burst=200 per=identity path=/api/ method=POST; 20/s per=ip`.",
   }),
+  engine: setting.choice({
+    values: ENGINES,
+    default: "splice",
+    doc: "What moves HTTP: `splice`, or `compat` (http-proxy and node:http2), the slower reference.",
+  }),
   maxInflight: setting.integer({
     default: 1024,
     min: 1,
@@ -79,6 +88,12 @@ export const sidecarSettings = {
     doc: "Requests in flight in each direction; more are answered 503.",
   }),
   maxConnections: setting.integer({ default: 20_000, min: 1, max: 1_000_000, doc: "Open connections in each direction; more are closed." }),
+  workers: setting.integer({
+    default: 1,
+    min: 1,
+    max: 64,
+    doc: "Processes that serve the ports together (Linux); limits hold for all of them in sum. One process serves most pods best.",
+  }),
   signing: setting.choice({ values: ["hmac", "sign", "mtls"], default: "hmac", doc: "How outbound gRPC is signed." }),
   verify: setting.choice({ values: ["hmac", "sign", "mtls"], default: "hmac", doc: "Weakest signature that inbound gRPC may have." }),
   connectTimeout: setting.duration({ default: "5s", min: "10ms", doc: "Time for TCP and TLS to an upstream." }),
@@ -88,6 +103,12 @@ export const sidecarSettings = {
     default: "1s",
     min: "10ms",
     doc: "Wait for the registry when a destination is asked for the first time.",
+  }),
+  headTimeout: setting.duration({ default: "15s", min: "100ms", doc: "Time for a whole HTTP/1.1 request head; 408 after it." }),
+  stallTimeout: setting.duration({
+    default: "1m",
+    min: "100ms",
+    doc: "Longest time in which an HTTP/1.1 peer sends nothing of a body that is due, or takes nothing of an answer.",
   }),
   drainTimeout: setting.duration({ default: "30s", min: "0s", doc: "Time for requests in flight to finish at shutdown." }),
   probes: setting.text({ default: "", doc: "The app's own probes as JSON, set by the injector." }),

@@ -4,6 +4,12 @@ import type { Duplex } from "node:stream";
 import type { ConnectionContext, Exchange, Refusal, RequestHead } from "./exchange.ts";
 import type { MeshConnection } from "./transport/mesh-dial.ts";
 
+/** The engines by name (design 1). */
+export const ENGINES = ["splice", "compat"] as const;
+
+/** The name of an engine. */
+export type EngineName = (typeof ENGINES)[number];
+
 /** A connection to an upstream: mutual TLS to a mesh peer, or plain to the app or outside of the mesh. */
 export type UpstreamConnection =
   | { readonly kind: "mesh"; readonly mesh: MeshConnection }

@@ -28,11 +28,13 @@ export interface Refusal {
   readonly headers: readonly string[];
   /** Detail for the log line; never sent to the peer. */
   readonly detail: string;
+  /** HTTP status of the answer where the reason has several; 0 for the one in `rescue.ts`. */
+  readonly status: number;
 }
 
 /** Makes a {@link Refusal}. */
-export function refuse(reason: Reason, detail = "", headers: readonly string[] = []): Refusal {
-  return { reason, headers, detail };
+export function refuse(reason: Reason, detail = "", headers: readonly string[] = [], status = 0): Refusal {
+  return { reason, headers, detail, status };
 }
 
 /** A request and everything that is known of it so far. */

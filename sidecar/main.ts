@@ -1,21 +1,23 @@
-// The process of the data plane: settings from the environment, signals, exit codes. Everything else is sidecar.ts.
+// The process of the data plane: settings from the environment, signals, exit codes. Everything else is sidecar.ts, or workers/worker.ts in one of
+// several processes that a sidecar was told to serve with.
+import { join, parse } from "node:path";
 import { buildInfo } from "../core/build-info.ts";
 import { systemClock } from "../core/clock.ts";
 import { loadConfig } from "../core/config.ts";
-import { createLogger, flushLog } from "../core/log.ts";
+import { createLogger, flushLog, type Logger } from "../core/log.ts";
 import { createMetrics } from "../core/metrics.ts";
-import { sidecarSettings } from "./config.ts";
-import { type Sidecar, startSidecar } from "./sidecar.ts";
+import { type SidecarConfig, sidecarSettings, WORKER_VARIABLE } from "./config.ts";
+import type { Sidecar } from "./sidecar.ts";
 
 const EXIT_CUT_OFF = 1;
 
 /** Runs a sidecar until SIGTERM, SIGINT or `POST /exit`; a second signal ends it at once. Rejects when it cannot start. */
 export async function main(env: Readonly<Record<string, string | undefined>> = process.env): Promise<void> {
-  const config = loadConfig("sidecar", sidecarSettings, env);
+  const { [WORKER_VARIABLE]: worker, ...settings } = env;
+  const config = loadConfig("sidecar", sidecarSettings, settings);
+  if (worker !== undefined) return workerMain(Number(worker), config, settings);
   const build = buildInfo();
-  const file =
-    config.logFile === null ? {} : { file: { path: config.logFile, maxBytes: config.logFileSize, daily: true, keep: config.logFileKeep } };
-  const log = createLogger({ component: "sidecar", level: config.logLevel, ...file });
+  const log = openLog(config, config.logFile);
   const metrics = createMetrics({ component: "sidecar", version: build.version, commit: build.commit });
   let sidecar: Sidecar | null = null;
   let isEnding = false;
@@ -30,9 +32,10 @@ export async function main(env: Readonly<Record<string, string | undefined>> = p
 
   process.on("SIGTERM", () => void end("SIGTERM"));
   process.on("SIGINT", () => void end("SIGINT"));
+  const { startSidecar } = await import("./sidecar.ts"); // here, so that a worker does not load what it never uses
   sidecar = await startSidecar({
     config,
-    env,
+    env: settings,
     build,
     clock: systemClock,
     random: Math.random,
@@ -40,6 +43,25 @@ export async function main(env: Readonly<Record<string, string | undefined>> = p
     metrics,
     onExit: () => void end("POST /exit"),
   });
+}
+
+/** Runs a worker until the first process ends it, or itself. Signals are the first process's affair: a terminal and systemd send them to everybody. */
+async function workerMain(number: number, config: SidecarConfig, env: Readonly<Record<string, string | undefined>>): Promise<void> {
+  const log = openLog(config, config.logFile === null ? null : fileOfWorker(config.logFile, number));
+  const { runWorker } = await import("./workers/worker.ts");
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => {});
+  runWorker({ number, config, env, log: log.child({ worker: number }), exit: (code) => void flushLog(log).then(() => process.exit(code)) });
+}
+
+function openLog(config: SidecarConfig, path: string | null): Logger {
+  const file = path === null ? {} : { file: { path, maxBytes: config.logFileSize, daily: true, keep: config.logFileKeep } };
+  return createLogger({ component: "sidecar", level: config.logLevel, ...file });
+}
+
+/** Each process rotates a file of its own: `remora.log` becomes `remora-worker1.log`. */
+function fileOfWorker(path: string, number: number): string {
+  const { dir, name, ext } = parse(path);
+  return join(dir, `${name}-worker${number}${ext}`);
 }
 
 if (import.meta.main) {

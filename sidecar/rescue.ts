@@ -1,5 +1,6 @@
 // The only place where a reason becomes a status, a gRPC code, and keep or close (style 17; models: linkerd2-proxy's errors/respond.rs).
 import type { Reason } from "../core/reasons.ts";
+import type { Refusal } from "./exchange.ts";
 
 /** gRPC status codes that the sidecar itself answers with (grpc/grpc, doc/statuscodes.md). */
 export const GRPC_STATUS = {
@@ -50,18 +51,19 @@ export const RESCUE: Readonly<Record<Reason, Rescue>> = {
 /** Reasons whose detail would help an attacker: a mesh peer is told `unauthenticated` instead (design 9). */
 const DETAIL_WITHHELD: ReadonlySet<Reason> = new Set(["signature_missing", "signature_invalid", "signature_expired", "signature_replayed"]);
 
-/** The answer of this sidecar to a refused request: status, flat header list, body. `told` is {@link Peer.told}. */
+/** The answer of this sidecar to a refused request: status, flat header list, body. `extra` are further fields, `told` is {@link Peer.told}. */
 export function answerFor(
-  reason: Reason,
-  headers: readonly string[],
+  refusal: Refusal,
+  extra: readonly string[],
   options: { readonly grpc: boolean; readonly told: boolean },
 ): {
   readonly status: number;
   readonly headers: string[];
   readonly body: string;
 } {
+  const { reason } = refusal;
   const rescue = RESCUE[reason];
-  const answer = [...headers];
+  const answer = [...refusal.headers, ...extra];
   if (options.told) answer.push("x-remora-reason", DETAIL_WITHHELD.has(reason) ? "unauthenticated" : reason);
   if (options.grpc) {
     answer.push("content-type", "application/grpc", "grpc-status", String(rescue.grpcStatus), "grpc-message", rescue.text);
@@ -69,5 +71,5 @@ export function answerFor(
   }
   const body = `${rescue.text}\n`;
   answer.push("content-type", "text/plain; charset=utf-8", "content-length", String(Buffer.byteLength(body)));
-  return { status: rescue.status, headers: answer, body };
+  return { status: refusal.status === 0 ? rescue.status : refusal.status, headers: answer, body };
 }

@@ -1,7 +1,7 @@
 // The composition root of the data plane (style 20): admin, identity, discovery, listeners, ready; shutdown is the same story backwards.
 import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import { startAdminServer } from "../core/admin-server.ts";
+import { type Readiness, startAdminServer } from "../core/admin-server.ts";
 import type { BuildInfo } from "../core/build-info.ts";
 import type { Clock } from "../core/clock.ts";
 import { CertError } from "../core/errors.ts";
@@ -9,18 +9,17 @@ import { createLifecycle } from "../core/lifecycle.ts";
 import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
 import { spiffeId } from "../core/spiffe.ts";
-import { startTracing } from "../core/tracing.ts";
 import { addressesOf, appHost, bindAddress } from "./addresses.ts";
 import { createAppProbes } from "./admin/app-probes.ts";
 import { type HealthSources, healthOf } from "./admin/health.ts";
-import { createObserver, type Observer } from "./admin/observer.ts";
 import type { SidecarConfig } from "./config.ts";
 import type { Discovery } from "./discovery/discovery.ts";
 import { startDiscovery } from "./discovery/start-discovery.ts";
 import type { IdentitySource } from "./identity/identity-source.ts";
 import { startIdentity } from "./identity/start-identity.ts";
 import type { WorkloadCredential } from "./identity/workload-credential.ts";
-import { drainTraffic, LAST_CALLS_MS, openTraffic } from "./traffic.ts";
+import { LAST_CALLS_MS } from "./traffic.ts";
+import { createTrafficHost, type TrafficHost } from "./traffic-host.ts";
 
 /** What a sidecar is started with. */
 export interface SidecarParts {
@@ -50,19 +49,19 @@ type Waiting = Set<"identity" | "listeners">;
 
 /** Starts a sidecar; resolves when it is ready. Rejects when it can never be: wrong settings, a refused credential, a port in use. */
 export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
-  const { config, clock, log, metrics } = parts;
+  const { config, clock, log } = parts;
   const lifecycle = createLifecycle({ log, clock, drainTimeoutMs: config.drainTimeout + LAST_CALLS_MS });
   const waiting: Waiting = new Set(["identity", "listeners"]);
   const state: { discovery: Discovery | null; identity: IdentitySource | null } = { discovery: null, identity: null };
   const instanceId = config.instanceId === "" ? randomUUID() : config.instanceId;
 
-  const tracing = await lifecycle.start("tracing", () => startTracing({ component: "sidecar", env: parts.env, log }));
+  const host = await lifecycle.start("traffic host", () => createTrafficHost(parts));
   const admin = await lifecycle.start("admin", () =>
     startAdminServer({
       host: bindAddress(config),
       port: config.adminPort,
       log,
-      metrics,
+      metrics: host.metrics,
       metricsToken: config.metricsToken,
       info: () => ({
         component: "sidecar",
@@ -72,9 +71,10 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
         capture: config.capture,
         mode: config.mode,
         channel: config.channel,
+        ...workersOf(host),
       }),
-      health: () => healthOf(healthSources(state), clock),
-      ready: () => ({ ready: waiting.size === 0 && !lifecycle.isDraining, waitingFor: lifecycle.isDraining ? ["draining"] : [...waiting] }),
+      health: () => healthOf({ ...healthSources(state), workers: host.workers() }, clock),
+      ready: () => readiness(waiting, host, lifecycle.isDraining),
       onExit: parts.onExit,
       routes: config.probes === "" ? [] : createAppProbes(config.probes, { appHost: appHost(config) }),
     }),
@@ -84,25 +84,37 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
   state.identity = identity;
   waiting.delete("identity");
 
-  const observer = createObserver({ metrics, log, accessLog: config.accessLog, clock, tracer: tracing.tracer });
-  const discovery = await lifecycle.start("discovery", () => announce(parts, identity, observer, instanceId));
+  const discovery = await lifecycle.start("discovery", () => announce(parts, identity, host, instanceId));
   state.discovery = discovery;
 
-  const traffic = await lifecycle.start("listeners", () => openTraffic({ ...parts, identity, discovery, observer }));
-  await lifecycle.start("traffic", () => ({ close: () => drainTraffic(traffic, discovery, clock) }));
+  const traffic = await lifecycle.start("listeners", () => host.open(identity, discovery));
+  await lifecycle.start("traffic", () => ({ close: () => traffic.drain() }));
   waiting.delete("listeners");
   discovery.setState("ready");
   log.info(
-    { identity: identity.identity, outboundPort: traffic.outbound.port, inboundPort: traffic.inbound.port, adminPort: admin.port },
+    { identity: identity.identity, outboundPort: traffic.outboundPort, inboundPort: traffic.inboundPort, adminPort: admin.port },
     "ready",
   );
 
   return {
-    outboundPort: traffic.outbound.port,
-    inboundPort: traffic.inbound.port,
+    outboundPort: traffic.outboundPort,
+    inboundPort: traffic.inboundPort,
     adminPort: admin.port,
     drain: (reason) => lifecycle.drain(reason),
   };
+}
+
+/** Ready once everything was there and while all workers listen. */
+function readiness(waiting: Waiting, host: TrafficHost, isDraining: boolean): Readiness {
+  if (isDraining) return { ready: false, waitingFor: ["draining"] };
+  const allListen = host.workers()?.every(({ state }) => state === "listening") ?? true;
+  const waitingFor = [...waiting, ...(allListen ? [] : ["workers"])];
+  return { ready: waitingFor.length === 0, waitingFor };
+}
+
+function workersOf(host: TrafficHost): object {
+  const workers = host.workers();
+  return workers === null ? {} : { workers };
 }
 
 function identityOf(config: SidecarConfig) {
@@ -133,7 +145,7 @@ function obtainIdentity({ config, clock, random, log, metrics }: SidecarParts): 
   });
 }
 
-function announce(parts: SidecarParts, identity: IdentitySource, observer: Observer, instanceId: string): Promise<Discovery> {
+function announce(parts: SidecarParts, identity: IdentitySource, host: TrafficHost, instanceId: string): Promise<Discovery> {
   const { config, build, clock, random, log, metrics } = parts;
   return startDiscovery({
     identity,
@@ -147,7 +159,8 @@ function announce(parts: SidecarParts, identity: IdentitySource, observer: Obser
       version: build.version,
       channel: config.channel,
     },
-    load: () => observer.takeLoad(),
+    load: () => host.takeLoad(),
+    follower: host.follower,
     stateDir: config.stateDir,
     clock,
     random,
@@ -163,7 +176,7 @@ function healthSources({
 }: {
   readonly identity: IdentitySource | null;
   readonly discovery: Discovery | null;
-}): HealthSources {
+}): Omit<HealthSources, "workers"> {
   const credentials = identity?.current() ?? null;
   return {
     certificate:

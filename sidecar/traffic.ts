@@ -6,8 +6,8 @@ import { appHost, bindAddress } from "./addresses.ts";
 import type { Observer } from "./admin/observer.ts";
 import type { OwnListeners } from "./capture/loop-guard.ts";
 import { createOriginalDstReader } from "./capture/original-dst.ts";
-import { createCompatEngine } from "./compat/compat-engine.ts";
 import type { SidecarConfig } from "./config.ts";
+import { createEngine } from "./create-engine.ts";
 import type { Discovery } from "./discovery/discovery.ts";
 import type { Engine } from "./engine.ts";
 import type { IdentitySource } from "./identity/identity-source.ts";
@@ -68,7 +68,12 @@ export async function openTraffic(parts: TrafficParts): Promise<Traffic> {
   const { config, identity, discovery, observer, clock, random, shared: limits } = parts;
   const host = bindAddress(config);
   const originalDst = config.capture === "transparent" ? createOriginalDstReader() : null;
-  const engine = createCompatEngine(clock);
+  const engine = await createEngine(config.engine, clock, {
+    headMs: config.headTimeout,
+    stallMs: config.stallTimeout,
+    tunnelIdleMs: config.idleTimeout,
+    queueMs: config.connectTimeout,
+  });
   const certificates = createMessageCertificates({
     trust: { trustDomain: identity.trustDomain, roots: () => identity.current().roots },
     clock,

@@ -11,7 +11,7 @@ import { HELD_BODY_BYTES } from "../engine.ts";
 import { type Exchange, type Refusal, type RequestHead, refuse } from "../exchange.ts";
 import { answerFor, RESCUE } from "../rescue.ts";
 import { resetStream } from "../transport/reset.ts";
-import { failureOf } from "./failure.ts";
+import { failureOf } from "../upstream-failure.ts";
 import { headerObject } from "./flat-headers.ts";
 import { holdBody } from "./hold-body.ts";
 import { endSoon } from "./linger.ts";
@@ -280,7 +280,7 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
   function answer(connection: Served, response: ServerResponse, exchange: Exchange, refusal: Refusal): void {
     exchange.refusal = refusal;
     if (response.headersSent || connection.stream.destroyed) return resetStream(connection.stream);
-    const answered = answerFor(refusal.reason, [...refusal.headers, ...exchange.answerHeaders], {
+    const answered = answerFor(refusal, exchange.answerHeaders, {
       grpc: exchange.grpc,
       told: connection.context.peer.told,
     });
@@ -382,7 +382,7 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
     if (connection.isOver) return;
     connection.isOver = true;
     const { told } = connection.context.peer;
-    const { status, headers, body } = answerFor(refusal.reason, [...refusal.headers, ...extra], { grpc: false, told });
+    const { status, headers, body } = answerFor(refusal, extra, { grpc: false, told });
     let text = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nconnection: close\r\n`;
     for (let index = 0; index < headers.length; index += 2) text += `${headers[index]}: ${headers[index + 1]}\r\n`;
     endSoon(connection.stream, clock, `${text}\r\n${body}`);

@@ -13,7 +13,7 @@ import type { Clock } from "../../core/clock.ts";
 import { type Decision, HELD_BODY_BYTES, type ServedConnection, type Upstream } from "../engine.ts";
 import { type Exchange, headerValue, type Refusal, type RequestHead, refuse } from "../exchange.ts";
 import { answerFor } from "../rescue.ts";
-import { failureOf } from "./failure.ts";
+import { failureOf } from "../upstream-failure.ts";
 import { headerObject } from "./flat-headers.ts";
 import { holdBody } from "./hold-body.ts";
 import { peekBody } from "./peek-body.ts";
@@ -281,7 +281,7 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
     exchange.refusal = refusal;
     if (stream.headersSent) return stream.close(NGHTTP2_INTERNAL_ERROR);
     const told = connection.context.peer.told;
-    const { status, headers, body } = answerFor(refusal.reason, [...refusal.headers, ...exchange.answerHeaders], {
+    const { status, headers, body } = answerFor(refusal, exchange.answerHeaders, {
       grpc: exchange.grpc,
       told,
     });

@@ -7,7 +7,7 @@ import type { Clock } from "../../core/clock.ts";
 import type { HttpHandler } from "../engine.ts";
 import type { Exchange, Refusal } from "../exchange.ts";
 import { resetStream } from "../transport/reset.ts";
-import { failureOf } from "./failure.ts";
+import { failureOf } from "../upstream-failure.ts";
 import { headerObject } from "./flat-headers.ts";
 import { endSoon } from "./linger.ts";
 import type { UpstreamAgent } from "./upstream-agent.ts";

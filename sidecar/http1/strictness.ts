@@ -296,7 +296,7 @@ export const STRICTNESS = {
     part: "framing",
     reason: "bad_request",
     status: 400,
-    text: "a Content-Length that is not digits alone, or above 2^53-1",
+    text: "a Content-Length that is not one to 16 digits alone, or above 2^53-1",
   },
   transfer_encoding_repeated: {
     rfc: "RFC 9112 6.1",

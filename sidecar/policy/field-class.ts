@@ -2,6 +2,7 @@
 // and WSGI apps read `X_Remora_Client_Id` and `x-remora-client-id` as the same variable, so that the first must not slip past.
 //
 // HOT PATH: a switch on the length, then at most two comparisons of equal length; most names are decided by their length.
+import { lowerCode, sameName } from "../../core/field-name.ts";
 
 /** Kinds as bits, so that a set of kinds is one number. 0 is an ordinary field. */
 export const FIELD = {
@@ -54,16 +55,6 @@ export function classOf(name: string): number {
   }
 }
 
-/** True when `name` is `lower` but for ASCII case. `lower` must be lower case. */
-export function sameName(name: string, lower: string): boolean {
-  if (name.length !== lower.length) return false;
-  if (name === lower) return true;
-  for (let index = 0; index < lower.length; index += 1) {
-    if (lowerCode(name.charCodeAt(index)) !== lower.charCodeAt(index)) return false;
-  }
-  return true;
-}
-
 /** Fields that `Connection` may not take away: routing, framing, credentials, forwarding and tracing. `name` is lower case. */
 export function isEssential(name: string): boolean {
   return ESSENTIAL.has(name) || name.startsWith("x-forwarded-") || name.startsWith(":");
@@ -107,8 +98,4 @@ function familyPrefix(name: string, lower: string): boolean {
     if ((code === 0x5f /* _ */ ? 0x2d /* - */ : lowerCode(code)) !== lower.charCodeAt(index)) return false;
   }
   return true;
-}
-
-function lowerCode(code: number): number {
-  return code >= 0x41 && code <= 0x5a ? code + 0x20 : code;
 }

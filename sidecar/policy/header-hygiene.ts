@@ -7,8 +7,9 @@
 //
 // HOT PATH: one pass, one output array, one switch on the name's length per field; no regex, no lower-casing, no closure per request. Heads without a
 // `Connection` field pay nothing for nominations.
+import { sameName } from "../../core/field-name.ts";
 import type { SpiffeId } from "../../core/spiffe.ts";
-import { classOf, FIELD, isEssential, sameName } from "./field-class.ts";
+import { classOf, FIELD, isEssential } from "./field-class.ts";
 
 /** Longest request id that is taken over. */
 const MAX_REQUEST_ID_LENGTH = 128;

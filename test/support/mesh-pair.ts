@@ -8,8 +8,9 @@ import { silentLogger } from "../../core/log.ts";
 import { childTraceparent } from "../../core/trace-context.ts";
 import { noTracer } from "../../core/tracing.ts";
 import { createObserver, type Observer } from "../../sidecar/admin/observer.ts";
-import { createCompatEngine } from "../../sidecar/compat/compat-engine.ts";
+import { createEngine, type EngineTimeouts } from "../../sidecar/create-engine.ts";
 import type { DestinationView, Discovery, Endpoint, PortProtocol } from "../../sidecar/discovery/discovery.ts";
+import type { EngineName } from "../../sidecar/engine.ts";
 import type { Exchange } from "../../sidecar/exchange.ts";
 import type { IdentitySource } from "../../sidecar/identity/identity-source.ts";
 import { createInbound, type InboundParts } from "../../sidecar/inbound.ts";
@@ -50,8 +51,10 @@ export interface MeshPairOptions {
   readonly otherInboundPorts?: readonly number[];
   /** Host of the callee's app; loopback by default. */
   readonly appHost?: string;
-  /** Time for a request head, ms. */
-  readonly headTimeoutMs?: number;
+  /** What moves HTTP on both sides; `splice` by default. */
+  readonly engine?: EngineName;
+  /** Times of the engine, where not its defaults. */
+  readonly timeouts?: EngineTimeouts;
   /** Holds each look-up of the caller until `give` is called; by default it is answered at once. */
   readonly lookup?: (give: () => void) => void;
 }
@@ -97,9 +100,8 @@ export async function startMeshPair(options: MeshPairOptions): Promise<MeshPair>
   const calleeMetrics = createMetrics(build);
   const timings = { connectTimeoutMs: 1000, silentAfterMs: 300, decidedAfterMs: 300, idleTimeoutMs: 60_000 };
   const trace = { requestId: () => randomUUID(), childTraceparent };
-  const timeouts = options.headTimeoutMs === undefined ? {} : { headTimeoutMs: options.headTimeoutMs };
-  const calleeEngine = createCompatEngine(clock, timeouts);
-  const callerEngine = createCompatEngine(clock, timeouts);
+  const calleeEngine = await createEngine(options.engine ?? "splice", clock, options.timeouts);
+  const callerEngine = await createEngine(options.engine ?? "splice", clock, options.timeouts);
   const callerShed = createLoadShed({ maxInFlight: 1024 });
   const calleeShed = createLoadShed({ maxInFlight: options.maxInFlight ?? 1024 });
   const callerSide = kept(createObserver({ metrics: callerMetrics, log, accessLog: true, clock, tracer: noTracer }));

@@ -263,7 +263,7 @@ t.test("ambiguous heads are refused", async (t) => {
 });
 
 t.test("a head that trickles in is given up after its time", async (t) => {
-  const pair = await meshed(t, (_request, response) => response.end("ok"), { headTimeoutMs: 300 });
+  const pair = await meshed(t, (_request, response) => response.end("ok"), { timeouts: { headMs: 300 } });
   const client = connectRaw(t, pair.outboundPort);
   client.send("GET / HTTP/1.1\r\nHost: orders\r\n");
   const timer = setInterval(() => client.send("X: y\r\n"), 50);

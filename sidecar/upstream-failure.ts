@@ -1,6 +1,6 @@
 // Names the failure of an upstream in the vocabulary of design 11.
-import { ProtocolError } from "../../core/errors.ts";
-import { type Refusal, refuse } from "../exchange.ts";
+import { ProtocolError } from "../core/errors.ts";
+import { type Refusal, refuse } from "./exchange.ts";
 
 /** The refusal that an upstream's error becomes. Errors of our own carry their reason; Node's are told apart by code. */
 export function failureOf(error: Error): Refusal {

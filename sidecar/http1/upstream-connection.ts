@@ -1,0 +1,240 @@
+// One connection to an upstream: gives a request away, reads the answers to it, and says whether the connection may carry another request. What is done
+// with an answer is its taker's business; who gets the connection next is the pool's.
+//
+// HOT PATH: per answer one scan of the head and one call per chunk of body; the bytes given on are views of the read buffer.
+import { flush } from "../transport/outgoing.ts";
+import { Wire, type WireOwner } from "../transport/wire.ts";
+import type { Duplex } from "node:stream";
+import { AnswerReader } from "./answer-reader.ts";
+import { BodyReader } from "./body-reader.ts";
+import { BODY } from "./framing.ts";
+import { endOfHead, flawOfUnfinished } from "./scan.ts";
+import { LIMITS, type StrictnessRule } from "./strictness.ts";
+
+/** Most of a head that is made a text at first; longer ones are read whole. */
+const FIRST_LOOK_BYTES = 2048;
+
+/** Takes the answers to one request. All calls come from the event loop; after the last three the connection is no longer the taker's. */
+export interface AnswerTaker {
+  /** Method of the request: decides how its answer is framed. */
+  readonly method: string;
+  /** True when the request asked for another protocol, or for a tunnel. */
+  readonly asksForTunnel: boolean;
+  /** A 1xx answer that is not the last. */
+  onInterim(answer: AnswerReader): void;
+  /** The head of the final answer. */
+  onAnswerHead(answer: AnswerReader, body: BodyReader): void;
+  /** Bytes of its body: those up to `passTo` with the framing that they came in. */
+  onAnswerBytes(bytes: Buffer, start: number, end: number): void;
+  /** The connection is a tunnel from now on: bytes come by `onTunnelBytes`, ends and closes by the same calls as ever. */
+  onSwitched(answer: AnswerReader): void;
+  onTunnelBytes(bytes: Buffer, start: number, end: number): void;
+  onTunnelEnd(): void;
+  /** What was written is through. */
+  onUpstreamDrain(): void;
+  /** The answer is complete. */
+  onAnswerEnd(connection: UpstreamConnection, body: BodyReader): void;
+  /** Bytes that are no answer; the connection is closed. */
+  onAnswerFlaw(rule: StrictnessRule): void;
+  /** The connection broke. `wasSilent`: not a byte of an answer had come. */
+  onUpstreamLost(wasSilent: boolean): void;
+}
+
+const PHASE = { idle: 0, head: 1, body: 2, tunnel: 3, over: 4 } as const;
+type Phase = (typeof PHASE)[keyof typeof PHASE];
+
+/** An open connection to an upstream. */
+export class UpstreamConnection implements WireOwner {
+  readonly wire: Wire;
+  /** Requests it was used for, the current one included. */
+  requests = 0;
+  /** Until when it may wait for the next request, monotonic ms; set by the pool. */
+  idleUntilMonoMs = 0;
+  /** Seconds for which the upstream said it keeps idle connections, or -1. */
+  keepAliveSeconds = -1;
+  readonly #onClosed: (connection: UpstreamConnection) => void;
+  readonly #answer = new AnswerReader();
+  readonly #body = new BodyReader();
+  #phase: Phase = PHASE.idle;
+  /** Set exactly while a request is on its way. */
+  #taker: AnswerTaker | null = null;
+  /** A head of which not all has come. */
+  #headText = "";
+  #interimBytes = 0;
+  #isPersistent = true;
+  #sawBytes = false;
+
+  constructor(stream: Duplex, onClosed: (connection: UpstreamConnection) => void) {
+    this.#onClosed = onClosed;
+    this.wire = new Wire(stream, this);
+    this.wire.start();
+  }
+
+  /** True when it may carry another request. */
+  get isReusable(): boolean {
+    return this.#phase === PHASE.idle && this.#isPersistent && this.wire.isOpen && this.wire.stream.writable;
+  }
+
+  /** Gives the connection to a request, which the taker then writes. */
+  begin(taker: AnswerTaker): void {
+    this.#taker = taker;
+    this.#phase = PHASE.head;
+    this.#headText = "";
+    this.#interimBytes = 0;
+    this.#sawBytes = false;
+    this.requests += 1;
+  }
+
+  /** Takes the connection back from a request that was never written. */
+  abandon(): void {
+    this.#taker = null;
+    this.#phase = PHASE.idle;
+    this.requests -= 1;
+  }
+
+  /** Ends it with a reset, and says nothing more to its taker. */
+  destroy(): void {
+    this.#taker = null;
+    this.#phase = PHASE.over;
+    this.wire.reset();
+  }
+
+  /** Ends it in order: it is idle. */
+  retire(): void {
+    this.#phase = PHASE.over;
+    this.wire.stream.destroy();
+  }
+
+  onBytes(bytes: Buffer, length: number): void {
+    this.#sawBytes = true;
+    let at = 0;
+    while (at < length) {
+      switch (this.#phase) {
+        case PHASE.head:
+          at = this.#takeHead(bytes, at, length);
+          break;
+        case PHASE.body:
+          at = this.#takeBody(bytes, at, length);
+          break;
+        case PHASE.tunnel:
+          this.#taker?.onTunnelBytes(bytes, at, length);
+          at = length;
+          break;
+        case PHASE.idle: // answer_not_asked: nothing is due, and whoever gets the connection next would take it for his
+          this.destroy();
+          at = length;
+          break;
+        default:
+          at = length;
+      }
+    }
+    flush();
+  }
+
+  #takeHead(bytes: Buffer, start: number, length: number): number {
+    const carried = this.#headText.length;
+    const looked = Math.min(length, start + FIRST_LOOK_BYTES);
+    let text = this.#headText + bytes.toString("latin1", start, looked);
+    let end = endOfHead(text, 0, carried);
+    if (end === -1 && looked < length) {
+      text += bytes.toString("latin1", looked, Math.min(length, start + LIMITS.headBytes + 1));
+      end = endOfHead(text, 0, carried);
+    }
+    if (end === -1 || end > LIMITS.headBytes) {
+      const flaw = end === -1 ? flawOfUnfinished(text, 0, carried) : "head_too_large";
+      this.#headText = text;
+      if (flaw !== null) this.#fail(flaw);
+      return length;
+    }
+    this.#headText = "";
+    const flaw = this.#answer.read(text, end);
+    if (flaw !== null) {
+      this.#fail(flaw);
+      return length;
+    }
+    this.#onHead(end);
+    return start + end - carried;
+  }
+
+  #onHead(headBytes: number): void {
+    const taker = this.#taker as AnswerTaker; // set while a head is awaited
+    const answer = this.#answer;
+    if (answer.status < 200 && answer.status !== 101) {
+      this.#interimBytes += headBytes;
+      if (this.#interimBytes > LIMITS.headBytes) return this.#fail("head_too_large");
+      return taker.onInterim(answer);
+    }
+    if (answer.status === 101 || (taker.method === "CONNECT" && answer.status < 300)) {
+      if (!taker.asksForTunnel) return this.#fail("switching_not_asked");
+      this.#phase = PHASE.tunnel;
+      return taker.onSwitched(answer);
+    }
+    const kind = answer.bodyKind(taker.method);
+    this.#isPersistent = answer.isPersistent && kind !== BODY.untilClose;
+    this.keepAliveSeconds = answer.framing.keepAliveSeconds;
+    this.#body.begin(kind, answer.framing.length);
+    this.#phase = PHASE.body;
+    taker.onAnswerHead(answer, this.#body);
+    if (this.#body.isDone) this.#end();
+  }
+
+  #takeBody(bytes: Buffer, start: number, length: number): number {
+    const next = this.#taker === null ? length : this.#advance(bytes, start, length);
+    if (next === -1) {
+      this.#fail(this.#body.flaw as StrictnessRule); // set with -1
+      return length;
+    }
+    if (this.#body.isDone && this.#phase === PHASE.body) this.#end();
+    return next;
+  }
+
+  #advance(bytes: Buffer, start: number, length: number): number {
+    const next = this.#body.advance(bytes, start, length, null);
+    if (next !== -1) (this.#taker as AnswerTaker).onAnswerBytes(bytes, start, this.#body.passTo);
+    return next;
+  }
+
+  #end(): void {
+    const taker = this.#taker as AnswerTaker; // set while a body is followed
+    this.#taker = null;
+    this.#phase = PHASE.idle;
+    taker.onAnswerEnd(this, this.#body);
+  }
+
+  #fail(rule: StrictnessRule): void {
+    const taker = this.#taker;
+    this.destroy();
+    taker?.onAnswerFlaw(rule);
+  }
+
+  onEnd(): void {
+    if (this.#phase === PHASE.tunnel) {
+      this.#taker?.onTunnelEnd();
+      flush();
+      return;
+    }
+    if (this.#phase === PHASE.body && this.#body.kind === BODY.untilClose) this.#end();
+    else this.#lose();
+    this.wire.stream.destroy();
+    flush();
+  }
+
+  onDrain(): void {
+    this.#taker?.onUpstreamDrain();
+    flush();
+  }
+
+  onClose(): void {
+    this.#lose();
+    this.#phase = PHASE.over;
+    this.#onClosed(this);
+    flush();
+  }
+
+  #lose(): void {
+    const taker = this.#taker;
+    this.#taker = null;
+    this.#phase = PHASE.over;
+    taker?.onUpstreamLost(!this.#sawBytes);
+  }
+}

@@ -1,0 +1,64 @@
+// The one buffer in which messages are put together before they are written: a head and the first bytes of its body leave in one write, and nothing is
+// allocated for it. One for the process: JavaScript composes one message at a time.
+//
+// HOT PATH: per message one `latin1Write`, one copy of body bytes, one write.
+import type { Wire } from "./wire.ts";
+
+/** Size of the buffer, bytes: one full read and a head. */
+const OUTGOING_BYTES = 80 * 1024;
+
+let buffer = Buffer.allocUnsafeSlow(OUTGOING_BYTES);
+let length = 0;
+/** Where the bytes in the buffer go; null exactly while it is empty. */
+let target: Wire | null = null;
+
+/** Adds a text of Latin-1 characters, e.g. a message head, to what leaves for `wire`. */
+export function putText(wire: Wire, text: string): void {
+  aimAt(wire);
+  if (text.length > OUTGOING_BYTES - length) {
+    flush();
+    if (text.length > OUTGOING_BYTES) {
+      if (wire.stream.writable) wire.stream.write(text, "latin1");
+      return;
+    }
+    aimAt(wire);
+  }
+  length += buffer.write(text, length, "latin1");
+}
+
+/** Adds bytes[start..end) to what leaves for `wire`. */
+export function putBytes(wire: Wire, bytes: Buffer, start: number, end: number): void {
+  let from = start;
+  while (from < end) {
+    aimAt(wire);
+    const to = Math.min(end, from + OUTGOING_BYTES - length);
+    length += bytes.copy(buffer, length, from, to);
+    from = to;
+    if (length === OUTGOING_BYTES) flush();
+  }
+}
+
+/** What was put together for another wire leaves first. */
+function aimAt(wire: Wire): void {
+  if (target === wire) return;
+  flush();
+  target = wire;
+}
+
+/** Writes what was put together. Whoever put bytes calls it before the event is over; `Wire.isBlocked` tells whether to go on. */
+export function flush(): void {
+  if (target === null) return;
+  const { stream, isTls, isSocket } = target;
+  const bytes = length;
+  target = null;
+  length = 0;
+  if (bytes === 0 || !stream.writable) return; // its `close` is on the way
+  // Behind an earlier write the stream keeps a reference, and the buffer is about to be used again.
+  if (!isSocket || stream.writableLength > 0) {
+    stream.write(Buffer.from(buffer.subarray(0, bytes)));
+    return;
+  }
+  stream.write(buffer.subarray(0, bytes));
+  // TLS has encrypted or copied it by now. The kernel may have taken less than all: then libuv goes on reading from this buffer, and we take another.
+  if (!isTls && stream.writableLength > 0) buffer = Buffer.allocUnsafeSlow(OUTGOING_BYTES);
+}
