@@ -39,7 +39,7 @@ export interface LoadReader {
 export interface LoadReport extends LoadRecorder, LoadReader {}
 
 /** Makes a report of one process, which counts into `cells` ({@link LOAD_CELLS} numbers that nobody else writes). */
-export function createLoadReport(clock: Clock, cells = new Float64Array(LOAD_CELLS)): LoadReport {
+export function createLoadReport(clock: Clock, cells: Float64Array = new Float64Array(LOAD_CELLS)): LoadReport {
   return { ...createLoadRecorder(cells), ...createLoadReader(clock, [cells]) };
 }
 
@@ -72,8 +72,7 @@ export function createLoadReader(clock: Clock, processes: readonly Float64Array[
 
   return {
     take() {
-      const now = new Float64Array(LOAD_CELLS);
-      for (const cells of processes) cells.forEach((value, cell) => void (now[cell] = (now[cell] as number) + value));
+      const now = new Float64Array(LOAD_CELLS).map((_, cell) => processes.reduce((sum, cells) => sum + (cells[cell] as number), 0));
       const since = now.map((value, cell) => value - (before[cell] as number));
       const nowMonoMs = clock.monoMs();
       const seconds = Math.max((nowMonoMs - sinceMonoMs) / 1000, 0.001);
