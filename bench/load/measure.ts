@@ -2,6 +2,7 @@
 // does meets all alike. While one is measured the others are idle.
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { atConstantRate, inBulk } from "./clocked-load.ts";
 import type { Path } from "./contender.ts";
 import { generate, type LoadResult } from "./generate.ts";
 import { createProcesses, type Processes } from "./processes.ts";
@@ -98,8 +99,16 @@ async function sample(path: Path, scenario: Scenario, seconds: number): Promise<
 
 function load(path: Path, scenario: Scenario, durationS: number): Promise<LoadResult> {
   const { connections, bodyBytes, newConnections } = scenario;
+  const { host, tunnel = null } = path;
   const url = new URL(scenario.path, path.url).href;
-  return generate({ url, host: path.host, connections, durationS, bodyBytes, newConnections });
+  switch (scenario.load) {
+    case "closed":
+      return generate({ url, host, connections, durationS, bodyBytes, newConnections });
+    case "constant":
+      return atConstantRate({ url, host, connections, durationS, perSecond: scenario.perSecond });
+    case "bulk":
+      return inBulk({ url, tunnel, connections, durationS });
+  }
 }
 
 function eachHop({ hops }: Path, cost: (pid: number) => number): PerHop {

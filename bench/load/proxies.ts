@@ -31,11 +31,10 @@ export const REFERENCE = "nginx";
 /** All of them. Remora's bundle goes below `folder`, once. */
 export function allProxies(folder: string): readonly ProxyKind[] {
   const bundle = makeBundle(folder);
-  const engineHint = "this checkout has no REMORA_ENGINE setting";
   return [
     { name: NO_PROXY, version: () => "-", install: "", start: null, unfit: fitsAll },
-    { name: "splice", version: () => remoraVersion("splice"), install: engineHint, start: remora("splice", bundle), unfit: fitsAll },
-    { name: "compat", version: () => remoraVersion("compat"), install: engineHint, start: remora("compat", bundle), unfit: fitsAll },
+    { name: "splice", version: remoraVersion, install: "npm ci", start: remora("splice", bundle), unfit: fitsAll },
+    { name: "compat", version: remoraVersion, install: "npm ci", start: remora("compat", bundle), unfit: fitsAll },
     { name: "http-proxy", version: httpProxyVersion, install: "npm ci", start: startHttpProxyPair, unfit: onlyHttp },
     { name: "nginx", version: nginxVersion, install: "apt-get install nginx libnginx-mod-stream", start: startNginxPair, unfit: fitsAll },
     { name: "haproxy", version: haproxyVersion, install: "apt-get install haproxy", start: startHaproxyPair, unfit: fitsAll },

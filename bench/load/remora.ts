@@ -3,13 +3,10 @@
 import { delimiter, dirname, join } from "node:path";
 import { bundle } from "../../bin/bundle.ts";
 import { buildInfo } from "../../core/build-info.ts";
-import { sidecarSettings } from "../../sidecar/config.ts";
 import { startBundledMesh } from "./bundled-mesh.ts";
 import type { StartContender } from "./contender.ts";
 
 const SHOWN_COMMIT = 8;
-/** False in a checkout from before there was a choice. */
-const HAS_ENGINES = Object.hasOwn(sidecarSettings, "engine");
 
 /** What moves the bytes: a value of REMORA_ENGINE. */
 export type EngineName = "splice" | "compat";
@@ -18,7 +15,7 @@ export type EngineName = "splice" | "compat";
 export function remora(engine: EngineName, dist: () => Promise<string>): StartContender {
   return async ({ originPort, folder, start }) => {
     const settings = {
-      ...(HAS_ENGINES ? { REMORA_ENGINE: engine } : {}),
+      REMORA_ENGINE: engine,
       REMORA_ACCESS_LOG: "false",
       REMORA_RATE_LIMIT: "1000000/s per=identity", // never fires
     };
@@ -30,7 +27,7 @@ export function remora(engine: EngineName, dist: () => Promise<string>): StartCo
       name: engine,
       url: `http://127.0.0.1:${web.outboundPort}/`,
       host: "orders",
-      tunnel: "orders:80",
+      tunnel: `orders:${originPort}`,
       hops: [web.pid, orders.pid],
       startMs: Math.max(web.readyMs, orders.readyMs),
     };
@@ -47,10 +44,10 @@ export function makeBundle(folder: string): () => Promise<string> {
   };
 }
 
-/** Version and commit; null when this checkout has no such engine. */
-export function remoraVersion(engine: EngineName): string | null {
+/** Version and commit. */
+export function remoraVersion(): string {
   const { version, commit } = buildInfo();
-  return HAS_ENGINES || engine === "compat" ? `${version} (${commit.slice(0, SHOWN_COMMIT)})` : null;
+  return `${version} (${commit.slice(0, SHOWN_COMMIT)})`;
 }
 
 /** What a pod's container has: nothing of this machine's certificates, which OpenSSL would load, nor of its Node settings. */

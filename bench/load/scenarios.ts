@@ -8,6 +8,8 @@ export interface Scenario {
   /** "closed": the next request of a connection goes out when the answer to the last is in; "constant": by the clock; "bulk": one endless answer. */
   readonly load: "closed" | "constant" | "bulk";
   readonly connections: number;
+  /** Requests per second of a constant load; else 0. */
+  readonly perSecond: number;
   /** Of the origin. */
   readonly path: string;
   /** Bytes of a POST body; 0: a GET. */
@@ -24,13 +26,14 @@ export const DEFAULT_RATE = 1_000;
 const GET: Omit<Scenario, "name" | "connections" | "title"> = {
   traffic: "http",
   load: "closed",
+  perSecond: 0,
   path: "/",
   bodyBytes: 0,
   newConnections: false,
 };
 
 /** Every scenario; `rate` is that of the constant load. */
-export function scenarios(_rate: number): readonly Scenario[] {
+export function scenarios(rate: number): readonly Scenario[] {
   return [
     { ...GET, name: "get-1k-c1", connections: 1, title: "GET, 1 KB answers, 1 connection" },
     { ...GET, name: "get-1k-c32", connections: 32, title: "GET, 1 KB answers, 32 connections" },
@@ -43,6 +46,23 @@ export function scenarios(_rate: number): readonly Scenario[] {
       connections: 32,
       newConnections: true,
       title: "GET, 1 KB answers, a new connection for each request",
+    },
+    {
+      ...GET,
+      name: `rate-${rate}`,
+      load: "constant",
+      perSecond: rate,
+      connections: 16,
+      title: `GET, 1 KB answers, ${rate} requests a second over 16 connections`,
+    },
+    {
+      ...GET,
+      name: "tcp-bulk",
+      traffic: "tcp",
+      load: "bulk",
+      connections: 4,
+      path: "/bulk",
+      title: "opaque TCP, 4 connections as fast as they go",
     },
   ];
 }

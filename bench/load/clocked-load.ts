@@ -1,0 +1,32 @@
+// The two generators of our own, each run as a child so that its work is not done by the process that measures.
+import { join } from "node:path";
+import type { BulkOptions, BulkResult } from "./bulk.ts";
+import type { ConstantRateOptions, ConstantRateResult } from "./constant-rate.ts";
+import type { LoadResult } from "./generate.ts";
+import { runProgram } from "./run-program.ts";
+
+/** Bytes that count as one request of an opaque connection, so that its rate is MB/s and its cost CPU µs per MB, which is ms per GB. */
+const BYTES_PER_REQUEST = 1_000_000;
+
+/** Sends GETs at a constant rate. */
+export async function atConstantRate(options: ConstantRateOptions): Promise<LoadResult> {
+  const result = await runOwn<ConstantRateResult>("constant-rate.ts", options);
+  return { ...result, perSecond: result.requests / options.durationS };
+}
+
+/** Takes what comes over opaque connections. */
+export async function inBulk(options: BulkOptions): Promise<LoadResult> {
+  const { bytes, failed, durationMs } = await runOwn<BulkResult>("bulk.ts", options);
+  const requests = bytes / BYTES_PER_REQUEST;
+  return { requests, failed, perSecond: requests / (durationMs / 1_000), p50Ms: null, p90Ms: null, p99Ms: null, p999Ms: null };
+}
+
+async function runOwn<Result>(program: string, options: { readonly durationS: number }): Promise<Result> {
+  const stdout = await runProgram({
+    command: process.execPath,
+    arguments: [join(import.meta.dirname, program), JSON.stringify(options)],
+    env: process.env,
+    durationS: options.durationS,
+  });
+  return JSON.parse(stdout) as Result; // what our own program prints
+}
