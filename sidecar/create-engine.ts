@@ -3,10 +3,11 @@
 import type { Clock } from "../core/clock.ts";
 import { createCompatHttp2 } from "./compat/http2.ts";
 import type { Engine, EngineName } from "./engine.ts";
-import { type HTTP1_TIMEOUTS, SpliceHttp1 } from "./http1/splice-http1.ts";
+import type { Http1Timeouts } from "./http1/patience.ts";
+import { SpliceHttp1 } from "./http1/splice-http1.ts";
 
-/** Times, ms; what is left out has the default of {@link HTTP1_TIMEOUTS}. `compat` keeps to `headMs` and has its own for the rest. */
-export type EngineTimeouts = Partial<typeof HTTP1_TIMEOUTS>;
+/** Times, ms; what is left out has the default of `http1/patience.ts`. `compat` keeps to `headMs` and has its own for the rest. */
+export type EngineTimeouts = Partial<Http1Timeouts>;
 
 /** Makes an engine. */
 export async function createEngine(name: EngineName, clock: Clock, timeouts: EngineTimeouts = {}): Promise<Engine> {

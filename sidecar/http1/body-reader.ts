@@ -69,10 +69,10 @@ export class BodyReader {
   #advanceTrailers(bytes: Buffer, start: number, end: number): number {
     const searched = this.#trailerText.length;
     const text = this.#trailerText + bytes.toString("latin1", start, end);
-    const sectionEnd = text.startsWith("\r\n") ? 2 : endOfHead(text, 0, searched);
+    const sectionEnd = text.startsWith("\r\n") ? 2 : endOfHead(text, searched);
     if (sectionEnd === -1) {
       this.#trailerText = text;
-      this.flaw = text.startsWith("\n") ? "bare_lf" : flawOfUnfinished(text, 0, searched);
+      this.flaw = flawOfUnfinished(text, searched);
       return this.flaw === null ? end : -1;
     }
     if (sectionEnd > 2) {

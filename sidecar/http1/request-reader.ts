@@ -12,6 +12,7 @@ import { LIMITS, type StrictnessRule } from "./strictness.ts";
 const HTTP_1_1 = "HTTP/1.1\r\n";
 const HTTP_1_0 = "HTTP/1.0\r\n";
 const WELL_FORMED_VERSION = /^HTTP\/\d\.\d\r\n/;
+const OFFERS_HTTP2 = /(?:^|[,\s])h2c(?:$|[,\s])/i;
 const HASH = 0x23;
 const SLASH = 0x2f;
 const DEFAULT_PORT = 80;
@@ -29,6 +30,17 @@ export class RequestReader implements RequestHead {
   get bodyKind(): BodyKind {
     if (this.framing.isChunked) return BODY.chunked;
     return this.framing.length > 0 ? BODY.length : BODY.none;
+  }
+
+  /** True when the client keeps the connection for another request (RFC 9112 section 9.3). */
+  get isPersistent(): boolean {
+    return this.isHttp10 ? this.framing.keepAlive && !this.framing.close : !this.framing.close;
+  }
+
+  /** The protocols that it offers to switch to; empty for none. HTTP/2 (RFC 7540's h2c) is ignored, as RFC 9113 section 3.1 asks. */
+  get upgradeTo(): string {
+    const { upgrade, upgradeTo } = this.framing;
+    return upgrade && upgradeTo !== "" && !this.isHttp10 && !OFFERS_HTTP2.test(upgradeTo) ? upgradeTo : "";
   }
 
   /** True when repeating the request changes nothing (RFC 9110 section 9.2.2). */

@@ -33,20 +33,20 @@ function characterTable(): Uint8Array {
 }
 
 /**
- * Where the head that begins at `from` ends: the index after its empty line, or -1 while that has not come. `searched` is how far an earlier look
- * has seen nothing, so that a head that comes byte by byte is not read again for each of them.
+ * Where the head that `text` begins with ends: the index after its empty line, or -1 while that has not come. `searched` is how far an earlier look has
+ * seen nothing, so that a head that comes byte by byte is not read again for each of them.
  */
-export function endOfHead(text: string, from: number, searched: number): number {
-  const at = text.indexOf("\r\n\r\n", Math.max(from, searched - 3));
+export function endOfHead(text: string, searched: number): number {
+  const at = text.indexOf("\r\n\r\n", Math.max(0, searched - 3));
   return at === -1 ? -1 : at + 4;
 }
 
 /** What is wrong already with a head that has not ended: a line end that will never be one, or a size past its bound. */
-export function flawOfUnfinished(text: string, from: number, searched: number): StrictnessRule | null {
-  for (let at = text.indexOf("\n", Math.max(from, searched)); at !== -1; at = text.indexOf("\n", at + 1)) {
-    if (at === from || text.charCodeAt(at - 1) !== CR) return "bare_lf";
+export function flawOfUnfinished(text: string, searched: number): StrictnessRule | null {
+  for (let at = text.indexOf("\n", searched); at !== -1; at = text.indexOf("\n", at + 1)) {
+    if (at === 0 || text.charCodeAt(at - 1) !== CR) return "bare_lf";
   }
-  return text.length - from > LIMITS.headBytes ? "head_too_large" : null;
+  return text.length > LIMITS.headBytes ? "head_too_large" : null;
 }
 
 /**

@@ -3,22 +3,9 @@
 import type { Clock } from "../../core/clock.ts";
 import type { ServedConnection, Upstream } from "../engine.ts";
 import type { Direction } from "../exchange.ts";
-import { ClientConnection, type Http1Engine, type Http1Timeouts } from "./client-connection.ts";
+import { ClientConnection, type Http1Engine } from "./client-connection.ts";
+import { HTTP1_TIMEOUTS, type Http1Timeouts } from "./patience.ts";
 import { UpstreamPool } from "./upstream-pool.ts";
-
-/** The defaults, ms. */
-export const HTTP1_TIMEOUTS: Http1Timeouts & { readonly upstreamIdleMs: number } = {
-  headMs: 15_000,
-  stallMs: 60_000,
-  // Above the idle time of a pooled connection on the other side, so that the dialling side closes first.
-  keepAliveMs: 75_000,
-  queueMs: 10_000,
-  tunnelIdleMs: 0,
-  discardMs: 5_000,
-  lingerMs: 1_000,
-  // Below the 75 s that nginx and most servers keep theirs.
-  upstreamIdleMs: 30_000,
-};
 
 /** Longest and shortest time between two sweeps, ms. */
 const MAX_SWEEP_MS = 1_000;
@@ -29,19 +16,16 @@ export class SpliceHttp1 implements Http1Engine {
   readonly timeouts: Http1Timeouts;
   nowMonoMs: number;
   readonly #clock: Clock;
-  readonly #upstreamIdleMs: number;
   readonly #clients = new Set<ClientConnection>();
   readonly #pools = new Map<string, UpstreamPool>();
   readonly #draining = new Set<Direction>();
   readonly #sweeping: { cancel(): void };
 
-  constructor(clock: Clock, timeouts: Partial<typeof HTTP1_TIMEOUTS> = {}) {
-    const all = { ...HTTP1_TIMEOUTS, ...timeouts };
-    this.timeouts = all;
-    this.#upstreamIdleMs = all.upstreamIdleMs;
+  constructor(clock: Clock, timeouts: Partial<Http1Timeouts> = {}) {
+    this.timeouts = { ...HTTP1_TIMEOUTS, ...timeouts };
     this.#clock = clock;
     this.nowMonoMs = clock.monoMs();
-    const shortest = Math.min(...Object.values(all).filter((ms) => ms > 0));
+    const shortest = Math.min(...Object.values<number>({ ...this.timeouts }).filter((ms) => ms > 0));
     this.#sweeping = clock.every(Math.max(MIN_SWEEP_MS, Math.min(MAX_SWEEP_MS, shortest / 4)), () => this.#sweep());
   }
 
@@ -55,7 +39,7 @@ export class SpliceHttp1 implements Http1Engine {
     const { key } = upstream;
     let pool = this.#pools.get(key);
     if (pool === undefined) {
-      pool = new UpstreamPool(upstream, { clock: this.#clock, idleMs: this.#upstreamIdleMs });
+      pool = new UpstreamPool(upstream, { clock: this.#clock, idleMs: this.timeouts.upstreamIdleMs });
       this.#pools.set(key, pool);
     }
     pool.upstream = upstream;

@@ -7,12 +7,10 @@ import { Wire, type WireOwner } from "../transport/wire.ts";
 import type { Duplex } from "node:stream";
 import { AnswerReader } from "./answer-reader.ts";
 import { BodyReader } from "./body-reader.ts";
+import type { OnData } from "./chunked.ts";
 import { BODY } from "./framing.ts";
-import { endOfHead, flawOfUnfinished } from "./scan.ts";
+import { HeadBuffer } from "./head-buffer.ts";
 import { LIMITS, type StrictnessRule } from "./strictness.ts";
-
-/** Most of a head that is made a text at first; longer ones are read whole. */
-const FIRST_LOOK_BYTES = 2048;
 
 /** Takes the answers to one request. All calls come from the event loop; after the last three the connection is no longer the taker's. */
 export interface AnswerTaker {
@@ -24,8 +22,10 @@ export interface AnswerTaker {
   onInterim(answer: AnswerReader): void;
   /** The head of the final answer. */
   onAnswerHead(answer: AnswerReader, body: BodyReader): void;
-  /** Bytes of its body: those up to `passTo` with the framing that they came in. */
+  /** Bytes of its body, with the framing that they came in. */
   onAnswerBytes(bytes: Buffer, start: number, end: number): void;
+  /** Where the content alone goes instead, without chunk framing; null where it is forwarded as it came. */
+  readonly onAnswerContent: OnData | null;
   /** The connection is a tunnel from now on: bytes come by `onTunnelBytes`, ends and closes by the same calls as ever. */
   onSwitched(answer: AnswerReader): void;
   onTunnelBytes(bytes: Buffer, start: number, end: number): void;
@@ -58,8 +58,7 @@ export class UpstreamConnection implements WireOwner {
   #phase: Phase = PHASE.idle;
   /** Set exactly while a request is on its way. */
   #taker: AnswerTaker | null = null;
-  /** A head of which not all has come. */
-  #headText = "";
+  readonly #head = new HeadBuffer();
   #interimBytes = 0;
   #isPersistent = true;
   #sawBytes = false;
@@ -79,7 +78,7 @@ export class UpstreamConnection implements WireOwner {
   begin(taker: AnswerTaker): void {
     this.#taker = taker;
     this.#phase = PHASE.head;
-    this.#headText = "";
+    this.#head.clear();
     this.#interimBytes = 0;
     this.#sawBytes = false;
     this.requests += 1;
@@ -132,28 +131,16 @@ export class UpstreamConnection implements WireOwner {
   }
 
   #takeHead(bytes: Buffer, start: number, length: number): number {
-    const carried = this.#headText.length;
-    const looked = Math.min(length, start + FIRST_LOOK_BYTES);
-    let text = this.#headText + bytes.toString("latin1", start, looked);
-    let end = endOfHead(text, 0, carried);
-    if (end === -1 && looked < length) {
-      text += bytes.toString("latin1", looked, Math.min(length, start + LIMITS.headBytes + 1));
-      end = endOfHead(text, 0, carried);
-    }
-    if (end === -1 || end > LIMITS.headBytes) {
-      const flaw = end === -1 ? flawOfUnfinished(text, 0, carried) : "head_too_large";
-      this.#headText = text;
-      if (flaw !== null) this.#fail(flaw);
-      return length;
-    }
-    this.#headText = "";
-    const flaw = this.#answer.read(text, end);
+    const head = this.#head;
+    const next = head.take(bytes, start, length);
+    if (next > length) return length;
+    const flaw = next === -1 ? head.flaw : this.#answer.read(head.text, head.length);
     if (flaw !== null) {
       this.#fail(flaw);
       return length;
     }
-    this.#onHead(end);
-    return start + end - carried;
+    this.#onHead(head.length);
+    return next;
   }
 
   #onHead(headBytes: number): void {
@@ -189,8 +176,9 @@ export class UpstreamConnection implements WireOwner {
   }
 
   #advance(bytes: Buffer, start: number, length: number): number {
-    const next = this.#body.advance(bytes, start, length, null);
-    if (next !== -1) (this.#taker as AnswerTaker).onAnswerBytes(bytes, start, this.#body.passTo);
+    const taker = this.#taker as AnswerTaker; // set while a body is followed
+    const next = this.#body.advance(bytes, start, length, taker.onAnswerContent);
+    if (next !== -1 && taker.onAnswerContent === null) taker.onAnswerBytes(bytes, start, this.#body.passTo);
     return next;
   }
 
