@@ -25,7 +25,7 @@ import { type ChildTraceparent, outboundHeaders, responseHeaders, trailerFields 
 import type { LoadShed } from "./policy/load-shed.ts";
 import type { Balancer } from "./resilience/balancer.ts";
 import type { OutboundSignatures } from "./signing/outbound-signatures.ts";
-import { plainAddress } from "./transport/address.ts";
+import { authorityFlaw, plainAddress } from "./transport/address.ts";
 import { type Detected, detect } from "./transport/detect.ts";
 import type { MeshConnection } from "./transport/mesh-dial.ts";
 import { dialPlain } from "./transport/plain-dial.ts";
@@ -130,7 +130,7 @@ export function createOutbound(parts: OutboundParts): Outbound {
         const exchange = beginExchange(connection, head, clock.monoMs());
         observer.began(exchange);
         const destination = destinationOf(exchange.authority); // where to
-        if (destination === null) return decide(exchange, refusal("bad_request", `"${exchange.authority}" names no destination`));
+        if (destination === null) return decide(exchange, refusal("bad_request", authorityFlaw(exchange.authority)));
         if (leadsBack(destination)) return decide(exchange, refusal("loop_detected", `"${exchange.authority}" is this sidecar`));
         exchange.port = destination.port;
         discovery.lookup(destination, (view) => {

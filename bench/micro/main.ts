@@ -1,4 +1,5 @@
 // `npm run bench -- micro [NAME…]`: the twins of the hot files, one table each.
+import { cases as authority } from "./authority.ts";
 import { cases as balancer } from "./balancer.ts";
 import { cases as canonicalPath } from "./canonical-path.ts";
 import { cases as headerHygiene } from "./header-hygiene.ts";
@@ -8,6 +9,7 @@ import { cases as signing } from "./signing.ts";
 
 const TWINS: Readonly<Record<string, () => Cases>> = {
   "rate-limit": rateLimit,
+  authority,
   balancer,
   "canonical-path": canonicalPath,
   "header-hygiene": headerHygiene,

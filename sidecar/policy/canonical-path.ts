@@ -47,10 +47,11 @@ let written: Buffer = Buffer.allocUnsafeSlow(1024);
 let octets: Buffer = Buffer.allocUnsafeSlow(1024);
 
 /**
- * The canonical form of an origin-form target with its query: the same string when it is canonical, as `*` is; or why there is none.
+ * The canonical form of an origin-form target with its query: the same string when it is canonical, as are `*` (OPTIONS) and
+ * the empty target of a CONNECT; or why there is none.
  */
 export function canonicalPath(path: string): string | AmbiguousPath {
-  if (path.charCodeAt(0) !== SLASH) return path === "*" ? path : NO_PATH;
+  if (path.charCodeAt(0) !== SLASH) return path === "*" || path === "" ? path : NO_PATH;
   let previous = SLASH;
   for (let index = 1; index < path.length; index += 1) {
     const code = path.charCodeAt(index);
