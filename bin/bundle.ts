@@ -1,9 +1,10 @@
-// `npm run bundle`: puts the command and all it loads into dist/, as the image carries it: a few ES modules without development packages, the
-// .proto files beside them, and koffi, whose native part cannot be bundled.
-import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+// `npm run bundle`: puts the command and all it loads into dist/, as the image carries it: a few ES modules without development packages, and
+// koffi, whose native part cannot be bundled.
+import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { build, type Plugin } from "esbuild";
+import { build } from "esbuild";
 import { sourceInfo } from "../core/build-info.ts";
+import { builtinsWithoutGetters, namesOfLazyCommonJs } from "./bundle-plugins.ts";
 
 const PROJECT = join(import.meta.dirname, "..");
 const TARGET = "node26";
@@ -11,9 +12,16 @@ const TARGET = "node26";
 /** Loaded by their name at run time, so copied as they are. */
 const COPIED_PACKAGES = ["koffi"];
 
-/** Found through symlinks, like bin/remora of a checkout. DEP0060 and DEP0169: http-proxy 1.18 calls util._extend and url.parse. */
-const LAUNCHER =
-  '#!/bin/sh\nexec node --disable-warning=DEP0060 --disable-warning=DEP0169 "$(dirname "$(readlink -f "$0")")/remora.mjs" "$@"\n';
+/**
+ * Found through symlinks, like bin/remora of a checkout. A sidecar without further words, as in pods, starts without the command line around it.
+ * DEP0060 and DEP0169: http-proxy 1.18 calls util._extend and url.parse.
+ */
+const LAUNCHER = `#!/bin/sh
+self=$(readlink -f "$0")
+program=remora
+[ "$*" = sidecar ] && program=sidecar
+exec node --disable-warning=DEP0060 --disable-warning=DEP0169 "\${self%/*}/$program.mjs" "$@"
+`;
 
 /** What the bundle is made of and where it goes. */
 export interface BundleOptions {
@@ -28,29 +36,9 @@ export async function bundle({ outDir, commit }: BundleOptions): Promise<void> {
   await mkdir(outDir, { recursive: true });
   const source = sourceInfo(PROJECT);
   const info = { ...source, commit: commit ?? source.commit, builtAt: new Date().toISOString() };
-  await build({
-    entryPoints: { remora: join(PROJECT, "cli", "main.ts") },
-    outdir: outDir,
-    bundle: true,
-    splitting: true,
-    platform: "node",
-    format: "esm",
-    target: TARGET,
-    outExtension: { ".js": ".mjs" },
-    chunkNames: "chunks/[name]-[hash]",
-    minifySyntax: true,
-    legalComments: "linked",
-    sourcemap: false,
-    logLevel: "warning",
-    external: COPIED_PACKAGES,
-    plugins: [namesOfLazyCommonJs],
-    define: { __REMORA_BUILD__: JSON.stringify(info) },
-    // CommonJS packages inside ES modules still call require for Node's own modules.
-    banner: {
-      js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url); const __filename = import.meta.filename, __dirname = import.meta.dirname;',
-    },
-  });
-  await copyProtos(outDir);
+  // Two builds rather than two entries of one: shared code would be cut into a chunk for every set of commands that uses it, and each chunk costs.
+  await buildProgram("remora", join(PROJECT, "cli", "main.ts"), outDir, info);
+  await buildProgram("sidecar", join(PROJECT, "sidecar", "main.ts"), outDir, info);
   await copyPackages(outDir);
   await cp(join(PROJECT, "manifests", "base"), join(outDir, "manifests", "base"), { recursive: true }); // what `remora install` prints
   await writeFile(join(outDir, "remora"), LAUNCHER, { mode: 0o755 });
@@ -60,41 +48,33 @@ export async function bundle({ outDir, commit }: BundleOptions): Promise<void> {
   );
 }
 
-/**
- * `await import("ioredis")` gives a CommonJS package's names in Node, but only `default` in a bundle that is split into ES modules. So what is
- * imported lazily becomes a small module that names what Node would.
- */
-const namesOfLazyCommonJs: Plugin = {
-  name: "names of lazily imported CommonJS",
-  setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^[^./]/ }, ({ kind, path }) => {
-      if (kind !== "dynamic-import" || path.startsWith("node:") || COPIED_PACKAGES.includes(path)) return null;
-      return { path, namespace: "lazy" };
-    });
-    onLoad({ filter: /.*/, namespace: "lazy" }, async ({ path }) => {
-      const names = Object.keys((await import(path)) as object);
-      // Node adds this name to the namespace of CommonJS, and of nothing else.
-      const isCommonJs = names.includes("module.exports");
-      const exported = names.filter((name) => name !== "default" && /^[A-Za-z_$][\w$]*$/.test(name));
-      const quoted = JSON.stringify(path);
-      const contents = isCommonJs
-        ? [
-            `const whole = require(${quoted});`,
-            "export default whole;",
-            ...exported.map((name) => `const _${name} = whole.${name}; export { _${name} as ${name} };`),
-          ]
-        : [`export * from ${quoted};`, ...(names.includes("default") ? [`export { default } from ${quoted};`] : [])];
-      return { contents: contents.join("\n"), resolveDir: PROJECT };
-    });
-  },
-};
-
-/** core/wire/load.ts looks for them beside itself, and it may end up in the entry or in a chunk. */
-async function copyProtos(outDir: string): Promise<void> {
-  const wire = join(PROJECT, "core", "wire");
-  const protos = (await readdir(wire)).filter((name) => name.endsWith(".proto"));
-  await mkdir(join(outDir, "chunks"), { recursive: true });
-  for (const proto of protos) for (const folder of ["", "chunks"]) await cp(join(wire, proto), join(outDir, folder, proto));
+async function buildProgram(name: string, entry: string, outDir: string, info: object): Promise<void> {
+  await build({
+    entryPoints: { [name]: entry },
+    outdir: outDir,
+    bundle: true,
+    splitting: true,
+    platform: "node",
+    format: "esm",
+    target: TARGET,
+    outExtension: { ".js": ".mjs" },
+    chunkNames: "chunks/[name]-[hash]",
+    // Names are kept, for stack traces. White space is not: V8 keeps the source in memory.
+    minifySyntax: true,
+    minifyWhitespace: true,
+    legalComments: "linked",
+    sourcemap: false,
+    logLevel: "warning",
+    external: COPIED_PACKAGES,
+    plugins: [namesOfLazyCommonJs({ external: COPIED_PACKAGES, resolveDir: PROJECT }), builtinsWithoutGetters],
+    // A name that builtinsWithoutGetters leaves out must not become undefined.
+    logOverride: { "import-is-undefined": "error" },
+    define: { __REMORA_BUILD__: JSON.stringify(info) },
+    // CommonJS packages inside ES modules still call require for Node's own modules.
+    banner: {
+      js: 'const require = process.getBuiltinModule("node:module").createRequire(import.meta.url); const __filename = import.meta.filename, __dirname = import.meta.dirname;',
+    },
+  });
 }
 
 async function copyPackages(outDir: string): Promise<void> {

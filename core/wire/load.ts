@@ -1,24 +1,40 @@
-// The control plane's services as grpc-js wants them, read from the .proto files beside this one. int64 arrive as numbers (all fit 2^53), enums as
-// their names, bytes as Buffers, absent fields as their defaults, field names in camelCase. The message types are in identity.ts and registry.ts.
-import { fileURLToPath } from "node:url";
-import { type GrpcObject, loadPackageDefinition, type ServiceDefinition } from "@grpc/grpc-js";
-import { loadSync } from "@grpc/proto-loader";
+// The control plane's services as grpc-js wants them: paths, kinds of call and encodings, the same as identity.proto and registry.proto say. Numbers
+// arrive as numbers (all fit 2^53), enums as their names, bytes as Buffers, absent fields as their defaults. The types of messages are in
+// identity.ts and registry.ts.
+import type { MethodDefinition, ServiceDefinition } from "@grpc/grpc-js";
 import type { IdentityHandlers } from "./identity.ts";
+import { certifyRequest, certifyResponse, trustBundle, watchTrustRequest } from "./identity-messages.ts";
+import type { MessageType } from "./message.ts";
 import type { RegistryHandlers } from "./registry.ts";
-
-const OPTIONS = { longs: Number, enums: String, bytes: Buffer, defaults: true, oneofs: true, keepCase: false } as const;
+import { heartbeatRequest, heartbeatResponse, watchRequest, watchUpdate } from "./registry-messages.ts";
 
 /** `remora.v1.Identity`. */
-export const identityService: ServiceDefinition<IdentityHandlers> = load("identity.proto", "Identity");
+export const identityService: ServiceDefinition<IdentityHandlers> = {
+  Certify: method("Identity/Certify", certifyRequest, certifyResponse, { requests: "one", responses: "one" }),
+  WatchTrust: method("Identity/WatchTrust", watchTrustRequest, trustBundle, { requests: "one", responses: "many" }),
+} as unknown as ServiceDefinition<IdentityHandlers>; // grpc-js finds the handler `certify` of method `Certify` by its originalName
 
 /** `remora.v1.Registry`. */
-export const registryService: ServiceDefinition<RegistryHandlers> = load("registry.proto", "Registry");
+export const registryService: ServiceDefinition<RegistryHandlers> = {
+  Heartbeat: method("Registry/Heartbeat", heartbeatRequest, heartbeatResponse, { requests: "many", responses: "many" }),
+  Watch: method("Registry/Watch", watchRequest, watchUpdate, { requests: "many", responses: "many" }),
+} as unknown as ServiceDefinition<RegistryHandlers>;
 
-function load<Handlers>(file: string, service: string): ServiceDefinition<Handlers> {
-  const path = fileURLToPath(new URL(file, import.meta.url));
-  const loaded = loadPackageDefinition(loadSync(path, OPTIONS)) as { remora: { v1: GrpcObject } };
-  const client = loaded.remora.v1[service];
-  if (typeof client !== "function") throw new Error(`${file} has no service ${service}`);
-  // The handler types mirror the .proto file; test/core/wire checks that they do.
-  return client.service as unknown as ServiceDefinition<Handlers>;
+function method<Request, Response>(
+  path: string,
+  request: MessageType<Request>,
+  response: MessageType<Response>,
+  { requests, responses }: { readonly requests: "one" | "many"; readonly responses: "one" | "many" },
+): MethodDefinition<Request, Response> {
+  const name = path.slice(path.indexOf("/") + 1);
+  return {
+    path: `/remora.v1.${path}`,
+    requestStream: requests === "many",
+    responseStream: responses === "many",
+    requestSerialize: (own) => request.encode(own),
+    requestDeserialize: (bytes) => request.decode(bytes),
+    responseSerialize: (own) => response.encode(own),
+    responseDeserialize: (bytes) => response.decode(bytes),
+    originalName: name.charAt(0).toLowerCase() + name.slice(1),
+  };
 }
