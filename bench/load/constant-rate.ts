@@ -5,6 +5,7 @@ import { connect, type Socket } from "node:net";
 import { constants, setPriority } from "node:os";
 import { Worker } from "node:worker_threads";
 import { monoMs, type Pace } from "./pacer.ts";
+import { rank } from "./rank.ts";
 import { createResponseReader } from "./response-reader.ts";
 
 /** What to send. */
@@ -154,11 +155,6 @@ function openLine(url: string, request: Buffer, answered: (line: Line, ok: boole
 function requestBytes({ url, host }: ConstantRateOptions): Buffer {
   const { pathname, host: own } = new URL(url);
   return Buffer.from(`GET ${pathname} HTTP/1.1\r\nHost: ${host ?? own}\r\n\r\n`, "latin1");
-}
-
-/** The smallest number that at least `share` (0..1) of `sorted` do not exceed; NaN of none. */
-function rank(sorted: readonly number[], share: number): number {
-  return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? Number.NaN;
 }
 
 /** Ahead of what else runs, where that is allowed: how late this program is counts as latency of whatever it measures. */

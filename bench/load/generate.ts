@@ -1,7 +1,8 @@
-// The load, as hard as the path takes it: by wrk where it is installed, since it takes little of the machine; else by autocannon, which every
-// checkout has.
+// The load, as hard as the path takes it: by wrk or h2load where one is installed, since they take little of the machine; else by
+// autocannon, which every checkout has.
 import { findProgram } from "../../test/support/requires.ts";
 import { withAutocannon } from "./autocannon.ts";
+import { withH2load } from "./h2load.ts";
 import { withWrk } from "./wrk.ts";
 
 /** What to send where. */
@@ -30,8 +31,22 @@ export interface LoadResult {
   readonly p999Ms: number | null;
 }
 
+/** A program that sends load. */
+export interface Driver {
+  readonly name: string;
+  run(options: LoadOptions): Promise<LoadResult>;
+}
+
 /** Sends load for `durationS` and resolves when the last answer is in. */
-export async function generate(options: LoadOptions): Promise<LoadResult> {
+export function generate(options: LoadOptions): Promise<LoadResult> {
+  return driverFor(options).run(options);
+}
+
+/** The first of wrk, h2load and autocannon that is installed and can do it. */
+export function driverFor({ newConnections = false }: Pick<LoadOptions, "newConnections">): Driver {
   const wrk = findProgram("wrk");
-  return wrk === null ? withAutocannon(options) : withWrk(wrk, options);
+  if (wrk !== null) return { name: "wrk", run: (options) => withWrk(wrk, options) };
+  const h2load = newConnections ? null : findProgram("h2load");
+  if (h2load !== null) return { name: "h2load", run: (options) => withH2load(h2load, options) };
+  return { name: "autocannon", run: withAutocannon };
 }

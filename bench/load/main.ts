@@ -8,8 +8,10 @@ import { measureScenario } from "./measure.ts";
 import { startOrigin } from "./nginx.ts";
 import { type BenchOptions, parseOptions } from "./options.ts";
 import { createProcesses } from "./processes.ts";
-import { allProxies, type ProxyKind } from "./proxies.ts";
-import { formatReport, reportOf, type ScenarioReport } from "./report.ts";
+import { allProxies, NO_PROXY, type ProxyKind } from "./proxies.ts";
+import { reportOf, type ScenarioReport } from "./report.ts";
+import type { Scenario } from "./scenarios.ts";
+import { formatReport } from "./table.ts";
 
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
@@ -36,16 +38,14 @@ export async function runLoad(words: readonly string[]): Promise<boolean> {
 async function measureAll(options: BenchOptions, proxies: readonly ProxyKind[], folder: string): Promise<readonly ScenarioReport[]> {
   const { seconds, rounds } = options;
   const chosen = options.proxies.length === 0 ? proxies : proxies.filter(({ name }) => options.proxies.includes(name));
-  const versions = new Map(
-    chosen.flatMap(({ name, version }) => (version() === null ? [] : [[name, version() ?? ""]])) as [string, string][],
-  );
+  const versions = new Map(proxies.flatMap(({ name, version }) => named(name, version())));
   const reports: ScenarioReport[] = [];
   const processes = createProcesses();
   try {
     const { port: originPort } = await startOrigin(folder, processes.start);
     for (const scenario of options.scenarios) {
       const missing: string[] = [];
-      const taking = chosen.filter((proxy) => {
+      const taking = takingPart(chosen, proxies, scenario).filter((proxy) => {
         const why = versions.has(proxy.name) ? proxy.unfit(scenario) : `not installed: ${proxy.install}`;
         if (why !== null) missing.push(`${proxy.name} is missing: ${why}`);
         return why === null;
@@ -59,6 +59,16 @@ async function measureAll(options: BenchOptions, proxies: readonly ProxyKind[], 
     await processes.close();
   }
   return reports;
+}
+
+function named(name: string, version: string | null): readonly (readonly [string, string])[] {
+  return version === null ? [] : [[name, version]];
+}
+
+/** Latency at a constant rate is compared with that of no proxy, so that one is always measured too. */
+function takingPart(chosen: readonly ProxyKind[], all: readonly ProxyKind[], scenario: Scenario): readonly ProxyKind[] {
+  const isThere = scenario.load !== "constant" || chosen.some(({ name }) => name === NO_PROXY);
+  return isThere ? chosen : [...all.filter(({ name }) => name === NO_PROXY), ...chosen];
 }
 
 function rowsOf(reports: readonly ScenarioReport[]) {

@@ -8,6 +8,7 @@ import { generate, type LoadResult } from "./generate.ts";
 import { createProcesses, type Processes } from "./processes.ts";
 import { cpuMs, type Memory, memory } from "./process-cost.ts";
 import type { ProxyKind } from "./proxies.ts";
+import { proveSameWork } from "./same-work.ts";
 import type { Scenario } from "./scenarios.ts";
 
 const MAX_WARM_UP_S = 2;
@@ -86,7 +87,9 @@ async function attempt(entrant: Entrant, run: () => Promise<void>): Promise<void
 
 async function startPath(proxy: ProxyKind, scenario: Scenario, originPort: number, folder: string, processes: Processes): Promise<Path> {
   if (proxy.start === null) return { url: `http://127.0.0.1:${originPort}/`, host: null, hops: null };
-  return proxy.start({ originPort, folder, start: processes.start, traffic: scenario.traffic });
+  const path = await proxy.start({ originPort, folder, start: processes.start, traffic: scenario.traffic });
+  if (scenario.traffic === "http") await proveSameWork(path);
+  return path;
 }
 
 async function sample(path: Path, scenario: Scenario, seconds: number): Promise<Sample> {

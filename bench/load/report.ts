@@ -1,16 +1,21 @@
-// From outcomes to what is read: rows for JSON, and for each scenario a table with every proxy's CPU next to the reference's in the same rounds.
-import type { Outcome } from "./measure.ts";
-import { REFERENCE } from "./proxies.ts";
-import { median, type Row, rowOf } from "./row.ts";
+// From outcomes to results: rows for JSON, and what is compared within the same rounds: CPU with the reference, latency at a constant rate with no proxy.
+import type { LoadResult } from "./generate.ts";
+import type { Outcome, Sample } from "./measure.ts";
+import { NO_PROXY, REFERENCE } from "./proxies.ts";
+import { median } from "./rank.ts";
+import { type Row, rowOf } from "./row.ts";
 import type { Scenario } from "./scenarios.ts";
-import { formatColumns } from "./table.ts";
 
-/** A row, and its cost relative to the reference: null when that was not measured. */
+/** Latencies in ms. */
+export type Latencies = readonly [p50: number, p90: number, p99: number, p999: number];
+
+/** A row, and how it compares: each number is the median of what the rounds say. */
 export interface Line {
   readonly row: Row;
-  /** CPU of each hop over that of the reference's, the median of each round's. */
-  readonly ratioOut: number | null;
-  readonly ratioIn: number | null;
+  /** CPU of each hop over that of the reference's; null when that was not measured, and without proxies. */
+  readonly ratios: readonly [out: number, in_: number] | null;
+  /** Latency beyond that of no proxy; null when the load was not constant, and without proxies. */
+  readonly added: Latencies | null;
 }
 
 /** A scenario's results. */
@@ -32,50 +37,34 @@ export function reportOf(
 ): ScenarioReport {
   const measured = outcomes.filter((outcome) => outcome.kind === "measured");
   const failed = outcomes.filter((outcome) => outcome.kind === "failed");
-  const reference = measured.find(({ proxy }) => proxy.name === REFERENCE)?.samples ?? null;
+  const samplesOf = (name: string) => measured.find(({ proxy }) => proxy.name === name)?.samples ?? null;
   const lines = measured.map(({ proxy, samples, memory }): Line => {
-    const ratio = (hop: 0 | 1): number | null => {
-      if (reference === null || proxy.start === null) return null;
-      return median(samples.map((sample, round) => sample.cpuUs[hop] / (reference[round]?.cpuUs[hop] ?? Number.NaN)));
-    };
     const version = versions.get(proxy.name) ?? "";
     const row = rowOf({ scenario: scenario.name, proxy: proxy.name, version, connections: scenario.connections, samples, memory });
-    return { row, ratioOut: ratio(0), ratioIn: ratio(1) };
+    if (proxy.start === null) return { row, ratios: null, added: null };
+    return {
+      row,
+      ratios: ratios(samples, samplesOf(REFERENCE)),
+      added: scenario.load === "constant" ? added(samples, samplesOf(NO_PROXY)) : null,
+    };
   });
-  return {
-    scenario,
-    lines,
-    missing: [...missing, ...failed.map(({ proxy, message }) => `${proxy.name} failed: ${message}`)],
-    failed: failed.length,
-  };
+  const sentences = failed.map(({ proxy, message }) => `${proxy.name} failed: ${message.trim()}`);
+  return { scenario, lines, missing: [...missing, ...sentences], failed: failed.length };
 }
 
-/** The table, with a title above and who is missing below. */
-export function formatReport({ scenario, lines, missing }: ScenarioReport): string {
-  const head = [
-    "",
-    "CPU µs/req out",
-    "in",
-    `of ${REFERENCE}: out`,
-    "in",
-    "req/s",
-    "p50 ms",
-    "p90",
-    "p99",
-    "p99.9",
-    "RSS MB",
-    "private MB",
-    "errors",
-  ];
-  const rows = lines.map(({ row, ratioOut, ratioIn }) => [
-    row.proxy,
-    ...[row.cpuUsOut, row.cpuUsIn].map((cost) => cost.toFixed(1)),
-    ...[ratioOut, ratioIn].map((ratio) => (ratio === null ? "-" : `${ratio.toFixed(2)}×`)),
-    row.rps.toFixed(0),
-    ...[row.p50Ms, row.p90Ms, row.p99Ms, row.p999Ms].map((ms) => (ms === null ? "-" : ms.toFixed(2))),
-    `${row.rssMbOut.toFixed(0)} / ${row.rssMbIn.toFixed(0)}`,
-    `${row.privateMbOut.toFixed(0)} / ${row.privateMbIn.toFixed(0)}`,
-    String(row.errors),
-  ]);
-  return `\n${scenario.name}: ${scenario.title}\n${formatColumns([head, ...rows])}${missing.map((sentence) => `${sentence}\n`).join("")}`;
+function ratios(samples: readonly Sample[], reference: readonly Sample[] | null): Line["ratios"] {
+  if (reference === null) return null;
+  const ratio = (hop: 0 | 1) => median(samples.map((sample, round) => sample.cpuUs[hop] / (reference[round]?.cpuUs[hop] ?? Number.NaN)));
+  return [ratio(0), ratio(1)];
+}
+
+function added(samples: readonly Sample[], without: readonly Sample[] | null): Latencies | null {
+  if (without === null) return null;
+  const more = (pick: (result: LoadResult) => number | null) =>
+    median(samples.map((sample, round) => (pick(sample) ?? Number.NaN) - (pickFrom(without[round], pick) ?? Number.NaN)));
+  return [more(({ p50Ms }) => p50Ms), more(({ p90Ms }) => p90Ms), more(({ p99Ms }) => p99Ms), more(({ p999Ms }) => p999Ms)];
+}
+
+function pickFrom(sample: Sample | undefined, pick: (result: LoadResult) => number | null): number | null {
+  return sample === undefined ? null : pick(sample);
 }

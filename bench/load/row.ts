@@ -1,6 +1,7 @@
 // What is kept of a scenario and a proxy: medians over the rounds, in a flat row of fixed fields for whoever reads the JSON.
 import type { Sample } from "./measure.ts";
 import type { Memory } from "./process-cost.ts";
+import { median } from "./rank.ts";
 
 const KIB_PER_MIB = 1_024;
 
@@ -57,14 +58,6 @@ export function rowOf(options: {
     privateMbIn: round(memory[1].privateKiB / KIB_PER_MIB, 1),
     errors: samples.reduce((sum, { failed }) => sum + failed, 0),
   };
-}
-
-/** The middle one, or the mean of the two middle ones. NaN of none. */
-export function median(numbers: readonly number[]): number {
-  const sorted = [...numbers].sort((a, b) => a - b);
-  const half = sorted.length / 2;
-  const [below, above] = [sorted[Math.ceil(half) - 1], sorted[Math.floor(half)]];
-  return ((below ?? Number.NaN) + (above ?? Number.NaN)) / 2;
 }
 
 function round(value: number, digits: number): number {

@@ -40,21 +40,29 @@ function allowed(caller: string): boolean {
   return window.count <= REQUESTS_PER_SECOND;
 }
 
-/** Without a listener the library throws when a client leaves early. */
-function giveUp(_error: Error, _request: unknown, response: { destroy(): unknown }): void {
-  response.destroy();
+/**
+ * Without a listener for errors the library throws when a client leaves early. It also hands a client's `Connection: close` on to the next hop, and
+ * would open a TLS connection for each such request.
+ */
+function adapt(proxy: httpProxy): httpProxy {
+  proxy.on("error", (_error, _request, response) => void response.destroy());
+  proxy.on("proxyReq", (outgoing) => void outgoing.setHeader("connection", "keep-alive"));
+  proxy.on("proxyRes", (incoming, { headers }) => {
+    incoming.headers.connection = headers.connection ?? "keep-alive";
+  });
+  return proxy;
 }
 
 if (kind === "outbound") {
   const agent = new HttpsAgent({ keepAlive: true, maxFreeSockets: KEPT_CONNECTIONS, servername: TLS_NAME, ...tls });
-  const proxy = httpProxy.createProxyServer({ target: `https://127.0.0.1:${targetPort}`, agent, secure: true }).on("error", giveUp);
+  const proxy = adapt(httpProxy.createProxyServer({ target: `https://127.0.0.1:${targetPort}`, agent, secure: true }));
   createServer((request, response) => {
     request.headers["x-request-id"] ??= randomUUID();
     proxy.web(request, response);
   }).listen(Number(port), "127.0.0.1", 4_096);
 } else {
   const agent = new HttpAgent({ keepAlive: true, maxFreeSockets: KEPT_CONNECTIONS });
-  const proxy = httpProxy.createProxyServer({ target: `http://127.0.0.1:${targetPort}`, agent }).on("error", giveUp);
+  const proxy = adapt(httpProxy.createProxyServer({ target: `http://127.0.0.1:${targetPort}`, agent }));
   createTlsServer({ ...tls, requestCert: true, rejectUnauthorized: true }, (request, response) => {
     const caller = callerOf(request.socket as TLSSocket); // what a TLS server hands out
     if (!allowed(caller)) return void response.writeHead(429).end();

@@ -1,0 +1,48 @@
+// h2load as the load generator, speaking HTTP/1.1. It prints no percentiles, so they are taken from its log of every request.
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { LoadOptions, LoadResult } from "./generate.ts";
+import { rank } from "./rank.ts";
+import { runProgram } from "./run-program.ts";
+
+/** Sends load with h2load in `program`. It keeps its connections, so it cannot open one for each request. */
+export async function withH2load(program: string, options: LoadOptions): Promise<LoadResult> {
+  const { url, host, connections, durationS, bodyBytes = 0 } = options;
+  const folder = await mkdtemp(join(tmpdir(), "remora-h2load-"));
+  try {
+    const log = join(folder, "log");
+    const words = ["--h1", "-t", "1", "-c", String(connections), "-D", String(durationS), `--log-file=${log}`];
+    if (host !== null) words.push("-H", `Host: ${host}`);
+    if (bodyBytes > 0) {
+      await writeFile(join(folder, "body"), "b".repeat(bodyBytes));
+      words.push("-d", join(folder, "body"));
+    }
+    await runProgram({ command: program, arguments: [...words, url], env: process.env, durationS });
+    return summarize(await readFile(log, "utf8"), durationS);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Each line: when the request began (µs), its status, how long it took (µs). The status is -1 for one that failed. */
+function summarize(log: string, durationS: number): LoadResult {
+  const latenciesMs: number[] = [];
+  let failed = 0;
+  for (const line of log.split("\n")) {
+    if (line === "") continue;
+    const [, status = "", tookUs = ""] = line.split("\t");
+    if (/^2\d\d$/.test(status)) latenciesMs.push(Number(tookUs) / 1_000);
+    else failed += 1;
+  }
+  latenciesMs.sort((a, b) => a - b);
+  return {
+    requests: latenciesMs.length,
+    failed,
+    perSecond: latenciesMs.length / durationS,
+    p50Ms: rank(latenciesMs, 0.5),
+    p90Ms: rank(latenciesMs, 0.9),
+    p99Ms: rank(latenciesMs, 0.99),
+    p999Ms: rank(latenciesMs, 0.999),
+  };
+}
