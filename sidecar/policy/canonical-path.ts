@@ -43,8 +43,9 @@ const UNRESERVED = Uint8Array.from({ length: 128 }, (_, code) => (/[A-Za-z0-9._~
 const UPPER_DIGITS = Buffer.from("0123456789ABCDEF", "latin1");
 
 /** Where odd paths are written anew, and their octets. Valid during one call. They grow to the longest odd path there was, which the bound of heads bounds. */
-let written: Buffer = Buffer.allocUnsafeSlow(1024);
-let octets: Buffer = Buffer.allocUnsafeSlow(1024);
+const SCRATCH_STEP_BYTES = 1024;
+let written: Buffer = Buffer.allocUnsafeSlow(SCRATCH_STEP_BYTES);
+let octets: Buffer = Buffer.allocUnsafeSlow(SCRATCH_STEP_BYTES);
 
 /**
  * The canonical form of an origin-form target with its query: the same string when it is canonical, as are `*` (OPTIONS) and
@@ -81,8 +82,9 @@ function rewritten(path: string): string | AmbiguousPath {
   const queryAt = path.indexOf("?");
   const end = queryAt < 0 ? path.length : queryAt;
   if (written.length < end) {
-    written = Buffer.allocUnsafeSlow(end * 2);
-    octets = Buffer.allocUnsafeSlow(end * 2);
+    const bytes = Math.ceil(end / SCRATCH_STEP_BYTES) * SCRATCH_STEP_BYTES;
+    written = Buffer.allocUnsafeSlow(bytes);
+    octets = Buffer.allocUnsafeSlow(bytes);
   }
   const decodedLength = decodeUnreserved(path, end);
   if (typeof decodedLength !== "number") return decodedLength;
