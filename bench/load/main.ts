@@ -9,7 +9,9 @@ import { startOrigin } from "./nginx.ts";
 import { type BenchOptions, parseOptions } from "./options.ts";
 import { createProcesses } from "./processes.ts";
 import { allProxies, NO_PROXY, type ProxyKind } from "./proxies.ts";
-import { reportOf, type ScenarioReport } from "./report.ts";
+import { publish, writeChart } from "./publish.ts";
+import { isClean, reportOf, type ScenarioReport } from "./report.ts";
+import { describeRun } from "./run-info.ts";
 import type { Scenario } from "./scenarios.ts";
 import { formatReport } from "./table.ts";
 
@@ -31,7 +33,10 @@ export async function runLoad(words: readonly string[]): Promise<boolean> {
     return false;
   }
   const reports = await measureAll(options, proxies, folder);
+  const run = describeRun(reports, options);
+  note(`chart: ${await writeChart("last", reports, run)}`);
   if (options.jsonFile !== null) await writeFile(options.jsonFile, `${JSON.stringify(rowsOf(reports), null, 2)}\n`);
+  if (options.readme) await publish(reports, run);
   return reports.every(isClean);
 }
 
@@ -73,10 +78,6 @@ function takingPart(chosen: readonly ProxyKind[], all: readonly ProxyKind[], sce
 
 function rowsOf(reports: readonly ScenarioReport[]) {
   return reports.flatMap(({ lines }) => lines.map(({ row }) => row));
-}
-
-function isClean({ lines, failed }: ScenarioReport): boolean {
-  return failed === 0 && lines.every(({ row }) => row.errors === 0);
 }
 
 function note(text: string): void {

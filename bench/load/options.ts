@@ -62,6 +62,8 @@ export function parseOptions(words: readonly string[], proxyNames: readonly stri
     all.map(({ name }) => name),
   );
   const proxies = chosen("proxy", proxyNames);
+  const readme = values["readme"] === true;
+  if (readme && names.length + proxies.length > 0) problems.push("--readme shows everything: leave out --scenario and --proxy");
   if (problems.length > 0) return problems;
   return {
     scenarios: names.length === 0 ? all : all.filter(({ name }) => names.includes(name)),
@@ -69,6 +71,6 @@ export function parseOptions(words: readonly string[], proxyNames: readonly stri
     seconds,
     rounds,
     jsonFile: (values["json"] as string | undefined) ?? null, // a string option
-    readme: values["readme"] === true,
+    readme,
   };
 }

@@ -6,6 +6,9 @@ import { median } from "./rank.ts";
 import { type Row, rowOf } from "./row.ts";
 import type { Scenario } from "./scenarios.ts";
 
+/** Beyond this p99 of a constant load without proxies, something else takes the processors. */
+const QUIET_P99_MS = 3;
+
 /** Latencies in ms. */
 export type Latencies = readonly [p50: number, p90: number, p99: number, p999: number];
 
@@ -22,8 +25,8 @@ export interface Line {
 export interface ScenarioReport {
   readonly scenario: Scenario;
   readonly lines: readonly Line[];
-  /** One sentence for each proxy that is not in the table. */
-  readonly missing: readonly string[];
+  /** One sentence for each proxy that is not in the table, and for what makes its numbers mean less. */
+  readonly remarks: readonly string[];
   /** How many of them failed, although they are installed. */
   readonly failed: number;
 }
@@ -49,7 +52,19 @@ export function reportOf(
     };
   });
   const sentences = failed.map(({ proxy, message }) => `${proxy.name} failed: ${message.trim()}`);
-  return { scenario, lines, missing: [...missing, ...sentences], failed: failed.length };
+  return { scenario, lines, remarks: [...missing, ...sentences, ...disturbance(scenario, lines)], failed: failed.length };
+}
+
+/** Latency that is there without any proxy is the machine's: beyond this the proxies' says little. */
+function disturbance({ load }: Scenario, lines: readonly Line[]): readonly string[] {
+  const p99Ms = lines.find(({ row }) => row.proxy === NO_PROXY)?.row.p99Ms ?? 0;
+  if (load !== "constant" || p99Ms <= QUIET_P99_MS) return [];
+  return [`the machine was busy with other things: p99 was ${p99Ms.toFixed(1)} ms without any proxy, so do not trust the latencies added`];
+}
+
+/** Whether all that was tried was measured, without an error. */
+export function isClean({ lines, failed }: ScenarioReport): boolean {
+  return failed === 0 && lines.every(({ row }) => row.errors === 0);
 }
 
 function ratios(samples: readonly Sample[], reference: readonly Sample[] | null): Line["ratios"] {

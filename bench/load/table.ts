@@ -15,10 +15,10 @@ export function tableOf({ scenario, lines }: ScenarioReport): Table {
   return [columns.map(([title]) => title), ...lines.map((line) => columns.map(([, cell]) => cell(line)))];
 }
 
-/** For a terminal: aligned, with the scenario above and who is missing below. */
+/** For a terminal: aligned, with the scenario above and the remarks below. */
 export function formatReport(report: ScenarioReport): string {
-  const { scenario, missing } = report;
-  return `\n${scenario.name}: ${scenario.title}\n${formatColumns(tableOf(report))}${missing.map((sentence) => `${sentence}\n`).join("")}`;
+  const { scenario, remarks } = report;
+  return `\n${scenario.name}: ${scenario.title}\n${formatColumns(tableOf(report))}${remarks.map((sentence) => `${sentence}\n`).join("")}`;
 }
 
 /** Markdown. */

@@ -1,0 +1,46 @@
+// `npm run bench -- --readme`: what was measured goes into the READMEs, between their markers, and its chart and rows beside them. Nobody copies numbers
+// by hand.
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { drawChart } from "./chart.ts";
+import type { ScenarioReport } from "./report.ts";
+import { type RunInfo, sayRun } from "./run-info.ts";
+import { summaryOf } from "./summary.ts";
+import { formatMarkdown, tableOf } from "./table.ts";
+
+const BENCH = join(import.meta.dirname, "..");
+const BEGIN = "<!-- begin benchmark -->\n";
+const END = "<!-- end benchmark -->";
+
+/** Writes the chart of a run to results/`name`.svg. */
+export async function writeChart(name: string, reports: readonly ScenarioReport[], run: RunInfo): Promise<string> {
+  const path = join(BENCH, "results", `${name}.svg`);
+  await writeFile(path, drawChart(reports, sayRun(run)));
+  return path;
+}
+
+/** Writes rows, chart and both READMEs. */
+export async function publish(reports: readonly ScenarioReport[], run: RunInfo): Promise<void> {
+  const rows = reports.flatMap(({ lines }) => lines.map(({ row }) => row));
+  await writeFile(join(BENCH, "results", "benchmark.json"), `${JSON.stringify({ ...run, rows }, null, 2)}\n`);
+  await writeChart("benchmark", reports, run);
+  await rewrite(join(BENCH, "README.md"), detailsOf(reports, run));
+  await rewrite(join(BENCH, "..", "README.md"), `${formatMarkdown(summaryOf(reports))}\n\n${sayRun(run).join(" ")}`);
+}
+
+/** `text` with `body` between the markers. Throws when it has none. */
+export function between(text: string, body: string): string {
+  const from = text.indexOf(BEGIN);
+  const to = text.indexOf(END);
+  if (from < 0 || to < from) throw new Error(`there is no place for the benchmark: ${BEGIN.trim()} and ${END} are missing`);
+  return `${text.slice(0, from + BEGIN.length)}${body}\n${text.slice(to)}`;
+}
+
+async function rewrite(path: string, body: string): Promise<void> {
+  await writeFile(path, between(await readFile(path, "utf8"), body));
+}
+
+function detailsOf(reports: readonly ScenarioReport[], run: RunInfo): string {
+  const tables = reports.map((report) => `### \`${report.scenario.name}\`: ${report.scenario.title}\n\n${formatMarkdown(tableOf(report))}`);
+  return `${sayRun(run).join(" ")}\n\n![chart](results/benchmark.svg)\n\n${tables.join("\n\n")}`;
+}
