@@ -14,6 +14,7 @@ const USAGE = `usage: npm run bench -- [OPTION…] | COMMAND
       --rounds N          how often each is measured, in turns; default 3
       --rate N            requests per second of the constant load; default ${DEFAULT_RATE}
       --json FILE         writes the rows there
+      --svg FILE          writes the chart there; default bench/results/last.svg
       --readme            writes the tables of the READMEs and their chart anew
   micro [NAME…]           the hot functions, in ns per call
   footprint [OPTION…]   a sidecar's start to ready and private memory, idle and after load, next to nginx

@@ -4,17 +4,19 @@ import { rmSync } from "node:fs";
 import { mkdtemp, writeFile } from "node:fs/promises";
 import { constants, tmpdir } from "node:os";
 import { join } from "node:path";
+import { drawChart } from "./chart.ts";
 import { measureScenario } from "./measure.ts";
 import { startOrigin } from "./nginx.ts";
 import { type BenchOptions, parseOptions } from "./options.ts";
 import { createProcesses } from "./processes.ts";
 import { allProxies, NO_PROXY, type ProxyKind } from "./proxies.ts";
-import { publish, writeChart } from "./publish.ts";
+import { publish } from "./publish.ts";
 import { isClean, reportOf, type ScenarioReport } from "./report.ts";
-import { describeRun } from "./run-info.ts";
+import { describeRun, sayRun } from "./run-info.ts";
 import type { Scenario } from "./scenarios.ts";
 import { formatReport } from "./table.ts";
 
+const DEFAULT_CHART = join(import.meta.dirname, "..", "results", "last.svg");
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /** Runs the benchmark; false when an argument is wrong, something could not be measured although it is installed, or a request failed. */
@@ -32,12 +34,15 @@ export async function runLoad(words: readonly string[]): Promise<boolean> {
     for (const problem of options) note(problem);
     return false;
   }
-  const reports = await measureAll(options, proxies, folder);
-  const run = describeRun(reports, options);
-  note(`chart: ${await writeChart("last", reports, run)}`);
-  if (options.jsonFile !== null) await writeFile(options.jsonFile, `${JSON.stringify(rowsOf(reports), null, 2)}\n`);
-  if (options.readme) await publish(reports, run);
-  return reports.every(isClean);
+  try {
+    for (const file of [options.jsonFile, options.svgFile]) if (file !== null) await writeFile(file, ""); // rather now than after all the measuring
+    const reports = await measureAll(options, proxies, folder);
+    await writeResults(options, reports);
+    return reports.every(isClean);
+  } catch (error) {
+    note((error as Error).message);
+    return false;
+  }
 }
 
 async function measureAll(options: BenchOptions, proxies: readonly ProxyKind[], folder: string): Promise<readonly ScenarioReport[]> {
@@ -66,6 +71,15 @@ async function measureAll(options: BenchOptions, proxies: readonly ProxyKind[], 
   return reports;
 }
 
+async function writeResults(options: BenchOptions, reports: readonly ScenarioReport[]): Promise<void> {
+  const run = describeRun(reports, options);
+  await writeFile(options.svgFile ?? DEFAULT_CHART, drawChart(reports, sayRun(run)));
+  note(`chart: ${options.svgFile ?? DEFAULT_CHART}`);
+  const rows = reports.flatMap(({ lines }) => lines.map(({ row }) => row));
+  if (options.jsonFile !== null) await writeFile(options.jsonFile, `${JSON.stringify(rows, null, 2)}\n`);
+  if (options.readme) await publish(reports, run);
+}
+
 function named(name: string, version: string | null): readonly (readonly [string, string])[] {
   return version === null ? [] : [[name, version]];
 }
@@ -74,10 +88,6 @@ function named(name: string, version: string | null): readonly (readonly [string
 function takingPart(chosen: readonly ProxyKind[], all: readonly ProxyKind[], scenario: Scenario): readonly ProxyKind[] {
   const isThere = scenario.load !== "constant" || chosen.some(({ name }) => name === NO_PROXY);
   return isThere ? chosen : [...all.filter(({ name }) => name === NO_PROXY), ...chosen];
-}
-
-function rowsOf(reports: readonly ScenarioReport[]) {
-  return reports.flatMap(({ lines }) => lines.map(({ row }) => row));
 }
 
 function note(text: string): void {

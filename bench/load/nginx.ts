@@ -21,6 +21,7 @@ const STREAM_MODULE = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
 /** Starts the origin, which serves `/`, `/1m`, `/bulk` and, for looking at what a hop adds, `/work`. */
 export async function startOrigin(folder: string, start: StartProcess): Promise<Hop> {
+  if (nginxVersion() === null) throw new Error("nginx is needed, as the app behind the proxies: apt-get install nginx");
   const own = join(folder, "origin");
   await mkdir(join(own, "files"), { recursive: true });
   await writeFile(join(own, "files", "1m"), Buffer.alloc(BIG_BODY_BYTES, "m"));

@@ -12,6 +12,8 @@ export interface BenchOptions {
   readonly rounds: number;
   /** A file for the rows, or null. */
   readonly jsonFile: string | null;
+  /** A file for the chart instead of results/last.svg, or null. */
+  readonly svgFile: string | null;
   /** Whether the tables of the READMEs and their chart are written anew. */
   readonly readme: boolean;
 }
@@ -35,6 +37,7 @@ export function parseOptions(words: readonly string[], proxyNames: readonly stri
         rounds: { type: "string", default: String(DEFAULT_ROUNDS) },
         rate: { type: "string", default: String(DEFAULT_RATE) },
         json: { type: "string" },
+        svg: { type: "string" },
         readme: { type: "boolean", default: false },
       },
     }));
@@ -57,20 +60,20 @@ export function parseOptions(words: readonly string[], proxyNames: readonly stri
   const seconds = whole("seconds", MAX_SECONDS);
   const rounds = whole("rounds", MAX_ROUNDS);
   const all = scenarios(whole("rate", MAX_RATE));
-  const names = chosen(
-    "scenario",
-    all.map(({ name }) => name),
-  );
+  const constant = `rate-${DEFAULT_RATE}`; // also means the constant load at another --rate
+  const names = chosen("scenario", [...new Set([...all.map(({ name }) => name), constant])]);
   const proxies = chosen("proxy", proxyNames);
   const readme = values["readme"] === true;
   if (readme && names.length + proxies.length > 0) problems.push("--readme shows everything: leave out --scenario and --proxy");
   if (problems.length > 0) return problems;
   return {
-    scenarios: names.length === 0 ? all : all.filter(({ name }) => names.includes(name)),
+    scenarios:
+      names.length === 0 ? all : all.filter(({ name, load }) => names.includes(name) || (load === "constant" && names.includes(constant))),
     proxies,
     seconds,
     rounds,
-    jsonFile: (values["json"] as string | undefined) ?? null, // a string option
+    jsonFile: (values["json"] as string | undefined) ?? null, // string options
+    svgFile: (values["svg"] as string | undefined) ?? null,
     readme,
   };
 }

@@ -12,18 +12,11 @@ const BENCH = join(import.meta.dirname, "..");
 const BEGIN = "<!-- begin benchmark -->\n";
 const END = "<!-- end benchmark -->";
 
-/** Writes the chart of a run to results/`name`.svg. */
-export async function writeChart(name: string, reports: readonly ScenarioReport[], run: RunInfo): Promise<string> {
-  const path = join(BENCH, "results", `${name}.svg`);
-  await writeFile(path, drawChart(reports, sayRun(run)));
-  return path;
-}
-
 /** Writes rows, chart and both READMEs. */
 export async function publish(reports: readonly ScenarioReport[], run: RunInfo): Promise<void> {
   const rows = reports.flatMap(({ lines }) => lines.map(({ row }) => row));
   await writeFile(join(BENCH, "results", "benchmark.json"), `${JSON.stringify({ ...run, rows }, null, 2)}\n`);
-  await writeChart("benchmark", reports, run);
+  await writeFile(join(BENCH, "results", "benchmark.svg"), drawChart(reports, sayRun(run)));
   await rewrite(join(BENCH, "README.md"), detailsOf(reports, run));
   await rewrite(join(BENCH, "..", "README.md"), `${formatMarkdown(summaryOf(reports))}\n\n${sayRun(run).join(" ")}`);
 }
