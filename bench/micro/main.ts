@@ -6,6 +6,7 @@ import { cases as headerHygiene } from "./header-hygiene.ts";
 import { type Cases, measure } from "./measure.ts";
 import { cases as rateLimit } from "./rate-limit.ts";
 import { cases as signing } from "./signing.ts";
+import { cases as workers } from "./workers.ts";
 
 const TWINS: Readonly<Record<string, () => Cases>> = {
   "rate-limit": rateLimit,
@@ -14,6 +15,7 @@ const TWINS: Readonly<Record<string, () => Cases>> = {
   "canonical-path": canonicalPath,
   "header-hygiene": headerHygiene,
   signing,
+  workers,
 };
 
 /** Runs the named twins, or all; returns false when a name is unknown. */

@@ -37,22 +37,23 @@ export function createSharedGcraTable({ buffer, offset, sets }: GcraTablePlace, 
 
 class SetAssociativeTable implements GcraTable {
   /** By slot. The second word of a fingerprint is never 0, so that a slot that was never used is told apart. */
-  readonly #fingerprints: Uint32Array;
+  readonly #fingerprints: Int32Array;
   readonly #tats: Float64Array;
   readonly #sets: number;
   readonly #seedLow: number;
   readonly #seedHigh: number;
-  /** Of the key looked for last. Scratch. */
+  /** The key looked for last, and its fingerprint: a write follows the read of the same key. Signed, so that V8 keeps them unboxed. */
+  #key: string | null = null;
   #low = 0;
   #high = 0;
 
   constructor(buffer: ArrayBuffer, offset: number, sets: number, [low, high]: readonly [number, number]) {
     const slots = sets * WAYS;
     this.#tats = new Float64Array(buffer, offset, slots);
-    this.#fingerprints = new Uint32Array(buffer, offset + slots * 8, slots * WORDS_PER_SLOT);
+    this.#fingerprints = new Int32Array(buffer, offset + slots * 8, slots * WORDS_PER_SLOT);
     this.#sets = sets;
-    this.#seedLow = low;
-    this.#seedHigh = high;
+    this.#seedLow = low | 0;
+    this.#seedHigh = high | 0;
   }
 
   get size(): number {
@@ -84,6 +85,8 @@ class SetAssociativeTable implements GcraTable {
 
   /** Two multiply-xor hashes side by side, each with a seed and a finish of its own (the constants are murmur3's). */
   #fingerprint(key: string): void {
+    if (key === this.#key) return;
+    this.#key = key;
     let low = this.#seedLow;
     let high = this.#seedHigh;
     for (let index = 0; index < key.length; index++) {
@@ -93,13 +96,13 @@ class SetAssociativeTable implements GcraTable {
       high = Math.imul(high ^ unit, 0x1b873593);
       high ^= high >>> 13;
     }
-    this.#low = finished(low ^ key.length) >>> 0;
-    this.#high = (finished(high + key.length) | 1) >>> 0;
+    this.#low = finished(low ^ key.length);
+    this.#high = finished(high ^ key.length) | 1;
   }
 
   /** First slot of the key's set. */
   #first(): number {
-    return (this.#low % this.#sets) * WAYS;
+    return ((this.#low >>> 0) % this.#sets) * WAYS;
   }
 
   #find(): number {
