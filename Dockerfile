@@ -20,7 +20,10 @@ RUN apt-get update \
 COPY --from=build /src/dist /opt/remora
 RUN ln -s /opt/remora/remora /usr/local/bin/remora && ln -s /opt/remora/remora /remora && mkdir -p /var/run/remora && chown 1337:1337 /var/run/remora
 ENV NODE_ENV=production
+RUN mkdir /opt/remora/compile-cache && chown 1337:1337 /opt/remora/compile-cache
 USER 1337:1337
+# A start to ready, for Node's compile cache: it holds for this user, this Node and this path only.
+RUN --mount=type=bind,from=build,source=/src/bin/warm-up,target=/warm-up /warm-up /opt/remora
 EXPOSE 15001 15006 15010 15014 15017 15020
 ENTRYPOINT ["/usr/local/bin/remora"]
 CMD ["--help"]

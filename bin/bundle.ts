@@ -14,11 +14,12 @@ const COPIED_PACKAGES = ["koffi"];
 
 /**
  * Found through symlinks, like bin/remora of a checkout. A sidecar without further words, as in pods, starts without the command line around it, and
- * with bounds on memory that bench/README.md explains. DEP0060 and DEP0169: http-proxy 1.18 calls util._extend and url.parse.
+ * with bounds on memory and the compile cache that bench/README.md explains. DEP0060 and DEP0169: http-proxy 1.18 calls util._extend and url.parse.
  */
 const LAUNCHER = `#!/bin/sh
 self=$(readlink -f "$0")
 if [ "$*" = sidecar ]; then
+  [ -d "\${self%/*}/compile-cache" ] && export NODE_COMPILE_CACHE="\${self%/*}/compile-cache"
   export MALLOC_ARENA_MAX="\${MALLOC_ARENA_MAX:-1}" MALLOC_TRIM_THRESHOLD_="\${MALLOC_TRIM_THRESHOLD_:-1048576}"
   exec node --max-semi-space-size=4 --disable-warning=DEP0060 --disable-warning=DEP0169 "\${self%/*}/sidecar.mjs" sidecar
 fi

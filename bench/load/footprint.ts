@@ -93,10 +93,11 @@ async function measureInOwnFolder(name: keyof typeof MEASURES, parent: string, e
   }
 }
 
-/** The first start is not counted: it brings the bundle into the page cache, as any second pod of a node finds it. */
+/** The first start is not counted: it fills the compile cache, as the image's build does, and the page cache, as the first pod of a node does. */
 async function measureRemora({ folder, start, originPort, effort }: Parameters<Measure>[0]): Promise<Footprint> {
   const dist = join(folder, "dist");
   await bundle({ outDir: dist });
+  await mkdir(join(dist, "compile-cache"));
   const mesh = await startBundledMesh({ dist, folder, start, env: environment(effort) });
   await (await mesh.startSidecar("warm-up", null)).stop();
   const readyMs: number[] = [];
