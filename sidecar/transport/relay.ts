@@ -1,7 +1,8 @@
-// HOT PATH: opaque TCP between two streams (design 4, 13). Per chunk: one write, and a pause when the other side is full; no copies, no
-// promises, no allocation of ours. Half-close is passed on, a reset of either side resets the other, silence of both ends the pair.
+// Opaque TCP between two streams (design 4, 13): two ways, each a flow of its own, that begin and end together. A half-close is passed on, a reset of
+// either side resets the other, silence of both ends the pair.
 import type { Duplex } from "node:stream";
 import type { Clock } from "../../core/clock.ts";
+import { RelayFlow } from "./relay-flow.ts";
 import { resetStream } from "./reset.ts";
 
 /** How a relay ended. */
@@ -23,41 +24,25 @@ export interface RelayOptions {
 }
 
 /**
- * Moves bytes both ways until both sides ended. Both streams must allow half-open and have no data listeners. Owns them from now on:
- * both are destroyed when `done` is called, which happens exactly once. Memory per pair is bounded by the streams' high-water marks.
+ * Moves bytes both ways until both sides ended. Both streams must allow half-open and have no data listeners. Owns them from now on: both are destroyed
+ * when `done` is called, which happens exactly once. Each way holds at most two buffers of 128 KiB for a receiver that does not keep up, and none at rest.
  */
 export function relay(a: Duplex, b: Duplex, options: RelayOptions, done: (end: RelayEnd) => void): void {
-  let bytesForward = 0;
-  let bytesBack = 0;
   let closedInOrder = 0;
   let finished = false;
   const idle = options.idleTimeoutMs > 0 ? options.clock.after(options.idleTimeoutMs, () => finish("idle")) : null;
+  const moved = () => idle?.refresh();
+  const forward = new RelayFlow(a, b, moved);
+  const back = new RelayFlow(b, a, moved);
+  watch(a);
+  watch(b);
+  if (a.destroyed || b.destroyed) return finish("reset");
+  forward.start(options.head ?? null);
+  back.start(null);
 
-  if (options.head !== undefined && options.head !== null && options.head.length > 0) {
-    bytesForward += options.head.length;
-    b.write(options.head);
-  }
-  carry(a, b, (bytes) => {
-    bytesForward += bytes;
-    idle?.refresh();
-  });
-  carry(b, a, (bytes) => {
-    bytesBack += bytes;
-    idle?.refresh();
-  });
-
-  function carry(from: Duplex, to: Duplex, moved: (bytes: number) => void): void {
-    from.on("data", (chunk: Buffer) => {
-      moved(chunk.length);
-      if (!to.write(chunk)) from.pause();
-    });
-    to.on("drain", () => from.resume());
-    from.on("end", () => to.end());
-    from.on("error", () => finish("reset"));
-    from.on("close", () => onClose(from));
-    if (from.readableEnded) to.end();
-    else from.resume();
-    if (from.destroyed) finish("reset");
+  function watch(stream: Duplex): void {
+    stream.on("error", () => finish("reset"));
+    stream.on("close", () => onClose(stream));
   }
 
   function onClose(stream: Duplex): void {
@@ -70,10 +55,12 @@ export function relay(a: Duplex, b: Duplex, options: RelayOptions, done: (end: R
     if (finished) return;
     finished = true;
     idle?.cancel();
+    forward.stop();
+    back.stop();
     if (cause !== "closed") {
       resetStream(a);
       resetStream(b);
     }
-    done({ bytesForward, bytesBack, cause });
+    done({ bytesForward: forward.bytes, bytesBack: back.bytes, cause });
   }
 }
