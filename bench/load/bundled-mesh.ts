@@ -16,14 +16,24 @@ const STOP_GRACE_MS = 5_000;
 export interface BundledSidecar {
   readonly pid: number;
   readonly outboundPort: number;
+  readonly inboundPort: number;
   readonly adminPort: number;
   /** From the start of its process to the first yes of `/ready`. */
   readonly readyMs: number;
   stop(): Promise<void>;
 }
 
+/** What a program needs to get a certificate of its own. */
+export interface Invitation {
+  /** host:port of the control plane. */
+  readonly controlAddress: string;
+  readonly joinToken: string;
+}
+
 /** A running control plane, ready. */
 export interface BundledMesh {
+  /** Lets a program join as `service`, once. */
+  invite(service: string): Promise<Invitation>;
   /** Starts the sidecar of `service`, whose app is at `appPort`; null: it only calls others. */
   startSidecar(service: string, appPort: number | null): Promise<BundledSidecar>;
   /** Waits until `service` answers 200 through `from`. */
@@ -55,7 +65,12 @@ export async function startBundledMesh(options: {
   });
   await untilServed({ port: controlAdminPort, path: "/ready", timeoutMs: READY_TIMEOUT_MS });
 
+  const controlAddress = `127.0.0.1:${grpcPort}`;
+  const tokenFor = (service: string) =>
+    makeToken({ stateDir, namespace: "default", serviceAccount: service, ttlMs: TOKEN_TTL_MS, purpose: "join" });
+
   return {
+    invite: async (service) => ({ controlAddress, joinToken: await tokenFor(service) }),
     async startSidecar(service, appPort) {
       const [outboundPort = 0, inboundPort = 0, adminPort = 0] = await freePorts(3);
       const own = join(folder, service);
@@ -66,8 +81,8 @@ export async function startBundledMesh(options: {
         instanceId: randomUUID(),
         appPort,
         protocol: "http1",
-        controlAddress: `127.0.0.1:${grpcPort}`,
-        joinToken: await makeToken({ stateDir, namespace: "default", serviceAccount: service, ttlMs: TOKEN_TTL_MS, purpose: "join" }),
+        controlAddress,
+        joinToken: await tokenFor(service),
         stateDir: own,
         outboundPort,
         inboundPort,
@@ -79,7 +94,14 @@ export async function startBundledMesh(options: {
       const child = await run("sidecar", sidecarEnv(workload, env));
       await untilServed({ port: adminPort, path: "/ready", timeoutMs: READY_TIMEOUT_MS });
       const readyMs = performance.now() - startedMonoMs;
-      return { pid: child.pid, outboundPort, adminPort, readyMs, stop: async () => void (await child.stop("SIGTERM", STOP_GRACE_MS)) };
+      return {
+        pid: child.pid,
+        outboundPort,
+        inboundPort,
+        adminPort,
+        readyMs,
+        stop: async () => void (await child.stop("SIGTERM", STOP_GRACE_MS)),
+      };
     },
     untilReached: (from, service) => untilServed({ port: from.outboundPort, host: service, timeoutMs: READY_TIMEOUT_MS }),
   };
