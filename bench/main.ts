@@ -1,8 +1,5 @@
-// `npm run bench`: the entry to both kinds of benchmark.
-import { runFootprint } from "./load/footprint.ts";
-import { runLoad } from "./load/main.ts";
+// `npm run bench`: the entry to all kinds of benchmark.
 import { DEFAULT_RATE, scenarios } from "./load/scenarios.ts";
-import { runMicro } from "./micro/main.ts";
 
 const USAGE = `usage: npm run bench -- [OPTION…] | COMMAND
   the two-hop path of the mesh under load, next to other proxies doing the same work:
@@ -17,7 +14,7 @@ const USAGE = `usage: npm run bench -- [OPTION…] | COMMAND
       --svg FILE          writes the chart there; default bench/results/last.svg
       --readme            writes the tables of the READMEs and their chart anew
   micro [NAME…]           the hot functions, in ns per call
-  footprint [OPTION…]   a sidecar's start to ready and private memory, idle and after load, next to nginx
+  footprint [OPTION…]     a sidecar's start to ready and private memory, idle and after load, next to nginx
       --starts N          how often a sidecar is started; default 5
       --idle N            seconds before idle memory is read; default 5
       --seconds N         of load; default 10
@@ -28,10 +25,12 @@ See bench/README.md for how to read the numbers.
 const EXIT_USAGE = 2;
 
 const [command = "", ...words] = process.argv.slice(2);
-if (command === "micro") process.exitCode = runMicro(words) ? 0 : EXIT_USAGE;
-else if (command === "footprint") process.exitCode = (await runFootprint(words)) ? 0 : 1;
+// Each kind loads only what it measures.
+if (command === "micro") process.exitCode = (await import("./micro/main.ts")).runMicro(words) ? 0 : EXIT_USAGE;
+else if (command === "footprint") process.exitCode = (await (await import("./load/footprint.ts")).runFootprint(words)) ? 0 : 1;
 else if (command === "--help" || command === "-h") process.stdout.write(USAGE);
-else if (command === "" || command.startsWith("-")) process.exitCode = (await runLoad(process.argv.slice(2))) ? 0 : 1;
+else if (command === "" || command.startsWith("-"))
+  process.exitCode = (await (await import("./load/main.ts")).runLoad(process.argv.slice(2))) ? 0 : 1;
 else {
   process.stderr.write(USAGE);
   process.exitCode = EXIT_USAGE;

@@ -1,5 +1,6 @@
 // The processes that a benchmark started, so that none outlives it: ended in reverse order, and killed with whatever ends the benchmark itself.
 import { type Child, type ChildOptions, startChild } from "../../cli/run/child.ts";
+import { findProgram } from "../../test/support/requires.ts";
 
 const STOP_GRACE_MS = 3_000;
 
@@ -22,7 +23,7 @@ export function createProcesses(): Processes {
   process.prependListener("exit", killAll); // before anybody clears their folders
   return {
     async start(options) {
-      const child = await startChild(options);
+      const child = await startChild(dyingWithUs(options));
       children.push(child);
       return child;
     },
@@ -31,4 +32,11 @@ export function createProcesses(): Processes {
       process.off("exit", killAll);
     },
   };
+}
+
+/** Where util-linux is: the kernel kills the child when this process is killed, which cannot do it then. The process id stays the command's. */
+function dyingWithUs(options: ChildOptions): ChildOptions {
+  const setpriv = findProgram("setpriv");
+  if (setpriv === null) return options;
+  return { ...options, command: setpriv, arguments: ["--pdeathsig", "KILL", options.command, ...options.arguments] };
 }
