@@ -9,14 +9,17 @@ import { findProgram, requires } from "../support/requires.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 
 const BENCH = join(import.meta.dirname, "..", "..", "bench", "main.ts");
-/** What the bundle's launcher and the benchmark call; not wrk, so that every checkout runs the same. */
-const PROGRAMS = ["nginx", "readlink", "dirname", "sh"];
+/** What the bundle's launcher and the benchmark call, where it is; not wrk, so that every checkout runs the same. */
+const PROGRAMS = ["nginx", "readlink", "dirname", "sh", "setpriv"];
 
 /** Starts the benchmark where nothing else is installed, with all it writes in `folder`. */
 async function startBench(t: Test, folder: string, words: readonly string[]): Promise<HelperProcess> {
   const programs = join(folder, "programs");
   await mkdir(programs);
-  for (const program of PROGRAMS) symlinkSync(findProgram(program) as string, join(programs, program));
+  for (const name of PROGRAMS) {
+    const program = findProgram(name);
+    if (program !== null) symlinkSync(program, join(programs, name));
+  }
   symlinkSync(process.execPath, join(programs, "node"));
   const env = { PATH: programs, HOME: folder, TMPDIR: folder };
   return startProcess(t, process.execPath, { args: [BENCH, "--svg", join(folder, "chart.svg"), ...words], env });
