@@ -7,7 +7,7 @@ import { parseAccess } from "./policy/access.ts";
 import { formatRateLimits, parseRateLimits } from "./policy/rate-limit.ts";
 
 /** In the environment of a worker: its number, from 1. No setting: the sidecar sets it for its own workers, and nobody else does. */
-export const WORKER_VARIABLE = "REMORA_WORKER";
+export const WORKER_VARIABLE = "REMORA_INTERNAL_WORKER";
 
 /** Ports whose server speaks first (design 6). */
 export const SERVER_SPEAKS_FIRST = "25,587,3306,4444,5432,6379,9300,11211";

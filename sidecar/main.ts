@@ -15,7 +15,7 @@ const EXIT_CUT_OFF = 1;
 export async function main(env: Readonly<Record<string, string | undefined>> = process.env): Promise<void> {
   const { [WORKER_VARIABLE]: worker, ...settings } = env;
   const config = loadConfig("sidecar", sidecarSettings, settings);
-  if (worker !== undefined) return workerMain(Number(worker), config, settings);
+  if (worker !== undefined) return workerMain(worker, config, settings);
   const build = buildInfo();
   const log = openLog(config, config.logFile);
   const metrics = createMetrics({ component: "sidecar", version: build.version, commit: build.commit });
@@ -46,7 +46,10 @@ export async function main(env: Readonly<Record<string, string | undefined>> = p
 }
 
 /** Runs a worker until the first process ends it, or itself. Signals are the first process's affair: a terminal and systemd send them to everybody. */
-async function workerMain(number: number, config: SidecarConfig, env: Readonly<Record<string, string | undefined>>): Promise<void> {
+async function workerMain(text: string, config: SidecarConfig, env: Readonly<Record<string, string | undefined>>): Promise<void> {
+  const number = Number(text);
+  if (!(number >= 1 && number <= config.workers))
+    throw new Error(`${WORKER_VARIABLE} is not to be set: it is how a sidecar numbers its workers`);
   const log = openLog(config, config.logFile === null ? null : fileOfWorker(config.logFile, number));
   const { runWorker } = await import("./workers/worker.ts");
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => {});

@@ -18,6 +18,7 @@ import { mergeMetrics } from "./merged-metrics.ts";
 import { clearGauges, openMetricArena } from "./metric-arena.ts";
 import { packCredentials } from "./packed-credentials.ts";
 import { createSharedMemory } from "./shared-memory.ts";
+import { startPulse } from "./pulse.ts";
 import { createWorkerProcess, type WorkerProcess } from "./worker-process.ts";
 import { createWorkerQuestions } from "./worker-questions.ts";
 
@@ -58,6 +59,8 @@ export function createWorkerPool(parts: TrafficHostParts): TrafficHost {
   const events = { born: begin, said: hear, died: bury, listens: () => onProgress?.(null) };
   const workers = slots.map((slot) => createWorkerProcess({ number: slot + 1, env: parts.env, memoryFd: memory.fd, clock, log, events }));
 
+  const pulse = startPulse({ clock, log, listening, ask: (worker) => worker.tell({ kind: "refresh", id: 0 }) });
+
   /** Tells a new process what it needs, as soon as that is known. */
   function begin(worker: WorkerProcess): void {
     if (opened === null) return;
@@ -75,6 +78,7 @@ export function createWorkerPool(parts: TrafficHostParts): TrafficHost {
   }
 
   function hear(worker: WorkerProcess, message: FromWorker): void {
+    pulse.heard(worker);
     questions.heard(worker, message);
     switch (message.kind) {
       case "lookup":
@@ -95,6 +99,7 @@ export function createWorkerPool(parts: TrafficHostParts): TrafficHost {
       clearGauges(own.arena);
     }
     feeds.delete(worker);
+    pulse.heard(worker);
     questions.ended(worker);
     onProgress?.(failure ?? "it ended while it was starting");
   }
@@ -129,6 +134,7 @@ export function createWorkerPool(parts: TrafficHostParts): TrafficHost {
   }
 
   async function end(): Promise<void> {
+    pulse.close();
     await Promise.all(workers.map((worker) => worker.end(END_GRACE_MS)));
   }
 

@@ -55,6 +55,8 @@ export interface WorkerProcess {
   /** How often it was started again. */
   readonly restarts: number;
   tell(message: ToWorker): void;
+  /** Ends it at once; it is started again as after any other end. */
+  kill(): void;
   /** Lets it lie from now on when it ends; one that serves nothing yet is ended. */
   retire(): void;
   /** Retires and ends it. Resolves when there is no process; one that does not end by itself is killed after `graceMs`. */
@@ -86,6 +88,7 @@ export function createWorkerProcess(options: WorkerProcessOptions): WorkerProces
       const child = childOf(state);
       if (child !== null) tell(child, message);
     },
+    kill: () => void childOf(state)?.kill("SIGKILL"),
     retire,
     end,
   };
@@ -130,17 +133,28 @@ export function createWorkerProcess(options: WorkerProcessOptions): WorkerProces
     if (isRetired) state = { kind: "ended" };
     else {
       log.warn({ worker: number, pid: child.pid, code, signal, failure, pauseMs }, "a worker ended, starting it again");
-      state = { kind: "waiting", timer: clock.after(pauseMs, startAgain) };
-      pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
+      state = pauseBeforeStart();
     }
     events.died(worker, failure);
     onEnd?.();
   }
 
+  function pauseBeforeStart(): WorkerState {
+    const timer = clock.after(pauseMs, startAgain);
+    pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
+    return { kind: "waiting", timer };
+  }
+
   function startAgain(): void {
     if (state.kind !== "waiting") return;
     restarts += 1;
-    state = begin();
+    try {
+      state = begin();
+    } catch (err) {
+      log.error({ err, worker: number, pauseMs }, "a worker cannot be started, trying again");
+      state = pauseBeforeStart();
+      return;
+    }
     events.born(worker);
   }
 
