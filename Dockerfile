@@ -23,7 +23,7 @@ ENV NODE_ENV=production
 RUN mkdir /opt/remora/compile-cache && chown 1337:1337 /opt/remora/compile-cache
 USER 1337:1337
 # A start to ready, for Node's compile cache: it holds for this user, this Node and this path only.
-RUN --mount=type=bind,from=build,source=/src/bin/warm-up,target=/warm-up /warm-up /opt/remora
+RUN /opt/remora/warm-up
 EXPOSE 15001 15006 15010 15014 15017 15020
 ENTRYPOINT ["/usr/local/bin/remora"]
 CMD ["--help"]

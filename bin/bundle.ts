@@ -45,6 +45,7 @@ export async function bundle({ outDir, commit }: BundleOptions): Promise<void> {
   await copyPackages(outDir);
   await cp(join(PROJECT, "manifests", "base"), join(outDir, "manifests", "base"), { recursive: true }); // what `remora install` prints
   await writeFile(join(outDir, "remora"), LAUNCHER, { mode: 0o755 });
+  await cp(join(PROJECT, "bin", "warm-up"), join(outDir, "warm-up"));
   await writeFile(
     join(outDir, "package.json"),
     `${JSON.stringify({ name: "remora", version: info.version, type: "module", private: true })}\n`,
