@@ -10,8 +10,9 @@ import { bundle } from "../../bin/bundle.ts";
 import { startBundledMesh } from "./bundled-mesh.ts";
 import type { Contender } from "./contender.ts";
 import { generate } from "./generate.ts";
+import { runModuleCost } from "./module-cost.ts";
 import { startNginxPair, startOrigin } from "./nginx.ts";
-import { memory } from "./process-cost.ts";
+import { cpuMs, memory } from "./process-cost.ts";
 import { createProcesses, type StartProcess } from "./processes.ts";
 
 const CONNECTIONS = 32;
@@ -22,6 +23,8 @@ const AFTER_LOAD_MS = 1_000;
 interface Footprint {
   readonly name: string;
   readonly readyMs: readonly number[];
+  /** CPU time used by then; unlike the time itself it depends little on what else the machine does. */
+  readonly readyCpuMs: readonly number[];
   readonly idle: readonly [client: number, server: number];
   readonly loaded: readonly [client: number, server: number];
 }
@@ -45,8 +48,10 @@ export async function runFootprint(words: readonly string[]): Promise<boolean> {
       seconds: { type: "string", default: "10" },
       only: { type: "string", default: "remora,nginx" },
       "node-options": { type: "string", default: "" },
+      modules: { type: "boolean", default: false },
     },
   });
+  if (values.modules) return runModuleCost().then(() => true);
   const effort = {
     starts: Number(values.starts),
     idleS: Number(values.idle),
@@ -100,25 +105,32 @@ async function measureRemora({ folder, start, originPort, effort }: Parameters<M
   await mkdir(join(dist, "compile-cache"));
   const mesh = await startBundledMesh({ dist, folder, start, env: environment(effort) });
   await (await mesh.startSidecar("warm-up", null)).stop();
-  const readyMs: number[] = [];
+  const [readyMs, readyCpuMs]: [number[], number[]] = [[], []];
   for (let count = 1; count < effort.starts; count += 1) {
     const sidecar = await mesh.startSidecar(`start-${count}`, null);
     readyMs.push(sidecar.readyMs);
+    readyCpuMs.push(cpuMs(sidecar.pid));
     await sidecar.stop();
   }
   const orders = await mesh.startSidecar("orders", originPort);
+  readyMs.push(orders.readyMs);
+  readyCpuMs.push(cpuMs(orders.pid));
   const web = await mesh.startSidecar("web", null);
   await mesh.untilReached(web, "orders");
   const hops = { name: "remora", url: `http://127.0.0.1:${web.outboundPort}/`, host: "orders", hops: [web.pid, orders.pid] as const };
-  return { ...(await measureMemory(hops, effort)), readyMs: [...readyMs, orders.readyMs] };
+  return { ...(await measureMemory(hops, effort)), readyMs, readyCpuMs };
 }
 
 async function measureNginx({ folder, start, originPort, effort }: Parameters<Measure>[0]): Promise<Footprint> {
   const pair = await startNginxPair({ originPort, folder, start });
-  return { ...(await measureMemory(pair, effort)), readyMs: [pair.startMs] };
+  const readyCpuMs = pair.hops.map(cpuMs);
+  return { ...(await measureMemory(pair, effort)), readyMs: [pair.startMs], readyCpuMs };
 }
 
-async function measureMemory(pair: Omit<Contender, "startMs">, { idleS, seconds }: Effort): Promise<Omit<Footprint, "readyMs">> {
+async function measureMemory(
+  pair: Omit<Contender, "startMs">,
+  { idleS, seconds }: Effort,
+): Promise<Omit<Footprint, "readyMs" | "readyCpuMs">> {
   await sleep(idleS * 1_000);
   const idle = privateMib(pair);
   const { failed } = await generate({ ...pair, connections: CONNECTIONS, durationS: seconds });
@@ -146,10 +158,9 @@ function printTable(lines: readonly Footprint[], { idleS, seconds }: Effort): vo
     `private MiB after ${idleS} s idle`,
     `after ${seconds} s of ${CONNECTIONS} connections`,
   ];
-  const rows = lines.map(({ name, readyMs, idle, loaded }) => {
-    const sorted = [...readyMs].sort((a, b) => a - b);
-    const at = (index: number) => (sorted.at(index) ?? Number.NaN).toFixed(0);
-    return [name, at(Math.floor(sorted.length / 2)), `${at(0)} - ${at(-1)}`, pair(idle), pair(loaded)];
+  const rows = lines.map(({ name, readyMs, readyCpuMs, idle, loaded }) => {
+    const range = `${Math.min(...readyMs).toFixed(0)} - ${Math.max(...readyMs).toFixed(0)}`;
+    return [name, median(readyMs).toFixed(0), range, median(readyCpuMs).toFixed(0), pair(idle), pair(loaded)];
   });
   const widths = head.map((title, column) => Math.max(title.length, ...rows.map((row) => (row[column] ?? "").length)));
   for (const row of [head, ...rows]) {
@@ -157,6 +168,10 @@ function printTable(lines: readonly Footprint[], { idleS, seconds }: Effort): vo
     process.stdout.write(`${cells.join("  ").trimEnd()}\n`);
   }
   process.stdout.write("(pairs: first hop, next to the caller / second hop, next to the origin)\n");
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
 }
 
 function refuse(message: string): false {
