@@ -20,6 +20,8 @@ const USAGE = `usage: npm run bench -- [OPTION…] | COMMAND
       --seconds N         of load; default 10
       --only LIST         of remora, nginx; default both
       --node-options TEXT NODE_OPTIONS of the sidecars and the control plane
+  idle [OPTION…]        a sidecar's private memory for each mTLS connection that does nothing
+      --connections N     default 10000
 See bench/README.md for how to read the numbers.
 `;
 const EXIT_USAGE = 2;
@@ -28,6 +30,7 @@ const [command = "", ...words] = process.argv.slice(2);
 // Each kind loads only what it measures.
 if (command === "micro") process.exitCode = (await import("./micro/main.ts")).runMicro(words) ? 0 : EXIT_USAGE;
 else if (command === "footprint") process.exitCode = (await (await import("./load/footprint.ts")).runFootprint(words)) ? 0 : 1;
+else if (command === "idle") process.exitCode = (await (await import("./load/idle-connections.ts")).runIdle(words)) ? 0 : 1;
 else if (command === "--help" || command === "-h") process.stdout.write(USAGE);
 else if (command === "" || command.startsWith("-"))
   process.exitCode = (await (await import("./load/main.ts")).runLoad(process.argv.slice(2))) ? 0 : 1;

@@ -1,5 +1,6 @@
 // Terminates mTLS of mesh peers on sockets that were accepted and sniffed elsewhere (design 6). A tls.Server that never listens does the
 // work: sockets are handed to it by its `connection` event (documented for any Duplex), so that bytes already read are seen again.
+import { constants } from "node:crypto";
 import type { Socket } from "node:net";
 import { createServer, type Server, type TLSSocket } from "node:tls";
 import type { Clock } from "../../core/clock.ts";
@@ -113,6 +114,9 @@ function contextOf(credentials: Credentials) {
     ca: credentials.rootsPem,
     minVersion: "TLSv1.3" as const,
     ecdhCurve: "P-256:X25519",
+    // No connection is ever resumed (design 6): each proves its identity against the roots of its time. Tickets would only cost: each of the two that
+    // OpenSSL sends holds the whole client certificate, which is about 10 KiB of memory for as long as the connection lives (Node 26.10).
+    secureOptions: constants.SSL_OP_NO_TICKET,
   };
 }
 
