@@ -32,7 +32,7 @@ t.test("one second of load gives a table, rows and a chart, and names what is no
     ..."--scenario get-1k-c32 --proxy none,splice,envoy --seconds 1 --rounds 1 --json".split(" "),
     json,
   ]);
-  t.equal(await bench.exit(20_000), 0, bench.lines.join("\n"));
+  t.equal(await bench.exit(40_000), 0, bench.lines.join("\n"));
 
   const rows = JSON.parse(readFileSync(json, "utf8")) as Row[];
   t.same(
