@@ -2,6 +2,7 @@
 // node:http2; the splice engine implements the same. An engine frames, forwards and answers; it decides nothing.
 import type { Duplex } from "node:stream";
 import type { ConnectionContext, Exchange, Refusal, RequestHead } from "./exchange.ts";
+import type { FieldView, HeadEdit } from "./fields.ts";
 import type { MeshConnection } from "./transport/mesh-dial.ts";
 
 /** The engines by name (design 1). */
@@ -44,14 +45,14 @@ export interface HttpHandler {
   /** Asked for `verify` only, with the whole body; a refusal keeps it from the upstream. */
   checkBody(exchange: Exchange, body: Buffer): Refusal | null;
   /**
-   * Called when a connection is taken and before the head is sent: completes `exchange.headers` for this very connection.
-   * `connection` is null where an engine cannot know it yet (compat HTTP/1.1); what must be bound to a connection is then refused.
+   * Called when a connection is taken and before the head is sent: completes `exchange.edit` for this very connection.
+   * `connection` is null for HTTP/1.1, which gRPC does not speak; what must be bound to a connection is then refused.
    */
   seal(exchange: Exchange, connection: UpstreamConnection | null, body: Buffer | null): Refusal | null;
   /** The upstream could not be used and nothing was delivered: another upstream to try, or null. */
   another(exchange: Exchange, failure: Refusal): Upstream | null;
-  /** The response head as a flat list of fields: returns the fields to send on. Sets `exchange.status`. */
-  response(exchange: Exchange, status: number, headers: readonly string[]): string[];
+  /** The head of the answer: returns what of it is sent on. Sets `exchange.status`. */
+  response(exchange: Exchange, status: number, fields: FieldView): HeadEdit;
   /** Trailer fields of a request or an answer, flat: returns those to send on. */
   trailers(fields: readonly string[]): string[];
   /** Bytes that are not a request at all: counted and logged, no exchange was begun. */

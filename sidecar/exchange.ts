@@ -1,9 +1,11 @@
 // One request on its way through the sidecar: what its head said, who sent it, where it goes and how it ended (design 4).
 // The stage lists fill it in from top to bottom, the engine moves its bytes, `observe` reads it once at the end.
+import { FIELD } from "../core/field-kind.ts";
 import type { Reason } from "../core/reasons.ts";
 import type { SpiffeId } from "../core/spiffe.ts";
 import type { Span } from "../core/tracing.ts";
 import type { Endpoint } from "./discovery/discovery.ts";
+import { type FieldView, firstOfKind, type HeadEdit } from "./fields.ts";
 import type { Pick } from "./resilience/balancer.ts";
 
 /** Which way the request travels, seen from the app next to this sidecar. */
@@ -37,67 +39,6 @@ export function refuse(reason: Reason, detail = "", headers: readonly string[] =
   return { reason, headers, detail, status };
 }
 
-/** A request and everything that is known of it so far. */
-export interface Exchange {
-  /** Number of the connection it came on; on every log line. */
-  readonly connectionId: number;
-  readonly direction: Direction;
-  readonly protocol: "http1" | "http2";
-  readonly peer: Peer;
-  /** Port that was asked for: the app's port inbound, the destination's port outbound; 0 until known. */
-  port: number;
-  readonly method: string;
-  /** `:authority`, the authority of an absolute-form target, or `Host`. */
-  readonly authority: string;
-  /** Origin-form target: as received, until the path stage gives it its canonical form. What is signed and forwarded. */
-  path: string;
-  readonly contentType: string;
-  /** True for `application/grpc` and its subtypes, in any content-type field there is. */
-  readonly grpc: boolean;
-  /** Head fields as received, flat: name, value, name, value, … without pseudo headers. */
-  readonly receivedHeaders: readonly string[];
-  /** Head fields to forward, flat; set by the hygiene stage, completed by the seal. */
-  headers: string[];
-  /** Head fields added to the answer, flat. */
-  readonly answerHeaders: string[];
-  readonly startedMonoMs: number;
-  requestId: string;
-  /** Identity and name of the other side for logs: the caller inbound, the called one outbound. */
-  remoteIdentity: SpiffeId | null;
-  service: string;
-  endpointAddress: string;
-  /** Status of the answer; 0 until there is one. */
-  status: number;
-  /** `grpc-status` of the answer, -1 until seen. */
-  grpcStatus: number;
-  /** Set exactly when this sidecar answered by itself or the upstream failed. */
-  refusal: Refusal | null;
-  /** True between load shedding's `tryEnter` and `finish`. */
-  admitted: boolean;
-  /** Monotonic instant of the answer's head; 0 until there is one. */
-  answeredMonoMs: number;
-  /** Digest that the body must have, once the signature stage found one (design 9). */
-  expectedDigest: Buffer | null;
-  /** Outbound: key of the destination's view; empty for a destination outside of the mesh. */
-  destinationKey: string;
-  /** Outbound: the endpoint that was chosen last, from the balance stage on. */
-  pick: Pick<Endpoint> | null;
-  /** Outbound: the message key whose certificate this request carries, and the connection it is introduced to; null when it carries none. */
-  introduces: { readonly connection: { sentMessageKeyId: string }; readonly keyId: string } | null;
-  /** Endpoints tried so far. */
-  attempts: number;
-  /** The open trace span; null when tracing is off. */
-  span: Span | null;
-}
-
-/** What an engine knows of a request when its head is complete. */
-export interface RequestHead {
-  readonly method: string;
-  readonly authority: string;
-  readonly path: string;
-  readonly headers: readonly string[];
-}
-
 /** The part of an {@link Exchange} that is the same for all requests of one connection. */
 export interface ConnectionContext {
   readonly connectionId: number;
@@ -107,49 +48,120 @@ export interface ConnectionContext {
   readonly port: number;
 }
 
-/** Starts an exchange from a request head. */
-export function beginExchange(connection: ConnectionContext, head: RequestHead, startedMonoMs: number): Exchange {
-  const contentType = headerValue(head.headers, "content-type") ?? "";
-  return {
-    connectionId: connection.connectionId,
-    direction: connection.direction,
-    protocol: connection.protocol,
-    peer: connection.peer,
-    port: connection.port,
-    method: head.method,
-    authority: head.authority,
-    path: head.path,
-    contentType,
-    grpc: hasGrpcContent(head.headers),
-    receivedHeaders: head.headers,
-    headers: [],
-    answerHeaders: [],
-    startedMonoMs,
-    requestId: "",
-    remoteIdentity: connection.peer.identity,
-    service: "",
-    endpointAddress: "",
-    status: 0,
-    grpcStatus: -1,
-    refusal: null,
-    admitted: false,
-    answeredMonoMs: 0,
-    expectedDigest: null,
-    destinationKey: "",
-    pick: null,
-    introduces: null,
-    attempts: 0,
-    span: null,
-  };
+/** What an engine knows of a request when its head is complete. Valid until the exchange is finished. */
+export interface RequestHead {
+  readonly method: string;
+  /** `:authority`, the authority of an absolute-form target, or `Host`. */
+  readonly authority: string;
+  /** Origin-form target; `*` of an OPTIONS, empty for a CONNECT. */
+  readonly path: string;
+  /** True when the path has nothing in it that its canonical form could have otherwise, as far as the engine has seen; false when it did not look. */
+  readonly isPlainPath: boolean;
+  /** Without pseudo headers. */
+  readonly fields: FieldView;
+}
+
+/** A request and everything that is known of it so far. */
+export class Exchange {
+  /** The connection that it came on: number for every log line, direction, protocol, peer. */
+  readonly connection: ConnectionContext;
+  readonly head: RequestHead;
+  /** True for `application/grpc` and its subtypes, in any content-type field there is. */
+  readonly grpc: boolean;
+  readonly startedMonoMs: number;
+  /** What is forwarded of the head's fields; set by the hygiene stage, completed by the seal. */
+  readonly edit: HeadEdit = { strip: 0, nominated: null, added: [] };
+  /** Port that was asked for: the app's port inbound, the destination's port outbound; 0 until known. */
+  port: number;
+  requestId = "";
+  /** Identity and name of the other side for logs: the caller inbound, the called one outbound. */
+  remoteIdentity: SpiffeId | null;
+  service = "";
+  endpointAddress = "";
+  /** Status of the answer; 0 until there is one. */
+  status = 0;
+  /** `grpc-status` of the answer, -1 until seen. */
+  grpcStatus = -1;
+  /** Set exactly when this sidecar answered by itself or the upstream failed. */
+  refusal: Refusal | null = null;
+  /** True between load shedding's `tryEnter` and `finish`. */
+  admitted = false;
+  /** Monotonic instant of the answer's head; 0 until there is one. */
+  answeredMonoMs = 0;
+  /** Digest that the body must have, once the signature stage found one (design 9). */
+  expectedDigest: Buffer | null = null;
+  /** Outbound: key of the destination's view; empty for a destination outside of the mesh. */
+  destinationKey = "";
+  /** Outbound: the endpoint that was chosen last, from the balance stage on. */
+  pick: Pick<Endpoint> | null = null;
+  /** Outbound: the message key whose certificate this request carries, and the connection it is introduced to; null when it carries none. */
+  introduces: { readonly connection: { sentMessageKeyId: string }; readonly keyId: string } | null = null;
+  /** Endpoints tried so far. */
+  attempts = 0;
+  /** The open trace span; null when tracing is off. */
+  span: Span | null = null;
+  /** The canonical form where it differs from what came; null while it does not. */
+  #settledPath: string | null = null;
+
+  constructor(connection: ConnectionContext, head: RequestHead, startedMonoMs: number) {
+    this.connection = connection;
+    this.head = head;
+    this.startedMonoMs = startedMonoMs;
+    this.port = connection.port;
+    this.remoteIdentity = connection.peer.identity;
+    this.grpc = (head.fields.kinds & FIELD.contentType) !== 0 && hasGrpcContent(head.fields);
+  }
+
+  get connectionId(): number {
+    return this.connection.connectionId;
+  }
+
+  get direction(): Direction {
+    return this.connection.direction;
+  }
+
+  get protocol(): "http1" | "http2" {
+    return this.connection.protocol;
+  }
+
+  get peer(): Peer {
+    return this.connection.peer;
+  }
+
+  get method(): string {
+    return this.head.method;
+  }
+
+  get authority(): string {
+    return this.head.authority;
+  }
+
+  /** The target that is matched on, signed and forwarded: as it came until the path stage settles it. */
+  get path(): string {
+    return this.#settledPath ?? this.head.path;
+  }
+
+  /** Settles the path on its canonical form. */
+  settlePath(path: string): void {
+    if (path !== this.head.path) this.#settledPath = path;
+  }
+
+  /** True when the path goes on in another form than it came in. */
+  get isPathSettledAnew(): boolean {
+    return this.#settledPath !== null;
+  }
+
+  get contentType(): string {
+    return firstOfKind(this.head.fields, FIELD.contentType) ?? "";
+  }
 }
 
 const GRPC = "application/grpc";
 
 /** True when any content-type is gRPC's, whatever its case: a second or oddly written one must not be a way around signing. */
-function hasGrpcContent(headers: readonly string[]): boolean {
-  for (let index = 0; index < headers.length; index += 2) {
-    const name = headers[index] as string;
-    if (name.length === 12 && name.toLowerCase() === "content-type" && isGrpc(headers[index + 1] as string)) return true;
+function hasGrpcContent(fields: FieldView): boolean {
+  for (let index = 0; index < fields.count; index += 1) {
+    if (fields.kind(index) === FIELD.contentType && isGrpc(fields.value(index))) return true;
   }
   return false;
 }
@@ -168,9 +180,4 @@ export function headerValue(headers: readonly string[], name: string): string | 
     if (candidate.length === name.length && (candidate === name || candidate.toLowerCase() === name)) return headers[index + 1] as string;
   }
   return null;
-}
-
-/** Sets the value of a field in a flat header list, if it is there; `name` is lower case. */
-export function replaceHeader(headers: string[], name: string, value: string): void {
-  for (let index = 0; index < headers.length; index += 2) if ((headers[index] as string).toLowerCase() === name) headers[index + 1] = value;
 }

@@ -10,19 +10,10 @@ import type { Observer } from "./admin/observer.ts";
 import { isOwnListener, type OwnListeners } from "./capture/loop-guard.ts";
 import type { OriginalDstReader } from "./capture/original-dst.ts";
 import type { Engine, HttpHandler, Upstream } from "./engine.ts";
-import {
-  beginExchange,
-  type ConnectionContext,
-  type Exchange,
-  headerValue,
-  type Peer,
-  type Refusal,
-  refuse,
-  replaceHeader,
-} from "./exchange.ts";
+import { type ConnectionContext, Exchange, type Peer, type Refusal, refuse } from "./exchange.ts";
 import { type AccessPolicy, allows } from "./policy/access.ts";
 import { canonicalPath } from "./policy/canonical-path.ts";
-import { type ChildTraceparent, inboundHeaders, responseHeaders, trailerFields } from "./policy/header-hygiene.ts";
+import { answerEdit, type ChildTraceparent, editInbound, trailerFields } from "./policy/header-hygiene.ts";
 import type { LoadShed } from "./policy/load-shed.ts";
 import type { RateLimiter } from "./policy/rate-limit.ts";
 import type { InboundSignatures } from "./signing/inbound-signatures.ts";
@@ -80,7 +71,7 @@ type RequestStage = (exchange: Exchange, caller: Caller) => Refusal | null;
 
 /** What is the same for all requests of one connection. */
 interface Caller {
-  readonly hygiene: Parameters<typeof inboundHeaders>[1];
+  readonly hygiene: Parameters<typeof editInbound>[1];
   readonly signatures: ReturnType<InboundSignatures["connection"]> | null;
 }
 
@@ -192,7 +183,7 @@ export function createInbound(parts: InboundParts): Inbound {
     };
     return {
       request(connection, head, decide) {
-        const exchange = beginExchange(connection, head, clock.monoMs());
+        const exchange = new Exchange(connection, head, clock.monoMs());
         observer.began(exchange);
         for (const stage of stages) {
           const refusal = stage(exchange, caller);
@@ -204,10 +195,9 @@ export function createInbound(parts: InboundParts): Inbound {
       checkBody: (exchange, body) => parts.signatures.checkBody(exchange.expectedDigest, body),
       seal: () => null,
       another: () => null,
-      response(exchange, status, headers) {
+      response(exchange, status, fields) {
         exchange.status = status;
-        exchange.answeredMonoMs = clock.monoMs();
-        return [...responseHeaders(headers, { fromApp: true }), ...exchange.answerHeaders];
+        return answerEdit(fields, true);
       },
       trailers: trailerFields,
       malformed: (connection, refusal) => observer.refused(connection.direction, refusal, connection.connectionId, connection.peer),
@@ -219,17 +209,16 @@ export function createInbound(parts: InboundParts): Inbound {
   }
 
   function cleanHeaders(exchange: Exchange, caller: Caller): Refusal | null {
-    exchange.headers = inboundHeaders(exchange.receivedHeaders, caller.hygiene);
-    if (exchange.span?.traceparent) replaceHeader(exchange.headers, "traceparent", exchange.span.traceparent);
-    exchange.requestId = headerValue(exchange.headers, "x-request-id") ?? "";
+    exchange.requestId = editInbound(exchange.head.fields, caller.hygiene, exchange.edit, exchange.span?.traceparent ?? null);
     return null;
   }
 
   /** A path with more than one reading is passed on as it came, unless a rule depends on how it is read: fails closed. */
   function settlePath(exchange: Exchange): Refusal | null {
+    if (exchange.head.isPlainPath) return null;
     const path = canonicalPath(exchange.path);
     if (typeof path !== "string") return parts.limiter.matchesPaths ? refuse("bad_request", `the path has ${path.ambiguity}`) : null;
-    exchange.path = path;
+    exchange.settlePath(path);
     return null;
   }
 

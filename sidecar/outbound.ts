@@ -7,21 +7,13 @@ import { isLoopback, isOwnAddress, isOwnListener } from "./capture/loop-guard.ts
 import type { OriginalDstReader } from "./capture/original-dst.ts";
 import type { Destination, DestinationView, Endpoint } from "./discovery/discovery.ts";
 import type { Decision, Engine, HttpHandler, Upstream } from "./engine.ts";
-import {
-  beginExchange,
-  type ConnectionContext,
-  type Exchange,
-  headerValue,
-  type Peer,
-  type Refusal,
-  refuse,
-  replaceHeader,
-} from "./exchange.ts";
+import { type ConnectionContext, Exchange, type Peer, type Refusal, refuse } from "./exchange.ts";
+import { type FieldView, firstNamed } from "./fields.ts";
 import { explicitDestination, HTTP_PORT } from "./explicit-destination.ts";
 import { createMeshUpstreams, type MeshUpstreamParts } from "./mesh-upstreams.ts";
 import { createOutboundTcp, type Departure, MAX_ATTEMPTS, type OutboundTcp } from "./outbound-tcp.ts";
 import { canonicalPath } from "./policy/canonical-path.ts";
-import { type ChildTraceparent, outboundHeaders, responseHeaders, trailerFields } from "./policy/header-hygiene.ts";
+import { answerEdit, type ChildTraceparent, editOutbound, trailerFields } from "./policy/header-hygiene.ts";
 import type { LoadShed } from "./policy/load-shed.ts";
 import type { Balancer } from "./resilience/balancer.ts";
 import type { OutboundSignatures } from "./signing/outbound-signatures.ts";
@@ -127,7 +119,7 @@ export function createOutbound(parts: OutboundParts): Outbound {
     return {
       /** The stages of a request, in order; only the look-up may take time, and only the first time. */
       request(connection, head, decide) {
-        const exchange = beginExchange(connection, head, clock.monoMs());
+        const exchange = new Exchange(connection, head, clock.monoMs());
         observer.began(exchange);
         const destination = destinationOf(exchange.authority); // where to
         if (destination === null) return decide(exchange, refusal("bad_request", authorityFlaw(exchange.authority)));
@@ -158,11 +150,11 @@ export function createOutbound(parts: OutboundParts): Outbound {
         observer.retried(failure.reason);
         return choose(exchange, upstreams.balancerFor(view));
       },
-      response(exchange, status, headers) {
+      response(exchange, status, fields) {
         exchange.status = status;
         exchange.answeredMonoMs = clock.monoMs();
-        noteIntroduced(exchange, headers);
-        return [...responseHeaders(headers, { fromApp: exchange.pick === null }), ...exchange.answerHeaders];
+        noteIntroduced(exchange, fields);
+        return answerEdit(fields, exchange.pick === null);
       },
       trailers: trailerFields,
       malformed: (connection, problem) => observer.refused(connection.direction, problem, connection.connectionId, connection.peer),
@@ -186,9 +178,9 @@ export function createOutbound(parts: OutboundParts): Outbound {
     exchange.introduces = keyId === before ? null : { connection: mesh, keyId };
   }
 
-  function noteIntroduced(exchange: Exchange, answered: readonly string[]): void {
+  function noteIntroduced(exchange: Exchange, answered: FieldView): void {
     const { introduces } = exchange;
-    if (introduces !== null && headerValue(answered, "x-remora-reason") === null) introduces.connection.sentMessageKeyId = introduces.keyId;
+    if (introduces !== null && firstNamed(answered, "x-remora-reason") === null) introduces.connection.sentMessageKeyId = introduces.keyId;
   }
 
   function leadsBack(destination: Destination): boolean {
@@ -198,14 +190,13 @@ export function createOutbound(parts: OutboundParts): Outbound {
 
   /** A path with more than one reading goes as it came: only the called side knows whether a rule depends on it. */
   function settlePath(exchange: Exchange): void {
+    if (exchange.head.isPlainPath) return;
     const path = canonicalPath(exchange.path);
-    if (typeof path === "string") exchange.path = path;
+    if (typeof path === "string") exchange.settlePath(path);
   }
 
   function cleanHeaders(exchange: Exchange): void {
-    exchange.headers = outboundHeaders(exchange.receivedHeaders, hygiene);
-    if (exchange.span?.traceparent) replaceHeader(exchange.headers, "traceparent", exchange.span.traceparent);
-    exchange.requestId = headerValue(exchange.headers, "x-request-id") ?? "";
+    exchange.requestId = editOutbound(exchange.head.fields, hygiene, exchange.edit, exchange.span?.traceparent ?? null);
   }
 
   /** A destination in no snapshot. One that was in the mesh when the connection began is never silently sent in plaintext. */

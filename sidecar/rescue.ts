@@ -51,10 +51,9 @@ export const RESCUE: Readonly<Record<Reason, Rescue>> = {
 /** Reasons whose detail would help an attacker: a mesh peer is told `unauthenticated` instead (design 9). */
 const DETAIL_WITHHELD: ReadonlySet<Reason> = new Set(["signature_missing", "signature_invalid", "signature_expired", "signature_replayed"]);
 
-/** The answer of this sidecar to a refused request: status, flat header list, body. `extra` are further fields, `told` is {@link Peer.told}. */
+/** The answer of this sidecar to a refused request: status, flat header list, body. `told` is {@link Peer.told}. */
 export function answerFor(
   refusal: Refusal,
-  extra: readonly string[],
   options: { readonly grpc: boolean; readonly told: boolean },
 ): {
   readonly status: number;
@@ -63,7 +62,7 @@ export function answerFor(
 } {
   const { reason } = refusal;
   const rescue = RESCUE[reason];
-  const answer = [...refusal.headers, ...extra];
+  const answer = [...refusal.headers];
   if (options.told) answer.push("x-remora-reason", DETAIL_WITHHELD.has(reason) ? "unauthenticated" : reason);
   if (options.grpc) {
     answer.push("content-type", "application/grpc", "grpc-status", String(rescue.grpcStatus), "grpc-message", rescue.text);

@@ -1,7 +1,8 @@
 // Twin of sidecar/policy/header-hygiene.ts.
 import { parseSpiffeId } from "../../core/spiffe.ts";
 import { childTraceparent } from "../../core/trace-context.ts";
-import { inboundHeaders, outboundHeaders, responseHeaders } from "../../sidecar/policy/header-hygiene.ts";
+import { editedFields, FlatFields, type HeadEdit } from "../../sidecar/fields.ts";
+import { answerEdit, editInbound, editOutbound } from "../../sidecar/policy/header-hygiene.ts";
 import type { Cases } from "./measure.ts";
 
 const curl = ["Host", "orders", "User-Agent", "curl/7.88.1", "Accept", "*/*"];
@@ -40,12 +41,18 @@ export function cases(): Cases {
   const identity = parseSpiffeId("spiffe://cluster.local/ns/shop/sa/orders");
   const inbound = { ...outbound, identity, clientIdentity: parseSpiffeId("spiffe://cluster.local/ns/shop/sa/web"), peerMeshed: true };
   const traced = { ...inbound, childTraceparent };
+  const edit: HeadEdit = { strip: 0, nominated: null, added: [] };
+  const [few, many, worst] = [curl, browser, hostile].map((flat) => new FlatFields(flat)) as [FlatFields, FlatFields, FlatFields];
   return {
-    "outbound, 3 fields": () => outboundHeaders(curl, outbound),
-    "inbound, 3 fields": () => inboundHeaders(curl, inbound),
-    "inbound, 12 fields": () => inboundHeaders(browser, inbound),
-    "inbound, 12 fields, traced": () => inboundHeaders(browser, traced),
-    "response, 6 fields": () => responseHeaders(curl, { fromApp: true }),
-    "inbound, 200 hostile fields": () => inboundHeaders(hostile, inbound),
+    "outbound, 3 fields": () => editOutbound(few, outbound, edit, null),
+    "inbound, 3 fields": () => editInbound(few, inbound, edit, null),
+    "inbound, 12 fields": () => editInbound(many, inbound, edit, null),
+    "inbound, 12 fields, traced": () => editInbound(many, traced, edit, null),
+    "inbound, 12 fields, as a list": () => {
+      editInbound(many, traced, edit, null);
+      return editedFields(many, edit);
+    },
+    "response, 3 fields": () => answerEdit(few, true),
+    "inbound, 200 hostile fields": () => editInbound(worst, inbound, edit, null),
   };
 }

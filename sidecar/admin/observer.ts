@@ -2,12 +2,14 @@
 // through children resolved once per label set, and one access-log line where that is on. Labels are bounded by construction.
 import type { TLSSocket } from "node:tls";
 import type { Clock } from "../../core/clock.ts";
+import { FIELD } from "../../core/field-kind.ts";
 import type { Logger } from "../../core/log.ts";
 import type { CounterChild, HistogramChild, Metrics } from "../../core/metrics.ts";
 import type { Reason } from "../../core/reasons.ts";
 import type { SpiffeId } from "../../core/spiffe.ts";
 import type { Span, Tracer } from "../../core/tracing.ts";
-import { type Direction, type Exchange, headerValue, type Peer, type Refusal } from "../exchange.ts";
+import type { Direction, Exchange, Peer, Refusal } from "../exchange.ts";
+import { firstOfKind } from "../fields.ts";
 import { createLoadReport, type Load, type LoadReport } from "./load-report.ts";
 
 /** A finished opaque connection. */
@@ -57,6 +59,13 @@ interface Children {
   readonly duration: HistogramChild;
 }
 
+/** Values of `grpc_status`: 0 to 16, and none. */
+const GRPC_STATUSES = 18;
+
+function byProtocol(): Readonly<Record<"http1" | "http2" | "grpc", Map<number, Children>>> {
+  return { http1: new Map(), http2: new Map(), grpc: new Map() };
+}
+
 /** Makes the observer of one sidecar. */
 export function createObserver(options: {
   readonly metrics: Metrics;
@@ -102,22 +111,22 @@ export function createObserver(options: {
     labels: ["direction", "way"],
   });
   const load = options.load ?? createLoadReport(clock);
-  const resolved = new Map<string, Children>();
+  /** Children by direction, protocol and both statuses as one number: found without making a text. */
+  const resolved = { inbound: byProtocol(), outbound: byProtocol() };
   let connectionId = 0;
 
   function childrenFor(exchange: Exchange): Children {
     const protocol = exchange.grpc ? "grpc" : exchange.protocol;
-    const grpcStatus = exchange.grpcStatus < 0 || exchange.grpcStatus > 16 ? "" : String(exchange.grpcStatus);
-    const status = exchange.status >= 100 && exchange.status <= 599 ? String(exchange.status) : "0";
-    const key = `${exchange.direction} ${protocol} ${status} ${grpcStatus}`;
-    let children = resolved.get(key);
+    const grpcStatus = exchange.grpcStatus < 0 || exchange.grpcStatus > 16 ? -1 : exchange.grpcStatus;
+    const status = exchange.status >= 100 && exchange.status <= 599 ? exchange.status : 0;
+    const byNumbers = resolved[exchange.direction][protocol];
+    const index = status * GRPC_STATUSES + grpcStatus + 1;
+    let children = byNumbers.get(index);
     if (children === undefined) {
       const { direction } = exchange;
-      children = {
-        count: requests.child({ direction, protocol, status, grpc_status: grpcStatus }),
-        duration: durations.child({ direction, protocol }),
-      };
-      resolved.set(key, children);
+      const labels = { direction, protocol, status: String(status), grpc_status: grpcStatus < 0 ? "" : String(grpcStatus) };
+      children = { count: requests.child(labels), duration: durations.child({ direction, protocol }) };
+      byNumbers.set(index, children);
     }
     return children;
   }
@@ -222,7 +231,7 @@ export function createObserver(options: {
 }
 
 function startSpan(tracer: Tracer, exchange: Exchange): Span {
-  return tracer.startSpan(`${exchange.direction} ${exchange.method}`, headerValue(exchange.receivedHeaders, "traceparent"), {
+  return tracer.startSpan(`${exchange.direction} ${exchange.method}`, firstOfKind(exchange.head.fields, FIELD.traceparent), {
     "http.request.method": exchange.method,
     "url.path": exchange.path,
     "server.address": exchange.authority,

@@ -9,6 +9,7 @@ import { ProtocolError } from "../../core/errors.ts";
 import type { Decision, ServedConnection, Upstream } from "../engine.ts";
 import { HELD_BODY_BYTES } from "../engine.ts";
 import { type Exchange, type Refusal, type RequestHead, refuse } from "../exchange.ts";
+import { editedFields, FlatFields } from "../fields.ts";
 import { answerFor, RESCUE } from "../rescue.ts";
 import { resetStream } from "../transport/reset.ts";
 import { failureOf } from "../upstream-failure.ts";
@@ -237,7 +238,9 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
     // http-proxy sets `content-length: 0` on DELETE and OPTIONS that have a chunked body, which breaks the framing (http-party/node-http-proxy#1263).
     const passes = created as unknown as { webPasses: ReadonlyArray<(...args: unknown[]) => unknown> };
     passes.webPasses = passes.webPasses.filter((pass) => pass.name !== "deleteLength");
-    created.on("proxyReq", (proxied, _request, response) => {
+    created.on("proxyReq", (proxied, request, response) => {
+      // http-proxy writes targets anew: `\\` as `/`, `//` as `/`.
+      proxied.path = exchanges.get(request)?.path ?? proxied.path;
       // http-proxy listens for `aborted`, which says nothing about a client that leaves after its request was complete.
       response.once("close", () => {
         if (!response.writableFinished) proxied.destroy();
@@ -260,9 +263,11 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
       answered.destroy();
       return answer(connection, response, exchange, refuse("upstream_reset", "the answer's head is not HTTP"));
     }
-    const fields = connection.handler.response(exchange, answered.statusCode ?? 502, answered.rawHeaders);
+    const answeredFields = new FlatFields(answered.rawHeaders);
+    const edit = connection.handler.response(exchange, answered.statusCode ?? 502, answeredFields);
     const keepAliveHint = answered.headers["keep-alive"];
-    answered.headers = headerObject(fields) as IncomingMessage["headers"];
+    answered.headers = headerObject(editedFields(answeredFields, edit)) as IncomingMessage["headers"];
+    delete answered.headers.trailer; // as in a request
     answered.headers.connection = response.shouldKeepAlive && !draining.has(connection.context.direction) ? "keep-alive" : "close";
     answered.once("end", () => {
       // The agent reads it from here when it takes the connection back: a pooled one must not be used when the app is about to close it.
@@ -280,7 +285,7 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
   function answer(connection: Served, response: ServerResponse, exchange: Exchange, refusal: Refusal): void {
     exchange.refusal = refusal;
     if (response.headersSent || connection.stream.destroyed) return resetStream(connection.stream);
-    const answered = answerFor(refusal, exchange.answerHeaders, {
+    const answered = answerFor(refusal, {
       grpc: exchange.grpc,
       told: connection.context.peer.told,
     });
@@ -312,7 +317,11 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
         if (agent === null) return give(failure as Refusal);
         const { upgrade } = request.headers;
         request.url = exchange.path;
-        request.headers = { ...headerObject(exchange.headers), connection: "Upgrade", upgrade } as IncomingMessage["headers"];
+        request.headers = {
+          ...headerObject(editedFields(exchange.head.fields, exchange.edit)),
+          connection: "Upgrade",
+          upgrade,
+        } as IncomingMessage["headers"];
         forwardUpgrade({ request, socket, head, agent, exchange, handler: connection.handler, clock, fail: give });
       });
     });
@@ -339,7 +348,7 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
   function answerRaw(connection: Served, exchange: Exchange, refusal: Refusal): void {
     exchange.refusal = refusal;
     exchange.status = RESCUE[refusal.reason].status;
-    writeRaw(connection, refusal, exchange.answerHeaders);
+    writeRaw(connection, refusal);
   }
 
   /** Answers a head that could be read in two ways, and ends the connection (design 13, rule 5). */
@@ -378,11 +387,11 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
   }
 
   /** Writes a refusal onto the bare socket and ends it. */
-  function writeRaw(connection: Served, refusal: Refusal, extra: readonly string[] = []): void {
+  function writeRaw(connection: Served, refusal: Refusal): void {
     if (connection.isOver) return;
     connection.isOver = true;
     const { told } = connection.context.peer;
-    const { status, headers, body } = answerFor(refusal, extra, { grpc: false, told });
+    const { status, headers, body } = answerFor(refusal, { grpc: false, told });
     let text = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nconnection: close\r\n`;
     for (let index = 0; index < headers.length; index += 2) text += `${headers[index]}: ${headers[index + 1]}\r\n`;
     endSoon(connection.stream, clock, `${text}\r\n${body}`);
@@ -401,19 +410,21 @@ function headOf(request: IncomingMessage): RequestHead {
   const target = request.url ?? "/";
   const absolute = ABSOLUTE_FORM.exec(target);
   const method = request.method ?? "GET";
-  if (absolute === null) return { method, authority: request.headers.host ?? "", path: target, headers: request.rawHeaders };
+  const fields = new FlatFields(request.rawHeaders);
+  if (absolute === null) return { method, authority: request.headers.host ?? "", path: target, isPlainPath: false, fields };
   const [, authority, rest] = absolute as unknown as [string, string, string];
-  return { method, authority, path: rest.startsWith("/") ? rest : `/${rest}`, headers: request.rawHeaders };
+  return { method, authority, path: rest.startsWith("/") ? rest : `/${rest}`, isPlainPath: false, fields };
 }
 
 /** What http-proxy sends on. The framing is as the request came: hygiene has taken `transfer-encoding` off. */
 function outgoingHeaders(request: IncomingMessage, exchange: Exchange): Record<string, string | string[]> {
-  const headers = headerObject(exchange.headers);
+  const headers = headerObject(editedFields(exchange.head.fields, exchange.edit));
   // An HTTP/1.0 client need not name a host; the app's side is HTTP/1.1 and must be told one.
   headers.host = exchange.authority === "" ? exchange.endpointAddress : exchange.authority;
   // Both were between the client and us: the one is answered, and what is not switched is not offered on.
   delete headers["expect"];
   delete headers["upgrade"];
+  delete headers["trailer"]; // node:http throws at it, into nobody's hands, where the body is not chunked; trailers need no announcement
   if (request.headers["transfer-encoding"] !== undefined) headers["transfer-encoding"] = "chunked";
   return headers;
 }

@@ -12,6 +12,7 @@ import { LRUCache } from "lru-cache";
 import type { Clock } from "../../core/clock.ts";
 import { type Decision, HELD_BODY_BYTES, type ServedConnection, type Upstream } from "../engine.ts";
 import { type Exchange, headerValue, type Refusal, type RequestHead, refuse } from "../exchange.ts";
+import { editedFields, FlatFields } from "../fields.ts";
 import { answerFor } from "../rescue.ts";
 import { failureOf } from "../upstream-failure.ts";
 import { headerObject } from "./flat-headers.ts";
@@ -130,13 +131,13 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
   }
 
   function forward(connection: ServedConnection, stream: ServerHttp2Stream, exchange: Exchange, decision: Forward, body: Body): void {
-    const unsealedLength = exchange.headers.length;
+    const unsealedLength = exchange.edit.added.length;
     let attempts = 0;
     attempt(decision.upstream);
 
     function attempt(upstream: Upstream): void {
       attempts += 1;
-      exchange.headers.length = unsealedLength; // what an earlier attempt's seal added was for another connection
+      exchange.edit.added.length = unsealedLength; // what an earlier attempt's seal added was for another connection
       takeSession(connection, exchange, upstream, (failure, taken) => {
         if (isGone(stream)) return;
         if (taken === null) return answer(connection, stream, exchange, failure as Refusal);
@@ -226,11 +227,12 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
       answered = true;
       if (isGone(stream)) return upstream.close(NGHTTP2_CANCEL);
       const status = headers[":status"] ?? 502;
-      const fields = connection.handler.response(exchange, status, withoutPseudo(raw));
+      const fields = new FlatFields(withoutPseudo(raw));
+      const edit = connection.handler.response(exchange, status, fields);
       noteGrpcStatus(exchange, raw);
       const endStream = (flags & END_STREAM_FLAG) !== 0;
       try {
-        stream.respond([":status", String(status), ...fields] as unknown as IncomingHttpHeaders, {
+        stream.respond([":status", String(status), ...editedFields(fields, edit)] as unknown as IncomingHttpHeaders, {
           endStream,
           waitForTrailers: !endStream,
         });
@@ -281,7 +283,7 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
     exchange.refusal = refusal;
     if (stream.headersSent) return stream.close(NGHTTP2_INTERNAL_ERROR);
     const told = connection.context.peer.told;
-    const { status, headers, body } = answerFor(refusal, exchange.answerHeaders, {
+    const { status, headers, body } = answerFor(refusal, {
       grpc: exchange.grpc,
       told,
     });
@@ -336,7 +338,7 @@ function headOf(raw: readonly string[]): RequestHead {
     else if (name === "host") host = value;
     else if (!name.startsWith(":")) headers.push(name, value);
   }
-  return { method, authority: authority === "" ? host : authority, path, headers };
+  return { method, authority: authority === "" ? host : authority, path, isPlainPath: false, fields: new FlatFields(headers) };
 }
 
 function withoutPseudo(raw: readonly string[]): string[] {
@@ -349,7 +351,7 @@ function withoutPseudo(raw: readonly string[]): string[] {
 
 function requestFields(exchange: Exchange): string[] {
   const fields = [":method", exchange.method, ":scheme", "http", ":authority", exchange.authority, ":path", exchange.path];
-  for (const part of exchange.headers) fields.push(part);
+  for (const part of editedFields(exchange.head.fields, exchange.edit)) fields.push(part);
   return fields;
 }
 

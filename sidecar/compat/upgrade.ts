@@ -6,6 +6,7 @@ import httpProxy from "http-proxy";
 import type { Clock } from "../../core/clock.ts";
 import type { HttpHandler } from "../engine.ts";
 import type { Exchange, Refusal } from "../exchange.ts";
+import { editedFields, FlatFields } from "../fields.ts";
 import { resetStream } from "../transport/reset.ts";
 import { failureOf } from "../upstream-failure.ts";
 import { headerObject } from "./flat-headers.ts";
@@ -27,6 +28,10 @@ export function forwardUpgrade(options: {
   readonly fail: (refusal: Refusal) => void;
 }): void {
   const { socket, exchange, handler, clock } = options;
+  const editedAnswer = (answered: IncomingMessage, status: number) => {
+    const fields = new FlatFields(answered.rawHeaders);
+    return editedFields(fields, handler.response(exchange, status, fields));
+  };
   const proxy = httpProxy.createProxyServer({});
   // http-proxy destroys what is not a GET for a WebSocket; which upgrades are tunnelled is decided before we come here.
   const passes = proxy as unknown as { wsPasses: ReadonlyArray<(...args: unknown[]) => unknown> };
@@ -38,7 +43,7 @@ export function forwardUpgrade(options: {
       switched = true;
       const { upgrade } = answered.headers;
       answered.headers = {
-        ...headerObject(handler.response(exchange, 101, answered.rawHeaders)),
+        ...headerObject(editedAnswer(answered, 101)),
         connection: "Upgrade",
         upgrade,
       } as IncomingMessage["headers"];
@@ -48,7 +53,7 @@ export function forwardUpgrade(options: {
     proxied.prependListener("response", (answered: IncomingMessage) => {
       // Keeps http-proxy from writing this answer as well: it leaves answers alone that are marked as upgrades.
       (answered as { upgrade?: boolean }).upgrade = true;
-      passOn(answered, socket, handler.response(exchange, answered.statusCode ?? 502, answered.rawHeaders), clock);
+      passOn(answered, socket, editedAnswer(answered, answered.statusCode ?? 502), clock);
     });
     socket.once("close", () => proxied.destroy());
   });

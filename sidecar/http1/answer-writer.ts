@@ -2,16 +2,18 @@
 // for a body that would end with its connection, none for an HTTP/1.0 client). Decides from that whether the connection lives on.
 //
 // HOT PATH: per answer one head, per chunk one copy into the outgoing buffer.
+import { FIELD } from "../../core/field-kind.ts";
 import type { Refusal } from "../exchange.ts";
+import type { HeadEdit } from "../fields.ts";
 import type { HttpHandler } from "../engine.ts";
 import { answerFor } from "../rescue.ts";
 import { putBytes, putText } from "../transport/outgoing.ts";
 import type { Wire } from "../transport/wire.ts";
-import type { AnswerReader } from "./answer-reader.ts";
+import { ANSWER_FRAMING, type AnswerHop, type AnswerReader } from "./answer-reader.ts";
 import type { BodyReader } from "./body-reader.ts";
 import type { OnData } from "./chunked.ts";
 import { BODY } from "./framing.ts";
-import { type HopFields, answerHead, ownAnswerHead, trailerSection } from "./write-head.ts";
+import { connectionLine, ownAnswerHead, trailerSection } from "./write-head.ts";
 
 /** Writes one connection's answers, one after the other. */
 export class AnswerWriter {
@@ -45,28 +47,30 @@ export class AnswerWriter {
 
   /** A 1xx answer before the last; HTTP/1.0 has none (RFC 9110 section 15.2). */
   interim(answer: AnswerReader): void {
-    if (this.#isHttp10) return;
-    putText(this.#wire, answerHead(answer.status, answer.reason, this.#handler.trailers(answer.headers), NO_HOP_FIELDS));
+    if (!this.#isHttp10) answer.put(this.#wire, INTERIM_EDIT, AS_IT_CAME);
   }
 
-  /** The head of an upstream's answer; `fields` are those that the stage list lets pass. */
-  head(answer: AnswerReader, fields: readonly string[], body: BodyReader): void {
+  /** The head of an upstream's answer, edited by the stage list. */
+  head(answer: AnswerReader, edit: HeadEdit, body: BodyReader): void {
     this.isBegun = true;
     const endsUnframed = body.kind === BODY.untilClose;
     this.#isChunking = endsUnframed && !this.#isHttp10;
     if (this.#isHttp10 && (endsUnframed || body.kind === BODY.chunked)) this.isPersistent = false;
     if (this.#isHttp10 && body.kind === BODY.chunked) this.onContent = this.#putContent;
-    const saysChunked = answer.framing.isChunked && !this.#isHttp10; // also of a HEAD, whose answer has the fields of a GET's
-    const saysLength = answer.status >= 200 && answer.status !== 204;
-    putText(
-      this.#wire,
-      answerHead(answer.status, answer.reason, fields, {
-        kind: this.#isChunking || saysChunked ? BODY.chunked : BODY.none,
-        length: saysLength ? answer.framing.length : -1,
-        upgradeTo: "",
-        connection: this.#connection(),
-      }),
-    );
+    answer.put(this.#wire, edit, this.#hop(answer));
+  }
+
+  #hop(answer: AnswerReader): AnswerHop {
+    const { framing, status } = answer;
+    const connection = this.isPersistent ? (this.#isHttp10 ? "keep-alive" : "") : "close";
+    const hasWrongFraming = this.#isHttp10 && framing.isChunked;
+    const hasUselessLength = status < 200 || status === 204; // a length of 0, which these must not have (RFC 9110 section 8.6)
+    if (framing.isPlain && !this.#isChunking && !hasWrongFraming && !hasUselessLength)
+      return connection === "" ? AS_IT_CAME : HOP_BY_CONNECTION[connection];
+    let lines = connectionLine(connection);
+    if (this.#isChunking || (framing.isChunked && !hasWrongFraming)) lines += "transfer-encoding: chunked\r\n";
+    else if (framing.length !== -1 && !hasUselessLength) lines += `content-length: ${framing.length}\r\n`;
+    return { strip: ANSWER_FRAMING, lines };
   }
 
   /** Bytes of an upstream's body, as they came. */
@@ -87,25 +91,32 @@ export class AnswerWriter {
       putText(this.#wire, trailerSection(this.#handler.trailers(body.trailers)));
   }
 
-  /** The connection becomes a tunnel: a 101, or a 2xx to a CONNECT. */
-  switched(answer: AnswerReader, fields: readonly string[], upgradeTo: string): void {
+  /** The connection becomes a tunnel: by a 101 to `upgradeTo`, or by a 2xx to a CONNECT. */
+  switched(answer: AnswerReader, edit: HeadEdit, upgradeTo: string): void {
     this.isBegun = true;
-    putText(this.#wire, answerHead(answer.status, answer.reason, fields, { ...NO_HOP_FIELDS, upgradeTo }));
+    const lines = upgradeTo === "" ? "" : `connection: upgrade\r\nupgrade: ${upgradeTo}\r\n`;
+    answer.put(this.#wire, edit, { strip: ANSWER_FRAMING | FIELD.upgrade, lines });
   }
 
   /** An answer of the sidecar's own. Returns its status. */
-  refusal(refusal: Refusal, extra: readonly string[], options: { readonly grpc: boolean; readonly told: boolean }): number {
+  refusal(refusal: Refusal, options: { readonly grpc: boolean; readonly told: boolean }): number {
     this.isBegun = true;
-    const { status, headers, body } = answerFor(refusal, extra, options);
-    const head = ownAnswerHead(status, headers, { kind: BODY.none, length: body.length, upgradeTo: "", connection: this.#connection() });
+    const { status, headers, body } = answerFor(refusal, options);
+    const connection = this.isPersistent ? (this.#isHttp10 ? "keep-alive" : "") : "close";
+    const head = ownAnswerHead(status, headers, body.length, connection);
     putText(this.#wire, this.#method === "HEAD" ? head : head + body);
     return status;
   }
-
-  #connection(): HopFields["connection"] {
-    if (!this.isPersistent) return "close";
-    return this.#isHttp10 ? "keep-alive" : "";
-  }
 }
 
-const NO_HOP_FIELDS: HopFields = { kind: BODY.none, length: -1, upgradeTo: "", connection: "" };
+const AS_IT_CAME: AnswerHop = { strip: 0, lines: "" };
+const HOP_BY_CONNECTION: Readonly<Record<"close" | "keep-alive", AnswerHop>> = {
+  close: { strip: 0, lines: connectionLine("close") },
+  "keep-alive": { strip: 0, lines: connectionLine("keep-alive") },
+};
+/** What of a 1xx answer is between two neighbours, or the mesh's word. */
+const INTERIM_EDIT: HeadEdit = {
+  strip: FIELD.connection | FIELD.hopByHop | FIELD.te | FIELD.mesh | FIELD.identity | FIELD.upgrade | ANSWER_FRAMING,
+  nominated: null,
+  added: [],
+};

@@ -4,10 +4,15 @@
 // HOT PATH: per chunk an addition (`length`), or one pass over its framing bytes (`chunked`).
 import { ChunkedBody, type OnData } from "./chunked.ts";
 import { BODY, type BodyKind } from "./framing.ts";
-import { endOfHead, flawOfUnfinished, readFields } from "./scan.ts";
+import { flattened } from "../fields.ts";
+import { HeadFields } from "./head-fields.ts";
+import { HeadStore, hasEndOfHead } from "./head-store.ts";
+import { CR, flawOfUnfinished, LF } from "./scan.ts";
 import { FORBIDDEN_TRAILERS, type StrictnessRule } from "./strictness.ts";
 
 const NO_FIELDS: readonly string[] = [];
+/** One for the process: a section is read within one call. */
+const section = new HeadFields();
 
 /** Follows bodies, one after the other. */
 export class BodyReader {
@@ -23,7 +28,8 @@ export class BodyReader {
   /** Bytes of a `length` body that are still to come. */
   #left = 0;
   #chunks: ChunkedBody | null = null;
-  #trailerText = "";
+  /** A trailer section that comes in parts; null until there is one. */
+  #store: HeadStore | null = null;
 
   begin(kind: BodyKind, length: number): void {
     this.kind = kind;
@@ -33,7 +39,7 @@ export class BodyReader {
     if (kind !== BODY.chunked) return;
     this.#chunks ??= new ChunkedBody();
     this.#chunks.begin();
-    this.#trailerText = "";
+    this.#store = null;
     this.trailers = NO_FIELDS;
   }
 
@@ -67,29 +73,43 @@ export class BodyReader {
   }
 
   #advanceTrailers(bytes: Buffer, start: number, end: number): number {
-    const searched = this.#trailerText.length;
-    const text = this.#trailerText + bytes.toString("latin1", start, end);
-    const sectionEnd = text.startsWith("\r\n") ? 2 : endOfHead(text, searched);
-    if (sectionEnd === -1) {
-      this.#trailerText = text;
-      this.flaw = flawOfUnfinished(text, searched);
-      return this.flaw === null ? end : -1;
-    }
-    if (sectionEnd > 2) {
-      const fields: string[] = [];
-      this.flaw = readFields(text, 0, sectionEnd - 2, fields) ?? flawOfTrailers(fields);
-      if (this.flaw !== null) return -1;
-      this.trailers = fields;
-    }
-    this.#trailerText = "";
+    const had = this.#store?.length ?? 0;
+    if (this.#store !== null) this.#store.add(bytes, start, end);
+    const next = this.#store === null ? section.read(bytes, start, end) : this.#readStored(this.#store, had);
+    if (next === -1) return this.#failTrailers(section.flaw);
+    const length = this.#store === null ? end : this.#store.length;
+    if (next > length) return this.#waitForTrailers(bytes, start, end, had);
+    if (section.count > 0) this.trailers = flattened(section);
+    if (hasForbidden(this.trailers)) return this.#failTrailers("trailer_forbidden");
+    const taken = this.#store === null ? next : start + next - had;
+    this.#store = null;
     this.isDone = true;
-    return start + sectionEnd - searched;
+    return taken;
+  }
+
+  /** Reads a section that came in parts once its end is there, and not for each part. */
+  #readStored(store: HeadStore, had: number): number {
+    const isEmpty = store.length >= 2 && store.bytes[0] === CR && store.bytes[1] === LF;
+    return isEmpty || hasEndOfHead(store, had) ? section.read(store.bytes, 0, store.length) : store.length + 1;
+  }
+
+  #waitForTrailers(bytes: Buffer, start: number, end: number, had: number): number {
+    if (this.#store === null) {
+      this.#store = new HeadStore();
+      this.#store.add(bytes, start, end);
+    }
+    const flaw = flawOfUnfinished(this.#store.bytes, 0, had, this.#store.length);
+    return flaw === null ? end : this.#failTrailers(flaw);
+  }
+
+  #failTrailers(flaw: StrictnessRule | null): -1 {
+    this.flaw = flaw;
+    return -1;
   }
 }
 
-function flawOfTrailers(fields: readonly string[]): StrictnessRule | null {
-  for (let index = 0; index < fields.length; index += 2) {
-    if (FORBIDDEN_TRAILERS.has((fields[index] as string).toLowerCase())) return "trailer_forbidden";
-  }
-  return null;
+/** True when a section has a field that no trailer may be. */
+function hasForbidden(fields: readonly string[]): boolean {
+  for (let index = 0; index < fields.length; index += 2) if (FORBIDDEN_TRAILERS.has((fields[index] as string).toLowerCase())) return true;
+  return false;
 }

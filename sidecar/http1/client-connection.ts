@@ -16,14 +16,13 @@ import { AnswerWriter } from "./answer-writer.ts";
 import { BodyReader } from "./body-reader.ts";
 import type { OnData } from "./chunked.ts";
 import { BODY } from "./framing.ts";
-import { HeadBuffer } from "./head-buffer.ts";
 import { HeldBody } from "./held-body.ts";
 import type { Http1Timeouts } from "./patience.ts";
-import { RequestReader } from "./request-reader.ts";
-import { LIMITS, STRICTNESS, type StrictnessRule } from "./strictness.ts";
+import type { RequestHop, RequestReader } from "./request-reader.ts";
+import { STRICTNESS, type StrictnessRule } from "./strictness.ts";
 import type { AnswerTaker, UpstreamConnection } from "./upstream-connection.ts";
 import type { ConnectionTaker, UpstreamPool } from "./upstream-pool.ts";
-import { requestHead, trailerSection } from "./write-head.ts";
+import { trailerSection } from "./write-head.ts";
 
 /** What a client's connection needs of its engine. */
 export interface Http1Engine {
@@ -31,6 +30,9 @@ export interface Http1Engine {
   /** The instant of the last sweep, monotonic ms: exact enough to tell who has waited for seconds. */
   readonly nowMonoMs: number;
   poolFor(upstream: Upstream): UpstreamPool;
+  /** Lends a reader for one request. */
+  takeReader(): RequestReader;
+  giveReader(reader: RequestReader): void;
   /** True when connections of this direction are to end after their current answer. */
   isDraining(direction: Exchange["direction"]): boolean;
   /** The connection is gone. */
@@ -62,8 +64,8 @@ export class ClientConnection implements WireOwner, ConnectionTaker, AnswerTaker
   readonly #wire: Wire;
   readonly #engine: Http1Engine;
   readonly #handler: HttpHandler;
-  readonly #head = new HeadBuffer();
-  readonly #request = new RequestReader();
+  /** Lent by the engine from the first byte of a head to the last of its exchange. */
+  #reader: RequestReader | null = null;
   readonly #body = new BodyReader();
   readonly #answer: AnswerWriter;
   #phase: Phase = PHASE.head;
@@ -102,6 +104,11 @@ export class ClientConnection implements WireOwner, ConnectionTaker, AnswerTaker
     this.#wire.start();
   }
 
+  /** The request that is under way; there is one from its first byte on. */
+  get #request(): RequestReader {
+    return this.#reader as RequestReader;
+  }
+
   get method(): string {
     return this.#request.method;
   }
@@ -113,7 +120,7 @@ export class ClientConnection implements WireOwner, ConnectionTaker, AnswerTaker
   // What comes from the client.
 
   onBytes(bytes: Buffer, length: number): void {
-    if (!this.#head.isBegun) this.#sinceMonoMs = this.#engine.nowMonoMs;
+    if (this.#phase !== PHASE.head || this.#reader === null) this.#sinceMonoMs = this.#engine.nowMonoMs;
     this.#take(bytes, length);
     flush();
   }
@@ -173,12 +180,15 @@ export class ClientConnection implements WireOwner, ConnectionTaker, AnswerTaker
   }
 
   #takeHead(bytes: Buffer, at: number, end: number): number {
-    const head = this.#head;
-    const next = head.take(bytes, at, end);
-    const flaw = next === -1 ? head.flaw : next > end ? flawOfLine(head.text) : this.#request.read(head.text, head.length);
-    if (flaw !== null) this.#refuseConnection(refusalOf(flaw));
-    else if (next <= end) this.#begin();
-    return next === -1 ? end : Math.min(next, end);
+    this.#reader ??= this.#engine.takeReader();
+    const next = this.#reader.read(bytes, at, end);
+    if (next > end) return end;
+    if (next !== -1) {
+      this.#begin();
+      return next;
+    }
+    this.#refuseConnection(refusalOf(this.#reader.flaw as StrictnessRule)); // set with -1
+    return end;
   }
 
   // The stages.
@@ -264,13 +274,17 @@ export class ClientConnection implements WireOwner, ConnectionTaker, AnswerTaker
     this.#upstream = connection;
     this.#phase = PHASE.open;
     this.#blockedBytes = 0;
-    const { bodyKind: kind, framing } = this.#request;
-    const target = exchange.method === "CONNECT" ? exchange.authority : exchange.path;
-    // An HTTP/1.0 client need not name a host; the app's side is HTTP/1.1 and must be told one.
-    const host = exchange.authority === "" ? exchange.endpointAddress : exchange.authority;
-    const hop = { kind, length: framing.length, upgradeTo: this.#upgradeTo, connection: "" } as const;
-    putText(connection.wire, requestHead(exchange.method, target, host, exchange.headers, hop));
+    this.#request.put(connection.wire, exchange.edit, this.#hop(exchange));
     if (this.#held !== null) this.#sendHeld(connection.wire, this.#held.raw());
+  }
+
+  #hop(exchange: Exchange): RequestHop {
+    const isUsual = !exchange.isPathSettledAnew && this.#upgradeTo === "" && exchange.method !== "CONNECT" && exchange.authority !== "";
+    if (isUsual) return AS_IT_CAME;
+    const target = exchange.method === "CONNECT" ? exchange.authority : exchange.isPathSettledAnew ? exchange.path : null;
+    // An HTTP/1.0 client need not name a host; the app's side is HTTP/1.1 and must be told one.
+    const host = exchange.authority === "" ? exchange.endpointAddress : null;
+    return { target, host, upgradeTo: this.#upgradeTo };
   }
 
   #sendHeld(wire: Wire, raw: Buffer): void {
@@ -342,9 +356,9 @@ export class ClientConnection implements WireOwner, ConnectionTaker, AnswerTaker
   onAnswerHead(answer: AnswerReader, body: BodyReader): void {
     const exchange = this.#exchange as Exchange; // set while open
     this.#sinceMonoMs = this.#engine.nowMonoMs;
-    const fields = this.#handler.response(exchange, answer.status, answer.headers);
+    const edit = this.#handler.response(exchange, answer.status, answer.fields);
     if (this.#isLast()) this.#answer.isPersistent = false;
-    this.#answer.head(answer, fields, body);
+    this.#answer.head(answer, edit, body);
   }
 
   /** True when no request can follow: the sidecar drains, or whether a client that waits for a 100 sends its body now is anyone's guess. */
@@ -391,7 +405,7 @@ export class ClientConnection implements WireOwner, ConnectionTaker, AnswerTaker
     this.#leaveUpstream();
     exchange.refusal = refusal;
     if (RESCUE[refusal.reason].close || this.#isLast()) this.#answer.isPersistent = false;
-    exchange.status = this.#answer.refusal(refusal, exchange.answerHeaders, { grpc: exchange.grpc, told: this.#isTold });
+    exchange.status = this.#answer.refusal(refusal, { grpc: exchange.grpc, told: this.#isTold });
     this.#complete();
   }
 
@@ -403,7 +417,7 @@ export class ClientConnection implements WireOwner, ConnectionTaker, AnswerTaker
   #refuseConnection(refusal: Refusal): void {
     this.#handler.malformed(this.served.context, refusal);
     this.#answer.begin("", false, false);
-    this.#answer.refusal(refusal, [], { grpc: false, told: this.#isTold });
+    this.#answer.refusal(refusal, { grpc: false, told: this.#isTold });
     this.#endSoon();
   }
 
@@ -425,6 +439,7 @@ export class ClientConnection implements WireOwner, ConnectionTaker, AnswerTaker
     const exchange = this.#exchange;
     if (this.#wire.isTls || this.#wire.pendingBytes === 0 || !this.#wire.isOpen || exchange === null) return this.#finish();
     this.#exchange = null;
+    this.#reader = null; // the exchange keeps its head
     this.served.stream.write("", () => this.#handler.finish(exchange));
   }
 
@@ -435,8 +450,14 @@ export class ClientConnection implements WireOwner, ConnectionTaker, AnswerTaker
   }
 
   #becomeIdle(): void {
+    this.#giveReaderBack();
     this.#phase = PHASE.head;
     this.#sinceMonoMs = this.#engine.nowMonoMs;
+  }
+
+  #giveReaderBack(): void {
+    if (this.#reader !== null) this.#engine.giveReader(this.#reader);
+    this.#reader = null;
   }
 
   /** Sends what is written and the end, and waits a moment for the peer's (RFC 9112 section 9.6). */
@@ -483,7 +504,7 @@ export class ClientConnection implements WireOwner, ConnectionTaker, AnswerTaker
 
   /** No further request: at once when there is none, else after its answer. */
   drain(): void {
-    if (this.#phase === PHASE.head && !this.#head.isBegun && this.#stash === null) this.#endSoon();
+    if (this.#phase === PHASE.head && this.#reader === null && this.#stash === null) this.#endSoon();
   }
 
   close(): void {
@@ -494,9 +515,9 @@ export class ClientConnection implements WireOwner, ConnectionTaker, AnswerTaker
   // Tunnels.
 
   onSwitched(answer: AnswerReader): void {
-    const fields = this.#handler.response(this.#exchange as Exchange, answer.status, answer.headers);
+    const edit = this.#handler.response(this.#exchange as Exchange, answer.status, answer.fields);
     this.#phase = PHASE.tunnel;
-    this.#answer.switched(answer, fields, answer.status === 101 ? answer.framing.upgradeTo || this.#upgradeTo : "");
+    this.#answer.switched(answer, edit, answer.status === 101 ? answer.framing.upgradeTo || this.#upgradeTo : "");
     this.#settle();
   }
 
@@ -543,8 +564,8 @@ export class ClientConnection implements WireOwner, ConnectionTaker, AnswerTaker
     const waitedMs = nowMonoMs - this.#sinceMonoMs;
     switch (this.#phase) {
       case PHASE.head:
-        if (this.#head.isBegun && waitedMs >= timeouts.headMs) this.#refuseConnection(TOO_SLOW);
-        else if (!this.#head.isBegun && waitedMs >= timeouts.keepAliveMs) this.#endSoon();
+        if (this.#reader !== null && waitedMs >= timeouts.headMs) this.#refuseConnection(TOO_SLOW);
+        else if (this.#reader === null && waitedMs >= timeouts.keepAliveMs) this.#endSoon();
         break;
       case PHASE.holding:
         if (waitedMs >= timeouts.stallMs) this.#refuse(TOO_SLOW);
@@ -584,14 +605,8 @@ export class ClientConnection implements WireOwner, ConnectionTaker, AnswerTaker
   }
 }
 
+const AS_IT_CAME: RequestHop = { target: null, host: null, upgradeTo: "" };
 const TOO_SLOW = refuse("timeout", "the request did not come in time", [], 408);
-
-/** What is wrong already with a request line that has not ended. */
-function flawOfLine(text: string): StrictnessRule | null {
-  if (text.startsWith("\r\n")) return "blank_line_before_request";
-  const isTooLong = text.length > LIMITS.methodBytes + LIMITS.targetBytes + 16 && !text.includes("\r\n");
-  return isTooLong ? "target_too_long" : null;
-}
 
 function refusalOf(rule: StrictnessRule): Refusal {
   const { reason, status } = STRICTNESS[rule];

@@ -1,5 +1,10 @@
-// Where a message's body ends (RFC 9112 section 6): read from the fields that say so, once per head. Requests and answers share it.
+// Where a message's body ends and whether its connection goes on (RFC 9112 sections 6 and 9): read from the fields that say so, once per head. Requests
+// and answers share it.
+//
+// HOT PATH: looks only at fields of its kinds.
+import { FIELD } from "../../core/field-kind.ts";
 import { sameName } from "../../core/field-name.ts";
+import type { FieldView } from "../fields.ts";
 import { contentLength, listContains } from "./scan.ts";
 import type { StrictnessRule } from "./strictness.ts";
 
@@ -15,11 +20,16 @@ export const BODY = {
 /** One of {@link BODY}. */
 export type BodyKind = (typeof BODY)[keyof typeof BODY];
 
-/** What the framing and connection fields of one head said. One object per connection and direction, read again for each head. */
+const FRAMING_KINDS =
+  FIELD.connection | FIELD.hopByHop | FIELD.host | FIELD.contentLength | FIELD.transferEncoding | FIELD.upgrade | FIELD.expect;
+
+/** What the framing and connection fields of one head said. One object per reader, read again for each head. */
 export class FramingFields {
   /** The value of Content-Length, or -1 without one. */
   length = -1;
   isChunked = false;
+  /** True when Content-Length and Transfer-Encoding may be forwarded as they came: no leading zeros, `chunked` in lower case. */
+  isPlain = true;
   /** Connection options (RFC 9110 section 7.6.1). */
   close = false;
   keepAlive = false;
@@ -33,9 +43,10 @@ export class FramingFields {
   keepAliveSeconds = -1;
 
   /** Reads the fields of one head; returns the first flaw, or null. `isHttp10`: what came later than HTTP/1.0 is a flaw. */
-  read(fields: readonly string[], isHttp10: boolean): StrictnessRule | null {
+  read(fields: FieldView, isHttp10: boolean): StrictnessRule | null {
     this.length = -1;
     this.isChunked = false;
+    this.isPlain = true;
     this.close = false;
     this.keepAlive = false;
     this.upgrade = false;
@@ -43,44 +54,53 @@ export class FramingFields {
     this.upgradeTo = "";
     this.expectContinue = false;
     this.keepAliveSeconds = -1;
-    let codings = 0;
-    for (let index = 0; index < fields.length; index += 2) {
-      const name = fields[index] as string;
-      const value = fields[index + 1] as string;
-      switch (name.length) {
-        case 4:
-          if (!sameName(name, "host")) break;
-          if (this.host !== null) return "host_repeated";
-          this.host = value;
-          break;
-        case 6:
-          if (sameName(name, "expect")) this.expectContinue ||= sameName(value, "100-continue");
-          break;
-        case 7:
-          if (sameName(name, "upgrade")) this.upgradeTo = this.upgradeTo === "" ? value : `${this.upgradeTo}, ${value}`;
-          break;
-        case 10:
-          if (sameName(name, "connection")) this.#readConnection(value);
-          else if (sameName(name, "keep-alive")) this.#readKeepAlive(value);
-          break;
-        case 14:
-          if (!sameName(name, "content-length")) break;
-          if (this.length !== -1 || value.includes(",")) return "content_length_repeated";
-          this.length = contentLength(value);
-          if (this.length === -1) return "content_length_invalid";
-          break;
-        case 17:
-          if (!sameName(name, "transfer-encoding")) break;
-          codings += 1;
-          if (codings > 1) return "transfer_encoding_repeated";
-          if (!sameName(value, "chunked")) return "transfer_encoding_not_chunked";
-          this.isChunked = true;
-          break;
-      }
+    if ((fields.kinds & FRAMING_KINDS) === 0) return null;
+    for (let index = 0; index < fields.count; index += 1) {
+      const kind = fields.kind(index);
+      if ((kind & FRAMING_KINDS) === 0) continue;
+      const flaw = this.#readField(kind, fields, index);
+      if (flaw !== null) return flaw;
     }
-    if (codings > 0 && isHttp10) return "transfer_encoding_in_http_1_0";
-    if (codings > 0 && this.length !== -1) return "content_length_and_transfer_encoding";
-    return null;
+    if (!this.isChunked) return null;
+    if (isHttp10) return "transfer_encoding_in_http_1_0";
+    return this.length === -1 ? null : "content_length_and_transfer_encoding";
+  }
+
+  #readField(kind: number, fields: FieldView, index: number): StrictnessRule | null {
+    const value = fields.value(index);
+    switch (kind) {
+      case FIELD.host:
+        if (this.host !== null) return "host_repeated";
+        this.host = value;
+        return null;
+      case FIELD.contentLength:
+        return this.#readLength(value);
+      case FIELD.transferEncoding:
+        if (this.isChunked) return "transfer_encoding_repeated";
+        if (!sameName(value, "chunked")) return "transfer_encoding_not_chunked";
+        this.isChunked = true;
+        if (value !== "chunked") this.isPlain = false;
+        return null;
+      case FIELD.connection:
+        this.#readConnection(value);
+        return null;
+      case FIELD.upgrade:
+        this.upgradeTo = this.upgradeTo === "" ? value : `${this.upgradeTo}, ${value}`;
+        return null;
+      case FIELD.expect:
+        this.expectContinue ||= sameName(value, "100-continue");
+        return null;
+      default:
+        if (fields.name(index).length === "keep-alive".length) this.#readKeepAlive(value); // of the hop-by-hop fields
+        return null;
+    }
+  }
+
+  #readLength(value: string): StrictnessRule | null {
+    if (this.length !== -1 || value.includes(",")) return "content_length_repeated";
+    this.length = contentLength(value);
+    if (value.length > 1 && value.startsWith("0")) this.isPlain = false;
+    return this.length === -1 ? "content_length_invalid" : null;
   }
 
   #readConnection(value: string): void {

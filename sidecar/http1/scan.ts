@@ -1,14 +1,13 @@
-// Reads the parts that all HTTP/1.1 heads are made of (RFC 9112 sections 2 to 5): tokens, field lines, the end of a head. Strict: what is not exactly the
-// grammar is refused by a row of `strictness.ts`, never repaired (design 13, rule 5).
+// The characters that HTTP/1.1 heads are made of, and the lists in their values (RFC 9110 section 5.6, RFC 9112 sections 2 to 5). Owns no state.
 //
-// HOT PATH: one pass over the characters of a head with a table look-up each; slices of the head's own text, no copies, no regex.
+// HOT PATH: table look-ups.
 import { LIMITS, type StrictnessRule } from "./strictness.ts";
 
 export const CR = 0x0d;
 export const LF = 0x0a;
 export const SP = 0x20;
 export const HTAB = 0x09;
-const COLON = 0x3a;
+export const COLON = 0x3a;
 
 /** What a character may be part of, as bits of {@link CHARACTERS}. */
 export const IN_TOKEN = 1;
@@ -32,67 +31,16 @@ function characterTable(): Uint8Array {
   return table;
 }
 
-/**
- * Where the head that `text` begins with ends: the index after its empty line, or -1 while that has not come. `searched` is how far an earlier look has
- * seen nothing, so that a head that comes byte by byte is not read again for each of them.
- */
-export function endOfHead(text: string, searched: number): number {
-  const at = text.indexOf("\r\n\r\n", Math.max(0, searched - 3));
-  return at === -1 ? -1 : at + 4;
-}
-
-/** What is wrong already with a head that has not ended: a line end that will never be one, or a size past its bound. */
-export function flawOfUnfinished(text: string, searched: number): StrictnessRule | null {
-  for (let at = text.indexOf("\n", searched); at !== -1; at = text.indexOf("\n", at + 1)) {
-    if (at === 0 || text.charCodeAt(at - 1) !== CR) return "bare_lf";
-  }
-  return text.length > LIMITS.headBytes ? "head_too_large" : null;
-}
-
-/**
- * Reads the field lines of text[at..end), each ended by CRLF, onto `into` as name, value, name, value, …; the empty line is not part of it. Values are
- * without the whitespace around them. Returns the first flaw, or null.
- */
-export function readFields(text: string, at: number, end: number, into: string[]): StrictnessRule | null {
-  let index = at;
-  const first = text.charCodeAt(index);
-  if (index < end && (first === SP || first === HTAB)) return "leading_whitespace";
-  while (index < end) {
-    if (into.length >= 2 * LIMITS.fields) return "too_many_fields";
-    const nameAt = index;
-    while ((CHARACTERS[text.charCodeAt(index)] as number) & IN_TOKEN) index += 1;
-    if (text.charCodeAt(index) !== COLON) return flawOfName(text, nameAt, index);
-    if (index === nameAt) return "field_name_empty";
-    const name = text.slice(nameAt, index);
-    index += 1;
-    let code = text.charCodeAt(index);
-    while (code === SP || code === HTAB) code = text.charCodeAt(++index);
-    const valueAt = index;
-    while ((CHARACTERS[code] as number) & IN_VALUE) code = text.charCodeAt(++index);
-    if (code !== CR) return code === LF ? "bare_lf" : "field_value_invalid";
-    if (text.charCodeAt(index + 1) !== LF) return "bare_cr";
-    let valueEnd = index;
-    while (valueEnd > valueAt && isBlank(text.charCodeAt(valueEnd - 1))) valueEnd -= 1;
-    into.push(name, text.slice(valueAt, valueEnd));
-    index += 2;
-  }
-  return null;
-}
-
-/** What stands where a name's colon should be. */
-function flawOfName(text: string, nameAt: number, index: number): StrictnessRule {
-  const code = text.charCodeAt(index);
-  if (code === LF) return "bare_lf";
-  if (code === CR && text.charCodeAt(index + 1) !== LF) return "bare_cr";
-  if (!isBlank(code)) return "field_name_invalid";
-  if (index === nameAt) return "obs_fold";
-  let after = index;
-  while (isBlank(text.charCodeAt(after))) after += 1;
-  return text.charCodeAt(after) === COLON ? "space_before_colon" : "field_name_invalid";
-}
-
-function isBlank(code: number): boolean {
+export function isBlank(code: number): boolean {
   return code === SP || code === HTAB;
+}
+
+/** What is wrong already with bytes[from..end) of a head that begins at `start` and has not ended: a line end that will never be one, or its size. */
+export function flawOfUnfinished(bytes: Buffer, start: number, from: number, end: number): StrictnessRule | null {
+  for (let at = bytes.indexOf(LF, from); at !== -1 && at < end; at = bytes.indexOf(LF, at + 1)) {
+    if (at === start || bytes[at - 1] !== CR) return "bare_lf";
+  }
+  return end - start > LIMITS.headBytes ? "head_too_large" : null;
 }
 
 /** The number that the digits of a Content-Length stand for; -1 when they are anything else (RFC 9110 section 8.6). */

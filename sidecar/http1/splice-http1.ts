@@ -5,11 +5,14 @@ import type { ServedConnection, Upstream } from "../engine.ts";
 import type { Direction } from "../exchange.ts";
 import { ClientConnection, type Http1Engine } from "./client-connection.ts";
 import { HTTP1_TIMEOUTS, type Http1Timeouts } from "./patience.ts";
+import { RequestReader } from "./request-reader.ts";
 import { UpstreamPool } from "./upstream-pool.ts";
 
 /** Longest and shortest time between two sweeps, ms. */
 const MAX_SWEEP_MS = 1_000;
 const MIN_SWEEP_MS = 10;
+/** Readers kept for the next requests: as many as are usually under way at once. */
+const MAX_SPARE_READERS = 256;
 
 /** The HTTP/1.1 half of the splice engine. */
 export class SpliceHttp1 implements Http1Engine {
@@ -18,6 +21,7 @@ export class SpliceHttp1 implements Http1Engine {
   readonly #clock: Clock;
   readonly #clients = new Set<ClientConnection>();
   readonly #pools = new Map<string, UpstreamPool>();
+  readonly #readers: RequestReader[] = [];
   readonly #draining = new Set<Direction>();
   readonly #sweeping: { cancel(): void };
 
@@ -44,6 +48,15 @@ export class SpliceHttp1 implements Http1Engine {
     }
     pool.upstream = upstream;
     return pool;
+  }
+
+  takeReader(): RequestReader {
+    return this.#readers.pop() ?? new RequestReader();
+  }
+
+  giveReader(reader: RequestReader): void {
+    reader.clear();
+    if (reader.isReusable && this.#readers.length < MAX_SPARE_READERS) this.#readers.push(reader);
   }
 
   isDraining(direction: Direction): boolean {

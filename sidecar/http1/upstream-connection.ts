@@ -9,7 +9,6 @@ import { AnswerReader } from "./answer-reader.ts";
 import { BodyReader } from "./body-reader.ts";
 import type { OnData } from "./chunked.ts";
 import { BODY } from "./framing.ts";
-import { HeadBuffer } from "./head-buffer.ts";
 import { LIMITS, type StrictnessRule } from "./strictness.ts";
 
 /** Takes the answers to one request. All calls come from the event loop; after the last three the connection is no longer the taker's. */
@@ -58,7 +57,6 @@ export class UpstreamConnection implements WireOwner {
   #phase: Phase = PHASE.idle;
   /** Set exactly while a request is on its way. */
   #taker: AnswerTaker | null = null;
-  readonly #head = new HeadBuffer();
   #interimBytes = 0;
   #isPersistent = true;
   #sawBytes = false;
@@ -78,7 +76,7 @@ export class UpstreamConnection implements WireOwner {
   begin(taker: AnswerTaker): void {
     this.#taker = taker;
     this.#phase = PHASE.head;
-    this.#head.clear();
+    this.#answer.clear();
     this.#interimBytes = 0;
     this.#sawBytes = false;
     this.requests += 1;
@@ -131,15 +129,13 @@ export class UpstreamConnection implements WireOwner {
   }
 
   #takeHead(bytes: Buffer, start: number, length: number): number {
-    const head = this.#head;
-    const next = head.take(bytes, start, length);
+    const next = this.#answer.read(bytes, start, length);
     if (next > length) return length;
-    const flaw = next === -1 ? head.flaw : this.#answer.read(head.text, head.length);
-    if (flaw !== null) {
-      this.#fail(flaw);
+    if (next === -1) {
+      this.#fail(this.#answer.flaw as StrictnessRule); // set with -1
       return length;
     }
-    this.#onHead(head.length);
+    this.#onHead(next - start);
     return next;
   }
 

@@ -1,15 +1,16 @@
-// Header hygiene (design 10): what of a message head may cross the sidecar, and what the sidecar itself says in it. Works on flat raw lists (name, value,
-// name, value, …) without pseudo headers. `host`, `transfer-encoding` and `upgrade` pass through: framing and upgrades belong to the engine, which decides on
-// them before and after (design 1). Names are classified by `field-class.ts`.
+// Header hygiene (design 10): what of a message head may cross the sidecar, and what the sidecar itself says in it. Decides on fields by their kind
+// (`core/field-kind.ts`) and says so as an edit. `host`, `transfer-encoding` and `upgrade` pass through: framing and upgrades belong to the engine, which
+// decides on them before and after (design 1).
 //
 // A field named by `Connection` is removed (RFC 9110 7.6.1) unless it is essential end to end (`isEssential`): "Connection: authorization" or
 // "Connection: x-forwarded-for" is how a client makes a proxy drop what the app behind it relies on. The nomination is ignored, the field stays.
 //
-// HOT PATH: one pass, one output array, one switch on the name's length per field; no regex, no lower-casing, no closure per request. Heads without a
-// `Connection` field pay nothing for nominations.
+// HOT PATH: looks only at fields of the kinds it has to do with; no regex, no lower-casing, no closure per request. Heads without a `Connection` field
+// pay nothing for nominations, and a good request id stays where it is.
+import { FIELD, isEssential, kindOf } from "../../core/field-kind.ts";
 import { sameName } from "../../core/field-name.ts";
 import type { SpiffeId } from "../../core/spiffe.ts";
-import { classOf, FIELD, isEssential } from "./field-class.ts";
+import type { FieldView, HeadEdit } from "../fields.ts";
 
 /** Longest request id that is taken over. */
 const MAX_REQUEST_ID_LENGTH = 128;
@@ -37,39 +38,34 @@ export interface OutboundHygiene {
 }
 
 /**
- * The fields of a request as the app may see them. `x-forwarded-client-cert` (`By=<this>;URI=<caller>`, Envoy's form) and `x-remora-client-id` are always
- * the sidecar's own words: absent when the caller has no identity, so that an app may trust them.
+ * Edits a request as the app may see it and returns its request id. `x-forwarded-client-cert` (`By=<this>;URI=<caller>`, Envoy's form) and
+ * `x-remora-client-id` are always the sidecar's own words: absent when the caller has no identity, so that an app may trust them. `traceparent` is that
+ * of the open span; null to make one.
  */
-export function inboundHeaders(raw: readonly string[], hygiene: InboundHygiene): string[] {
-  const headers = forwarded(raw, hygiene, hygiene.peerMeshed ? STRIPPED_FROM_MESH : STRIPPED_FROM_OUTSIDE);
+export function editInbound(fields: FieldView, hygiene: InboundHygiene, edit: HeadEdit, traceparent: string | null): string {
+  edit.strip = hygiene.peerMeshed ? STRIPPED_FROM_MESH : STRIPPED_FROM_OUTSIDE;
+  const requestId = editRequest(fields, hygiene, edit, traceparent);
   const { clientIdentity } = hygiene;
   if (clientIdentity !== null) {
-    headers.push("x-forwarded-client-cert", `By=${hygiene.identity};URI=${clientIdentity}`, "x-remora-client-id", clientIdentity);
+    edit.added.push("x-forwarded-client-cert", `By=${hygiene.identity};URI=${clientIdentity}`, "x-remora-client-id", clientIdentity);
   }
-  return headers;
+  return requestId;
 }
 
-/** The fields of a request as they leave for an upstream, before signing: nothing the app says can pass as the mesh's word. */
-export function outboundHeaders(raw: readonly string[], hygiene: OutboundHygiene): string[] {
-  return forwarded(raw, hygiene, STRIPPED_FROM_MESH);
+/** Edits a request as it leaves for an upstream, before signing, and returns its request id: nothing the app says can pass as the mesh's word. */
+export function editOutbound(fields: FieldView, hygiene: OutboundHygiene, edit: HeadEdit, traceparent: string | null): string {
+  edit.strip = STRIPPED_FROM_MESH;
+  return editRequest(fields, hygiene, edit, traceparent);
 }
 
 /**
- * The fields of an answer. `fromApp`: the answer comes from the local app, whose `x-remora-*` are not the mesh's word; a meshed peer's
+ * The edit of an answer. `fromApp`: the answer comes from the local app, whose `x-remora-*` are not the mesh's word; a meshed peer's
  * `x-remora-reason` is kept for the local app (design 11).
  */
-export function responseHeaders(raw: readonly string[], options: { readonly fromApp: boolean }): string[] {
-  const nominated = nominations(raw);
-  const headers: string[] = [];
-  for (let index = 0; index + 1 < raw.length; index += 2) {
-    const name = raw[index] as string;
-    const field = classOf(name);
-    if (field === FIELD.connection || field === FIELD.hopByHop || field === FIELD.te) continue;
-    if (options.fromApp && field === FIELD.mesh) continue;
-    if (nominated !== null && isNominated(nominated, name)) continue;
-    headers.push(name, raw[index + 1] as string);
-  }
-  return headers;
+export function answerEdit(fields: FieldView, fromApp: boolean): HeadEdit {
+  const usual = fromApp ? FROM_APP : FROM_MESH;
+  const nominated = nominations(fields);
+  return nominated === null ? usual : { ...usual, nominated };
 }
 
 /** The fields of a trailer section, of a request or an answer: the mesh says nothing in one, so nothing in one may look like its word. */
@@ -77,47 +73,59 @@ export function trailerFields(raw: readonly string[]): string[] {
   const fields: string[] = [];
   for (let index = 0; index + 1 < raw.length; index += 2) {
     const name = raw[index] as string;
-    if ((classOf(name) & STRIPPED_FROM_TRAILERS) === 0) fields.push(name, raw[index + 1] as string);
+    if ((kindOf(name) & STRIPPED_FROM_TRAILERS) === 0) fields.push(name, raw[index + 1] as string);
   }
   return fields;
 }
 
-const STRIPPED_FROM_TRAILERS = FIELD.connection | FIELD.hopByHop | FIELD.te | FIELD.mesh | FIELD.identity;
+const STRIPPED_FROM_ANSWERS = FIELD.connection | FIELD.hopByHop | FIELD.te;
+const STRIPPED_FROM_APP = STRIPPED_FROM_ANSWERS | FIELD.mesh;
+const STRIPPED_FROM_TRAILERS = STRIPPED_FROM_APP | FIELD.identity;
 
-/** Bits of field classes that do not cross; `identity` is the pair that the inbound side writes itself. */
-const ALWAYS_STRIPPED = FIELD.connection | FIELD.hopByHop | FIELD.mesh | FIELD.identity | FIELD.te | FIELD.requestId | FIELD.traceparent;
-const STRIPPED_FROM_MESH = ALWAYS_STRIPPED | FIELD.signature;
-const STRIPPED_FROM_OUTSIDE = ALWAYS_STRIPPED;
+const FROM_MESH: HeadEdit = Object.freeze({ strip: STRIPPED_FROM_ANSWERS, nominated: null, added: [] });
+const FROM_APP: HeadEdit = Object.freeze({ strip: STRIPPED_FROM_APP, nominated: null, added: [] });
 
-function forwarded(raw: readonly string[], hygiene: OutboundHygiene, stripped: number): string[] {
-  const nominated = nominations(raw);
-  const headers: string[] = [];
+/** Kinds of fields that do not cross; `identity` is the pair that the inbound side writes itself. */
+const STRIPPED_FROM_OUTSIDE = STRIPPED_FROM_TRAILERS | FIELD.traceparent;
+const STRIPPED_FROM_MESH = STRIPPED_FROM_OUTSIDE | FIELD.signature;
+
+const LOOKED_AT = FIELD.requestId | FIELD.traceparent | FIELD.te;
+
+function editRequest(fields: FieldView, hygiene: OutboundHygiene, edit: HeadEdit, spanTraceparent: string | null): string {
+  const { added } = edit;
+  added.length = 0;
+  edit.nominated = nominations(fields);
+  let requestIds = 0;
   let requestId: string | null = null;
   let traceparents = 0;
   let traceparent: string | null = null;
   let trailers = false;
-  for (let index = 0; index + 1 < raw.length; index += 2) {
-    const name = raw[index] as string;
-    const value = raw[index + 1] as string;
-    const field = classOf(name);
-    if ((field & stripped) === 0) {
-      if (nominated === null || !isNominated(nominated, name)) headers.push(name, value);
-    } else if (field === FIELD.requestId) {
+  const looksAt = (fields.kinds & LOOKED_AT) === 0 ? 0 : fields.count;
+  for (let index = 0; index < looksAt; index += 1) {
+    const kind = fields.kind(index);
+    if ((kind & LOOKED_AT) === 0) continue;
+    const value = fields.value(index);
+    if (kind === FIELD.requestId) {
+      requestIds += 1;
       if (requestId === null && isRequestId(value)) requestId = value;
-    } else if (field === FIELD.traceparent) {
+    } else if (kind === FIELD.traceparent) {
       traceparents += 1;
       traceparent = value;
-    } else if (field === FIELD.te) {
+    } else {
       trailers ||= sameName(value, "trailers");
     }
   }
   // gRPC servers refuse a call without it; any other TE is between two neighbours.
-  if (trailers) headers.push("te", "trailers");
-  headers.push("x-request-id", requestId ?? hygiene.requestId());
+  if (trailers) added.push("te", "trailers");
+  if (requestId === null || requestIds > 1 || isNominated(edit.nominated, "x-request-id")) {
+    requestId ??= hygiene.requestId();
+    edit.strip |= FIELD.requestId;
+    added.push("x-request-id", requestId);
+  }
   // Two of them are none (W3C Trace Context 3.2.2).
-  const child = hygiene.childTraceparent(traceparents === 1 ? traceparent : null);
-  if (child !== null) headers.push("traceparent", child);
-  return headers;
+  const child = spanTraceparent ?? hygiene.childTraceparent(traceparents === 1 ? traceparent : null);
+  if (child !== null) added.push("traceparent", child);
+  return requestId;
 }
 
 /** Visible ASCII without separators that would read as something else in a log line; 1..128 characters. */
@@ -131,12 +139,12 @@ function isRequestId(value: string): boolean {
 }
 
 /** The names in all `Connection` fields that may be dropped, or null when there are none: the usual case. */
-function nominations(raw: readonly string[]): string[] | null {
+function nominations(fields: FieldView): string[] | null {
+  if ((fields.kinds & FIELD.connection) === 0) return null;
   let names: string[] | null = null;
-  for (let index = 0; index + 1 < raw.length; index += 2) {
-    const name = raw[index] as string;
-    if (name.length !== "connection".length || !sameName(name, "connection")) continue;
-    const value = raw[index + 1] as string;
+  for (let index = 0; index < fields.count; index += 1) {
+    if (fields.kind(index) !== FIELD.connection) continue;
+    const value = fields.value(index);
     if (value === "keep-alive" || value === "close") continue; // what Node and browsers send: names no field
     for (const item of value.split(",")) {
       const nominated = item.trim().toLowerCase();
@@ -152,9 +160,6 @@ function nominations(raw: readonly string[]): string[] | null {
 /** Most names taken from `Connection` fields. */
 const MAX_NOMINATIONS = 16;
 
-function isNominated(nominated: readonly string[], name: string): boolean {
-  for (const candidate of nominated) {
-    if (candidate.length === name.length && sameName(name, candidate)) return true;
-  }
-  return false;
+function isNominated(nominated: readonly string[] | null, lower: string): boolean {
+  return nominated?.includes(lower) === true;
 }

@@ -1,7 +1,9 @@
 // The inbound side's view of signing (design 9): asks the verifier about an exchange and says in one word what follows. Owns the rule which requests
 // must be signed at all; the profile is the verifier's.
 import type { SpiffeId } from "../../core/spiffe.ts";
-import { type Exchange, headerValue, type Refusal, refuse } from "../exchange.ts";
+import { FIELD } from "../../core/field-kind.ts";
+import { type Exchange, type Refusal, refuse } from "../exchange.ts";
+import { type FieldView, firstNamed, flattened } from "../fields.ts";
 import { createVerifierState, digestMatches, type SignatureReason, type Verifier } from "./verifier.ts";
 
 /** What the signature of a request's head says. */
@@ -31,12 +33,12 @@ export function createInboundSignatures(verifier: Verifier): InboundSignatures {
       const connection = createVerifierState();
       return {
         verify(exchange, mustBeSigned) {
-          if (!mustBeSigned && headerValue(exchange.receivedHeaders, "signature-input") === null) return UNSIGNED;
+          if (!mustBeSigned && !isSigned(exchange.head.fields)) return UNSIGNED;
           const result = verifier.verifyHead({
             method: exchange.method,
             authority: exchange.authority,
             path: exchange.path,
-            rawHeaders: exchange.receivedHeaders,
+            rawHeaders: flattened(exchange.head.fields),
             peer,
             channelBinding,
             connection,
@@ -51,4 +53,8 @@ export function createInboundSignatures(verifier: Verifier): InboundSignatures {
       return refuse("signature_invalid", "the body does not have the signed digest");
     },
   };
+}
+
+function isSigned(fields: FieldView): boolean {
+  return (fields.kinds & FIELD.signature) !== 0 && firstNamed(fields, "signature-input") !== null;
 }

@@ -17,7 +17,7 @@ export interface SignedConnection {
 export interface OutboundSignatures {
   /** True when a unary body is to be known before its head is sent. */
   readonly wantsBody: boolean;
-  /** Appends the signature's fields to `exchange.headers`. `body` is null for a stream. */
+  /** Appends the signature's fields to `exchange.edit`. `body` is null for a stream. */
   sign(exchange: Exchange, endpoint: Endpoint, connection: SignedConnection, body: Buffer | null): void;
 }
 
@@ -41,7 +41,7 @@ export function createOutboundSignatures(signer: Signer, certificates: MessageCe
         includeCertificate: connection.sentMessageKeyId !== keyId,
       });
       connection.sentMessageKeyId = keyId;
-      for (const field of fields) exchange.headers.push(field);
+      for (const field of fields) exchange.edit.added.push(field);
     },
   };
 }

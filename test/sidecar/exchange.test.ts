@@ -1,5 +1,6 @@
 import t from "tap";
-import { beginExchange, type ConnectionContext, headerValue, replaceHeader } from "../../sidecar/exchange.ts";
+import { type ConnectionContext, Exchange, headerValue } from "../../sidecar/exchange.ts";
+import { FlatFields } from "../../sidecar/fields.ts";
 
 const connection: ConnectionContext = {
   connectionId: 1,
@@ -9,10 +10,12 @@ const connection: ConnectionContext = {
   port: 80,
 };
 
+function headWith(flat: readonly string[]) {
+  return { method: "POST", authority: "a", path: "/", isPlainPath: false, fields: new FlatFields(flat) };
+}
+
 t.test("a request counts as gRPC by any of its content-types, whatever their case", async (t) => {
-  const isGrpc = (...types: string[]) =>
-    beginExchange(connection, { method: "POST", authority: "a", path: "/", headers: types.flatMap((type) => ["Content-Type", type]) }, 0)
-      .grpc;
+  const isGrpc = (...types: string[]) => new Exchange(connection, headWith(types.flatMap((type) => ["Content-Type", type])), 0).grpc;
   for (const type of [
     "application/grpc",
     "application/grpc+proto",
@@ -28,10 +31,8 @@ t.test("a request counts as gRPC by any of its content-types, whatever their cas
   t.equal(isGrpc(), false, "none");
 });
 
-t.test("fields of a flat list are found and replaced by lower case name", async (t) => {
+t.test("fields of a flat list are found by lower case name", async (t) => {
   const headers = ["Host", "a", "X-One", "1", "x-one", "2"];
   t.equal(headerValue(headers, "x-one"), "1");
   t.equal(headerValue(headers, "x-two"), null);
-  replaceHeader(headers, "x-one", "3");
-  t.same(headers, ["Host", "a", "X-One", "3", "x-one", "3"]);
 });

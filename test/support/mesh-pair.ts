@@ -62,10 +62,17 @@ export interface MeshPairOptions {
 /** The requests that one side began and finished. */
 export interface Ledger {
   readonly begun: number;
-  readonly finished: readonly Exchange[];
+  /** As they were when they finished. */
+  readonly finished: readonly FinishedExchange[];
   /** Requests that were finished more than once: always 0. */
   readonly finishedTwice: number;
 }
+
+/** What is kept of an exchange: its head is gone when it is over. */
+export type FinishedExchange = Pick<
+  Exchange,
+  "method" | "authority" | "path" | "status" | "grpcStatus" | "refusal" | "expectedDigest" | "requestId" | "protocol"
+>;
 
 /** A running pair. The service is called `orders`. */
 export interface MeshPair {
@@ -231,7 +238,7 @@ export async function startMeshPair(options: MeshPairOptions): Promise<MeshPair>
 
 /** Keeps a ledger of what an observer is told. */
 function kept(observer: Observer): { readonly observer: Observer; readonly ledger: Ledger } {
-  const finished: Exchange[] = [];
+  const finished: FinishedExchange[] = [];
   const seen = new WeakSet<Exchange>();
   const ledger = { begun: 0, finished, finishedTwice: 0 };
   return {
@@ -245,7 +252,8 @@ function kept(observer: Observer): { readonly observer: Observer; readonly ledge
       finished(exchange) {
         if (seen.has(exchange)) ledger.finishedTwice += 1;
         seen.add(exchange);
-        finished.push(exchange);
+        const { method, authority, path, status, grpcStatus, refusal, expectedDigest, requestId, protocol } = exchange;
+        finished.push({ method, authority, path, status, grpcStatus, refusal, expectedDigest, requestId, protocol });
         observer.finished(exchange);
       },
     },

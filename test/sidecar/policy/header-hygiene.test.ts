@@ -1,11 +1,12 @@
 import t from "tap";
 import { parseSpiffeId } from "../../../core/spiffe.ts";
+import { editedFields, FlatFields, type HeadEdit } from "../../../sidecar/fields.ts";
 import {
+  answerEdit,
+  editInbound,
+  editOutbound,
   type InboundHygiene,
-  inboundHeaders,
   type OutboundHygiene,
-  outboundHeaders,
-  responseHeaders,
 } from "../../../sidecar/policy/header-hygiene.ts";
 import { createSeededRandom } from "../../support/seeded-random.ts";
 
@@ -17,6 +18,25 @@ const OUTBOUND: OutboundHygiene = {
 };
 const MESHED: InboundHygiene = { ...OUTBOUND, identity: SELF, clientIdentity: CALLER, peerMeshed: true };
 const OUTSIDE: InboundHygiene = { ...MESHED, clientIdentity: null, peerMeshed: false };
+
+function inboundHeaders(raw: readonly string[], hygiene: InboundHygiene): string[] {
+  const edit: HeadEdit = { strip: 0, nominated: null, added: [] };
+  const fields = new FlatFields(raw);
+  editInbound(fields, hygiene, edit, null);
+  return editedFields(fields, edit);
+}
+
+function outboundHeaders(raw: readonly string[], hygiene: OutboundHygiene): string[] {
+  const edit: HeadEdit = { strip: 0, nominated: null, added: [] };
+  const fields = new FlatFields(raw);
+  editOutbound(fields, hygiene, edit, null);
+  return editedFields(fields, edit);
+}
+
+function responseHeaders(raw: readonly string[], options: { readonly fromApp: boolean }): string[] {
+  const fields = new FlatFields(raw);
+  return editedFields(fields, answerEdit(fields, options.fromApp));
+}
 
 function flat(...lines: readonly string[]): string[] {
   return lines.flatMap((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 1).trim()]);
