@@ -3,6 +3,7 @@
 import { findProgram } from "../../test/support/requires.ts";
 import { withAutocannon } from "./autocannon.ts";
 import { withH2load } from "./h2load.ts";
+import { overNewConnections } from "./own-load.ts";
 import { withWrk } from "./wrk.ts";
 
 /** What to send where. */
@@ -46,7 +47,8 @@ export function generate(options: LoadOptions): Promise<LoadResult> {
 export function driverFor({ newConnections = false }: Pick<LoadOptions, "newConnections">): Driver {
   const wrk = findProgram("wrk");
   if (wrk !== null) return { name: "wrk", run: (options) => withWrk(wrk, options) };
-  const h2load = newConnections ? null : findProgram("h2load");
+  if (newConnections) return { name: "our own", run: overNewConnections };
+  const h2load = findProgram("h2load");
   if (h2load !== null) return { name: "h2load", run: (options) => withH2load(h2load, options) };
   return { name: "autocannon", run: withAutocannon };
 }

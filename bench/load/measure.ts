@@ -2,7 +2,7 @@
 // does meets all alike. While one is measured the others are idle.
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { atConstantRate, inBulk } from "./clocked-load.ts";
+import { atConstantRate, inBulk } from "./own-load.ts";
 import type { Path } from "./contender.ts";
 import { generate, type LoadResult } from "./generate.ts";
 import { createProcesses, type Processes } from "./processes.ts";

@@ -1,8 +1,9 @@
-// The two generators of our own, each run as a child so that its work is not done by the process that measures.
+// The generators of our own, each run as a child so that its work is not done by the process that measures.
 import { join } from "node:path";
 import type { BulkOptions, BulkResult } from "./bulk.ts";
 import type { ConstantRateOptions, ConstantRateResult } from "./constant-rate.ts";
 import type { LoadResult } from "./generate.ts";
+import type { NewConnectionsOptions, NewConnectionsResult } from "./new-connections.ts";
 import { runProgram } from "./run-program.ts";
 
 /** Bytes that count as one request of an opaque connection, so that its rate is MB/s and its cost CPU µs per MB, which is ms per GB. */
@@ -19,6 +20,11 @@ export async function inBulk(options: BulkOptions): Promise<LoadResult> {
   const { bytes, failed, durationMs } = await runOwn<BulkResult>("bulk.ts", options);
   const requests = bytes / BYTES_PER_REQUEST;
   return { requests, failed, perSecond: requests / (durationMs / 1_000), p50Ms: null, p90Ms: null, p99Ms: null, p999Ms: null };
+}
+
+/** Opens a connection for each GET. */
+export function overNewConnections(options: NewConnectionsOptions): Promise<LoadResult> {
+  return runOwn<NewConnectionsResult>("new-connections.ts", options);
 }
 
 async function runOwn<Result>(program: string, options: { readonly durationS: number }): Promise<Result> {
