@@ -8,7 +8,7 @@ const AUTOCANNON = join(import.meta.dirname, "..", "..", "node_modules", "autoca
 /** The part of autocannon's JSON that is read; latencies in ms. */
 interface Printed {
   readonly requests: { readonly total: number; readonly average: number };
-  readonly latency: { readonly p50: number; readonly p90: number; readonly p99: number; readonly p99_9: number };
+  readonly latency: { readonly average: number; readonly p50: number; readonly p90: number; readonly p99: number; readonly p99_9: number };
   readonly non2xx: number;
   readonly errors: number;
 }
@@ -30,6 +30,7 @@ export async function withAutocannon(options: LoadOptions): Promise<LoadResult> 
     requests: requests.total,
     failed: non2xx + errors,
     perSecond: requests.average,
+    meanMs: latency.average,
     p50Ms: latency.p50,
     p90Ms: latency.p90,
     p99Ms: latency.p99,

@@ -5,7 +5,7 @@ import { connect, type Socket } from "node:net";
 import { constants, setPriority } from "node:os";
 import { Worker } from "node:worker_threads";
 import { monoMs, type Pace } from "./pacer.ts";
-import { rank } from "./rank.ts";
+import { mean, rank } from "./rank.ts";
 import { createResponseReader } from "./response-reader.ts";
 
 /** What to send. */
@@ -22,7 +22,8 @@ export interface ConstantRateResult {
   readonly requests: number;
   /** Anything but a 2xx answer, and what was not answered within 5 s after the last was due. */
   readonly failed: number;
-  /** From when a request was due to the last byte of its answer. */
+  /** Times from when a request was due to the last byte of its answer. */
+  readonly meanMs: number;
   readonly p50Ms: number;
   readonly p90Ms: number;
   readonly p99Ms: number;
@@ -109,6 +110,7 @@ export async function runConstantRate(options: ConstantRateOptions): Promise<Con
   return {
     requests: latencies.length,
     failed: count - latencies.length,
+    meanMs: mean(latencies),
     p50Ms: rank(latencies, 0.5),
     p90Ms: rank(latencies, 0.9),
     p99Ms: rank(latencies, 0.99),

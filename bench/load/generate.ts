@@ -25,6 +25,8 @@ export interface LoadResult {
   /** Anything but a 2xx answer. */
   readonly failed: number;
   readonly perSecond: number;
+  /** Of the times that the percentiles are of. */
+  readonly meanMs: number | null;
   /** Percentiles of the time from sending to the whole answer; null where the load has no such time. */
   readonly p50Ms: number | null;
   readonly p90Ms: number | null;

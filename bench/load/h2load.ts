@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { LoadOptions, LoadResult } from "./generate.ts";
-import { rank } from "./rank.ts";
+import { mean, rank } from "./rank.ts";
 import { runProgram } from "./run-program.ts";
 
 /** Sends load with h2load in `program`. It keeps its connections, so it cannot open one for each request. */
@@ -40,6 +40,7 @@ function summarize(log: string, durationS: number): LoadResult {
     requests: latenciesMs.length,
     failed,
     perSecond: latenciesMs.length / durationS,
+    meanMs: mean(latenciesMs),
     p50Ms: rank(latenciesMs, 0.5),
     p90Ms: rank(latenciesMs, 0.9),
     p99Ms: rank(latenciesMs, 0.99),

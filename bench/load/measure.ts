@@ -12,6 +12,12 @@ import { proveSameWork } from "./same-work.ts";
 import type { Scenario } from "./scenarios.ts";
 
 const MAX_WARM_UP_S = 2;
+/** autocannon counts in whole ms: below this, means say too little to look for hung connections. */
+const TIMED_FROM_S = 0.002;
+/** Of the measured time: requests that take longer are often cut off by its end. */
+const CUT_OFF_SHARE = 0.25;
+/** Of the connections: fewer than this at work on average, and the rest waited for answers that never came. */
+const LEAST_AT_WORK = 0.4;
 
 /** A number of each hop; 0 without proxies. */
 export type PerHop = readonly [out: number, in_: number];
@@ -97,7 +103,20 @@ async function sample(path: Path, scenario: Scenario, seconds: number): Promise<
   const result = await load(path, scenario, seconds);
   const after = eachHop(path, cpuMs);
   if (result.requests === 0) throw new Error("no request was answered");
+  const hung = scenario.load === "closed" && !scenario.newConnections ? hungShare(result, scenario.connections, seconds) : 0;
+  if (hung > 0) throw new Error(`its connections hung for ${(hung * 100).toFixed(0)} % of the time`);
   return { ...result, cpuUs: [((after[0] - before[0]) * 1_000) / result.requests, ((after[1] - before[1]) * 1_000) / result.requests] };
+}
+
+/**
+ * The share of its time that a connection of a closed load spent on requests that were never answered, which no percentile shows; 0 when it is within what
+ * requests cut off by the end explain. By Little's law, requests per second times their mean time is how many connections were at work.
+ */
+export function hungShare({ perSecond, meanMs }: Pick<LoadResult, "perSecond" | "meanMs">, connections: number, seconds: number): number {
+  const meanS = (meanMs ?? 0) / 1_000;
+  if (meanS < TIMED_FROM_S || meanS > seconds * CUT_OFF_SHARE) return 0;
+  const atWork = (perSecond * meanS) / connections;
+  return atWork < LEAST_AT_WORK ? 1 - atWork : 0;
 }
 
 function load(path: Path, scenario: Scenario, durationS: number): Promise<LoadResult> {

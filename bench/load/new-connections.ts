@@ -1,7 +1,7 @@
 // A new connection for each request as a program: `new-connections.ts OPTIONS-AS-JSON` prints a NewConnectionsResult. It stands in where wrk is not
 // installed: h2load keeps its connections, and autocannon 9.0 sends a second request into those that close.
 import { connect } from "node:net";
-import { rank } from "./rank.ts";
+import { mean, rank } from "./rank.ts";
 import { createResponseReader } from "./response-reader.ts";
 
 /** What to send. */
@@ -18,6 +18,7 @@ export interface NewConnectionsResult {
   readonly requests: number;
   readonly failed: number;
   readonly perSecond: number;
+  readonly meanMs: number;
   readonly p50Ms: number;
   readonly p90Ms: number;
   readonly p99Ms: number;
@@ -77,6 +78,7 @@ export async function runNewConnections({ url, host, connections, durationS }: N
     requests: latencies.length,
     failed,
     perSecond: latencies.length / tookS,
+    meanMs: mean(latencies),
     p50Ms: rank(latencies, 0.5),
     p90Ms: rank(latencies, 0.9),
     p99Ms: rank(latencies, 0.99),

@@ -19,7 +19,16 @@ export async function atConstantRate(options: ConstantRateOptions): Promise<Load
 export async function inBulk(options: BulkOptions): Promise<LoadResult> {
   const { bytes, failed, durationMs } = await runOwn<BulkResult>("bulk.ts", options);
   const requests = bytes / BYTES_PER_REQUEST;
-  return { requests, failed, perSecond: requests / (durationMs / 1_000), p50Ms: null, p90Ms: null, p99Ms: null, p999Ms: null };
+  return {
+    requests,
+    failed,
+    perSecond: requests / (durationMs / 1_000),
+    meanMs: null,
+    p50Ms: null,
+    p90Ms: null,
+    p99Ms: null,
+    p999Ms: null,
+  };
 }
 
 /** Opens a connection for each GET. */

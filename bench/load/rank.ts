@@ -1,4 +1,4 @@
-// Percentiles by nearest rank.
+// Percentiles by nearest rank, and means.
 
 /** The smallest number that at least `share` (0..1) of `sorted` do not exceed; NaN of none. */
 export function rank(sorted: readonly number[], share: number): number {
@@ -9,4 +9,9 @@ export function rank(sorted: readonly number[], share: number): number {
 export function median(numbers: readonly number[]): number {
   const sorted = [...numbers].sort((a, b) => a - b);
   return (rank(sorted, 0.5) + (sorted[Math.floor(sorted.length / 2)] ?? Number.NaN)) / 2;
+}
+
+/** NaN of none. */
+export function mean(numbers: readonly number[]): number {
+  return numbers.reduce((sum, one) => sum + one, 0) / numbers.length;
 }

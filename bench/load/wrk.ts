@@ -10,6 +10,7 @@ interface Printed {
   readonly requests: number;
   readonly failed: number;
   readonly durationUs: number;
+  readonly mean: number;
   readonly p50: number;
   readonly p90: number;
   readonly p99: number;
@@ -28,11 +29,12 @@ export async function withWrk(program: string, options: LoadOptions): Promise<Lo
   });
   const [, line] = /^bench (.*)$/m.exec(stdout) ?? [];
   if (line === undefined) throw new Error(`wrk printed no result: ${stdout}`);
-  const { requests, failed, durationUs, p50, p90, p99, p999 } = JSON.parse(line) as Printed; // printed by our own script
+  const { requests, failed, durationUs, mean, p50, p90, p99, p999 } = JSON.parse(line) as Printed; // printed by our own script
   return {
     requests,
     failed,
     perSecond: requests / (durationUs / 1e6),
+    meanMs: mean / 1_000,
     p50Ms: p50 / 1_000,
     p90Ms: p90 / 1_000,
     p99Ms: p99 / 1_000,

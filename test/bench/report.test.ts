@@ -1,6 +1,6 @@
 import t from "tap";
 import { drawChart } from "../../bench/load/chart.ts";
-import type { Outcome, Sample } from "../../bench/load/measure.ts";
+import { hungShare, type Outcome, type Sample } from "../../bench/load/measure.ts";
 import { between } from "../../bench/load/publish.ts";
 import { allProxies, type ProxyKind } from "../../bench/load/proxies.ts";
 import { median, rank } from "../../bench/load/rank.ts";
@@ -14,7 +14,7 @@ const proxyNamed = (name: string) => PROXIES.get(name) as ProxyKind;
 const scenarioNamed = (name: string) => scenarios(1_000).find((scenario) => scenario.name === name) as Scenario;
 
 function sample(cpuUs: readonly [number, number], latencyMs: number, failed = 0): Sample {
-  const latencies = { p50Ms: latencyMs, p90Ms: latencyMs * 2, p99Ms: latencyMs * 3, p999Ms: latencyMs * 4 };
+  const latencies = { meanMs: latencyMs, p50Ms: latencyMs, p90Ms: latencyMs * 2, p99Ms: latencyMs * 3, p999Ms: latencyMs * 4 };
   return { requests: 1_000, failed, perSecond: 500, ...latencies, cpuUs };
 }
 
@@ -125,4 +125,11 @@ t.test("percentiles are by nearest rank, medians in the middle", async (t) => {
   t.equal(median([5, 1, 3]), 3);
   t.equal(median([4, 1, 3, 2]), 2.5);
   t.equal(median([9]), 9);
+});
+
+t.test("connections that hang are noticed, though what was answered was answered fast", async (t) => {
+  t.equal(hungShare({ perSecond: 200, meanMs: 40 }, 8, 1), 0, "8 connections at 40 ms make 200 a second");
+  t.equal(hungShare({ perSecond: 20, meanMs: 40 }, 8, 1), 0.9);
+  t.equal(hungShare({ perSecond: 10, meanMs: 400 }, 8, 1), 0, "the end cut most of them off");
+  t.equal(hungShare({ perSecond: 20_000, meanMs: 0 }, 1, 1), 0, "too fast to be timed");
 });
