@@ -57,6 +57,7 @@ export const ANNOTATIONS = {
   allow: row(accessList, "*", "Who may call this workload."),
   "rate-limit": row(rateLimits, "none", "Limits on incoming requests."),
   "max-inflight": row(integer(1, 1_000_000), "1024", "Requests served at once; more are refused with `overloaded`."),
+  engine: row(choice(["splice", "compat"]), "splice", "What moves HTTP in the sidecar; `compat` is the slower reference, to fall back on."),
   workers: row(integer(1, 64), "1", "Processes of the sidecar that serve together, for pods that one core of sidecar is not enough for."),
   signing: row(SIGNING, "hmac", "How outgoing gRPC requests are signed."),
   verify: row(SIGNING, "hmac", "The weakest signature that incoming gRPC requests must carry."),

@@ -49,6 +49,7 @@ export function sidecarEnv(
     ["REMORA_ALLOW", values.allow],
     ["REMORA_RATE_LIMIT", values["rate-limit"]],
     ["REMORA_MAX_INFLIGHT", values["max-inflight"]],
+    ["REMORA_ENGINE", values.engine],
     ["REMORA_WORKERS", values.workers],
     ["REMORA_SIGNING", values.signing],
     ["REMORA_VERIFY", values.verify],

@@ -18,6 +18,7 @@ const GOOD: Record<AnnotationName, readonly string[]> = {
   allow: ["*", "shop/web", "shop/*, ops/cron", "spiffe://cluster.local/ns/shop/sa/web"],
   "rate-limit": ["100/s", "100/s burst=200 per=identity path=/api/ method=POST; 20/s per=ip shadow", "1/d\n per=all"],
   "max-inflight": ["1", "1000000"],
+  engine: ["splice", "compat"],
   workers: ["1", "64"],
   signing: ["hmac", "sign", "mtls"],
   verify: ["hmac", "sign", "mtls"],
@@ -57,6 +58,7 @@ const BAD: Record<AnnotationName, readonly string[]> = {
     "10/s extra",
   ],
   "max-inflight": ["0", "1e6", "-1", "1000001"],
+  engine: ["Splice", "nginx", "splice,compat"],
   workers: ["0", "65", "1.5", "auto"],
   signing: ["none"],
   verify: ["HMAC"],
@@ -105,6 +107,14 @@ t.test("what an annotation allows, the sidecar and its init container understand
     }
   }
 });
+
+t.test(
+  "the engine that a pod asks for is the one that its sidecar gets; without the annotation it is the sidecar's own default",
+  async (t) => {
+    for (const engine of ["splice", "compat"]) t.equal(environmentFor("engine", engine).sidecar["REMORA_ENGINE"], engine);
+    t.notOk("REMORA_ENGINE" in environmentFor("mode", "strict").sidecar);
+  },
+);
 
 t.test("what is outside is refused with annotation, value and what is allowed", async (t) => {
   for (const [name, values] of Object.entries(BAD)) {
