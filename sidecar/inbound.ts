@@ -96,13 +96,17 @@ export function createInbound(parts: InboundParts): Inbound {
     if (arrival === null) return;
     observer.opened("inbound");
     socket.once("close", () => observer.closed("inbound"));
-    detect(socket, { clock, silentAfterMs: parts.silentAfterMs, decidedAfterMs: parts.decidedAfterMs }, (detected, rest) => {
-      if (detected.kind === "gone") return void socket.destroy();
-      if (detected.kind === "mesh") return acceptMesh(arrival); // mTLS is terminated, and only mesh mTLS
-      if (detected.kind === "silent") observer.waited("inbound");
-      if (parts.mode === "strict") return drop(arrival, "plaintext_refused", `${detected.kind} from ${arrival.clientAddress}`); // fails closed
-      acceptPlaintext(arrival, detected.kind, rest); // permissive: served as it is, without an identity
-    });
+    detect(
+      socket,
+      { clock, silentAfterMs: parts.silentAfterMs, decidedAfterMs: parts.decidedAfterMs, suspectsHttp: true },
+      (detected, rest) => {
+        if (detected.kind === "gone") return void socket.destroy();
+        if (detected.kind === "mesh") return acceptMesh(arrival); // mTLS is terminated, and only mesh mTLS
+        if (detected.kind === "silent") observer.waited("inbound");
+        if (parts.mode === "strict") return drop(arrival, "plaintext_refused", `${detected.kind} from ${arrival.clientAddress}`); // fails closed
+        acceptPlaintext(arrival, detected.kind, rest); // permissive: served as it is, without an identity
+      },
+    );
   }
 
   /** Loop guard and original destination. */
@@ -152,7 +156,7 @@ export function createInbound(parts: InboundParts): Inbound {
     if (reached === null) return drop(arrival, "loop_detected", "plaintext to the inbound port itself names no app port");
     const placed = { ...arrival, port: reached };
     const declared = parts.declaredPorts.get(reached);
-    const http = kind === "http1" || kind === "http2" ? kind : null;
+    const http = kind === "http1" || kind === "http2" ? kind : kind === "tls" ? null : declaredHttp(declared);
     if (http === null || declared === "tcp") relayToApp(placed, placed.socket, peer, rest);
     else serve(placed, placed.socket, peer, http);
   }
@@ -318,6 +322,12 @@ export function createInbound(parts: InboundParts): Inbound {
   }
 
   return { accept };
+}
+
+/** What a port's declared protocol makes of bytes that look like none: a port that speaks HTTP is never reached past the stages of HTTP. */
+function declaredHttp(declared: "detect" | "http1" | "http2" | "grpc" | "tcp" | undefined): "http1" | "http2" | null {
+  if (declared === "http1") return "http1";
+  return declared === "http2" || declared === "grpc" ? "http2" : null;
 }
 
 function ignore(): void {}

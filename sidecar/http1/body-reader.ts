@@ -8,7 +8,7 @@ import { flattened } from "../fields.ts";
 import { HeadFields } from "./head-fields.ts";
 import { HeadStore, hasEndOfHead } from "./head-store.ts";
 import { CR, flawOfUnfinished, LF } from "./scan.ts";
-import { FORBIDDEN_TRAILERS, type StrictnessRule } from "./strictness.ts";
+import { FORBIDDEN_TRAILERS, LIMITS, type StrictnessRule } from "./strictness.ts";
 
 const NO_FIELDS: readonly string[] = [];
 /** One for the process: a section is read within one call. */
@@ -79,6 +79,7 @@ export class BodyReader {
     if (next === -1) return this.#failTrailers(section.flaw);
     const length = this.#store === null ? end : this.#store.length;
     if (next > length) return this.#waitForTrailers(bytes, start, end, had);
+    if (next - (this.#store === null ? start : 0) > LIMITS.headBytes) return this.#failTrailers("head_too_large");
     if (section.count > 0) this.trailers = flattened(section);
     if (hasForbidden(this.trailers)) return this.#failTrailers("trailer_forbidden");
     const taken = this.#store === null ? next : start + next - had;

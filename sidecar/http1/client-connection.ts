@@ -53,6 +53,8 @@ const PHASE = {
   /** Answered; the rest of the request's body is thrown away. */
   discarding: 5,
   tunnel: 6,
+  /** The stream was given away; of its events only the last matters. */
+  handedOver: 8,
   /** Sent its last answer; what still comes is thrown away. */
   over: 7,
 } as const;
@@ -487,6 +489,7 @@ export class ClientConnection implements WireOwner, ConnectionTaker, AnswerTaker
 
   /** A client that ends its side before its answer counts as gone, as with nginx and Envoy. */
   onEnd(): void {
+    if (this.#phase === PHASE.handedOver) return;
     if (this.#phase === PHASE.tunnel) this.#upstream?.wire.end();
     else if (this.#phase === PHASE.head || this.#phase === PHASE.over) this.#endSoon();
     else this.#abort();
@@ -498,7 +501,7 @@ export class ClientConnection implements WireOwner, ConnectionTaker, AnswerTaker
   }
 
   onClose(): void {
-    this.#abort();
+    if (this.#phase !== PHASE.handedOver) this.#abort();
     this.#engine.forget(this);
   }
 
@@ -547,6 +550,7 @@ export class ClientConnection implements WireOwner, ConnectionTaker, AnswerTaker
     queueMicrotask(() => {
       const first = this.#stash ?? Buffer.alloc(0);
       this.#stash = null;
+      this.#phase = PHASE.handedOver;
       giveBack(stream);
       tunnel?.(authority, stream, first, (refusal) => {
         if (refusal !== null) this.#refuseConnection(refusal);

@@ -55,7 +55,8 @@ export class RequestReader implements RequestHead {
   #targetEnd = 0;
   /** True when the line can be forwarded as it came: HTTP/1.1 and a target in origin or asterisk form. */
   #isLinePlain = false;
-  #knownHost = "";
+  /** A Host that was examined before; null for none. */
+  #knownHost: string | null = null;
 
   /** True when a part of a head has come. */
   get isBegun(): boolean {

@@ -69,7 +69,7 @@ export class UpstreamConnection implements WireOwner {
 
   /** True when it may carry another request. */
   get isReusable(): boolean {
-    return this.#phase === PHASE.idle && this.#isPersistent && this.wire.isOpen && this.wire.stream.writable;
+    return this.#phase === PHASE.idle && this.#isPersistent && this.wire.isWritable;
   }
 
   /** Gives the connection to a request, which the taker then writes. */
@@ -135,11 +135,11 @@ export class UpstreamConnection implements WireOwner {
       this.#fail(this.#answer.flaw as StrictnessRule); // set with -1
       return length;
     }
-    this.#onHead(next - start);
+    this.#onHead(next - start, next < length);
     return next;
   }
 
-  #onHead(headBytes: number): void {
+  #onHead(headBytes: number, isFollowed: boolean): void {
     const taker = this.#taker as AnswerTaker; // set while a head is awaited
     const answer = this.#answer;
     if (answer.status < 200 && answer.status !== 101) {
@@ -158,7 +158,7 @@ export class UpstreamConnection implements WireOwner {
     this.#body.begin(kind, answer.framing.length);
     this.#phase = PHASE.body;
     taker.onAnswerHead(answer, this.#body);
-    if (this.#body.isDone) this.#end();
+    if (this.#body.isDone) this.#end(isFollowed);
   }
 
   #takeBody(bytes: Buffer, start: number, length: number): number {
@@ -167,7 +167,7 @@ export class UpstreamConnection implements WireOwner {
       this.#fail(this.#body.flaw as StrictnessRule); // set with -1
       return length;
     }
-    if (this.#body.isDone && this.#phase === PHASE.body) this.#end();
+    if (this.#body.isDone && this.#phase === PHASE.body) this.#end(next < length);
     return next;
   }
 
@@ -178,8 +178,12 @@ export class UpstreamConnection implements WireOwner {
     return next;
   }
 
-  #end(): void {
+  /** The answer is complete. `isFollowed`: by bytes that nobody asked for (answer_not_asked), which must not become the next request's answer. */
+  #end(isFollowed: boolean): void {
     const taker = this.#taker as AnswerTaker; // set while a body is followed
+    if (isFollowed) this.#isPersistent = false;
+    // A slow client may have paused it; the next request, and the end of an idle connection, are to be heard.
+    this.wire.resume();
     this.#taker = null;
     this.#phase = PHASE.idle;
     taker.onAnswerEnd(this, this.#body);
@@ -197,7 +201,7 @@ export class UpstreamConnection implements WireOwner {
       flush();
       return;
     }
-    if (this.#phase === PHASE.body && this.#body.kind === BODY.untilClose) this.#end();
+    if (this.#phase === PHASE.body && this.#body.kind === BODY.untilClose) this.#end(false);
     else this.#lose();
     this.wire.stream.destroy();
     flush();

@@ -24,6 +24,8 @@ const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
 const MAX_METHOD_BYTES = 24;
 /** A request line longer than this counts as HTTP/1.1 without having seen its end: the engine answers 414 or 431. */
 const MAX_REQUEST_LINE_BYTES = 8 * 1024;
+/** Empty lines that are waited through for a request line. */
+const MAX_EMPTY_LINE_BYTES = 64;
 const HTTP_VERSION = Buffer.from(" HTTP/", "latin1");
 
 const UNDECIDED = null;
@@ -41,8 +43,15 @@ export function classify(bytes: Buffer): Detected | null {
   return classifyRequestLine(bytes);
 }
 
-/** HTTP/1.1 is an upper case method, a space, and ` HTTP/` before the first line ends; `SET k v` (Redis) and `HELO x` (SMTP) are not. */
-function classifyRequestLine(bytes: Buffer): Detected | null {
+/**
+ * HTTP/1.1 is a token, a space, and ` HTTP/` before the first line ends; `SET k v` (Redis) and `HELO x` (SMTP) are not. Empty lines before it and methods in
+ * lower case are no good HTTP, but some servers take them for it: the engine refuses them, where an opaque relay would carry them past every stage.
+ */
+function classifyRequestLine(all: Buffer): Detected | null {
+  let from = 0;
+  while (from < all.length && (all[from] === 0x0d || all[from] === 0x0a)) from += 1;
+  if (from === all.length) return from > MAX_EMPTY_LINE_BYTES ? { kind: "opaque" } : UNDECIDED;
+  const bytes = all.subarray(from);
   const space = bytes.subarray(0, MAX_METHOD_BYTES + 1).indexOf(0x20);
   const methodBytes = space === -1 ? bytes.length : space;
   if (methodBytes === 0 || methodBytes > MAX_METHOD_BYTES) return { kind: "opaque" };
@@ -53,9 +62,10 @@ function classifyRequestLine(bytes: Buffer): Detected | null {
   return bytes.subarray(space, lineEnd).includes(HTTP_VERSION) ? { kind: "http1" } : { kind: "opaque" };
 }
 
-/** Upper case letters, `-` and `_`: every method in use. */
+/** Letters, `-` and `_`: every method in use. */
 function isMethodByte(byte: number): boolean {
-  return (byte >= 0x41 && byte <= 0x5a) || byte === 0x2d || byte === 0x5f;
+  const lower = byte | 0x20;
+  return (lower >= 0x61 && lower <= 0x7a) || byte === 0x2d || byte === 0x5f;
 }
 
 /**
@@ -65,7 +75,13 @@ function isMethodByte(byte: number): boolean {
  */
 export function detect(
   socket: Socket,
-  options: { readonly clock: Clock; readonly silentAfterMs: number; readonly decidedAfterMs: number },
+  options: {
+    readonly clock: Clock;
+    readonly silentAfterMs: number;
+    readonly decidedAfterMs: number;
+    /** What may still become a request when the wait is over is one: nobody gets past the stages of HTTP by being slow. Default: it is opaque. */
+    readonly suspectsHttp?: boolean;
+  },
   done: (detected: Detected, rest: Buffer | null) => void,
 ): void {
   let read: Buffer | null = null;
@@ -77,7 +93,11 @@ export function detect(
     const detected = classify(read);
     if (detected !== UNDECIDED) return finish(detected);
     timer.cancel();
-    decideTimer ??= options.clock.after(options.decidedAfterMs, () => finish({ kind: "opaque" }));
+    decideTimer ??= options.clock.after(options.decidedAfterMs, () => finish(undecided(read as Buffer))); // set by the line above
+  }
+
+  function undecided(bytes: Buffer): Detected {
+    return options.suspectsHttp === true && classifyRequestLine(bytes) === UNDECIDED ? { kind: "http1" } : { kind: "opaque" };
   }
 
   function onGone(): void {

@@ -18,7 +18,7 @@ export function putText(wire: Wire, text: string): void {
   if (text.length > OUTGOING_BYTES - length) {
     flush();
     if (text.length > OUTGOING_BYTES) {
-      if (wire.stream.writable) wire.stream.write(text, "latin1");
+      if (wire.isWritable) wire.stream.write(text, "latin1");
       return;
     }
     aimAt(wire);
@@ -48,11 +48,11 @@ function aimAt(wire: Wire): void {
 /** Writes what was put together. Whoever put bytes calls it before the event is over; `Wire.isBlocked` tells whether to go on. */
 export function flush(): void {
   if (target === null) return;
-  const { stream, isTls, isSocket } = target;
+  const { stream, isTls, isSocket, isWritable } = target;
   const bytes = length;
   target = null;
   length = 0;
-  if (bytes === 0 || !stream.writable) return; // its `close` is on the way
+  if (bytes === 0 || !isWritable) return; // its `close` is on the way
   // Behind an earlier write the stream keeps a reference, and the buffer is about to be used again.
   if (!isSocket || stream.writableLength > 0) {
     stream.write(Buffer.from(buffer.subarray(0, bytes)));

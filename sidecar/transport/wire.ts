@@ -27,6 +27,8 @@ export class Wire {
   readonly isTls: boolean;
   /** True when written bytes are with the kernel, or kept by reference, exactly as `writableLength` says; other streams may keep them longer. */
   readonly isSocket: boolean;
+  /** False once an end was sent, or the connection is gone. */
+  isWritable = true;
   #owner: WireOwner;
   #isPaused = false;
 
@@ -38,8 +40,13 @@ export class Wire {
     this.#owner = owner;
     stream.on("end", () => this.#owner.onEnd());
     stream.on("drain", () => this.#owner.onDrain());
-    stream.on("error", ignore); // `close` follows
-    stream.on("close", () => this.#owner.onClose());
+    stream.on("error", () => {
+      this.isWritable = false; // `close` follows
+    });
+    stream.on("close", () => {
+      this.isWritable = false;
+      this.#owner.onClose();
+    });
   }
 
   /** Begins to read. Bytes that were read ahead are given at once, from within this call. */
@@ -86,13 +93,13 @@ export class Wire {
 
   /** Sends the last byte: the peer sees the end of the stream. */
   end(): void {
+    this.isWritable = false;
     if (!this.stream.destroyed && !this.stream.writableEnded) this.stream.end();
   }
 
   /** Ends both ways with a TCP reset. */
   reset(): void {
+    this.isWritable = false;
     resetStream(this.stream);
   }
 }
-
-function ignore(): void {}
