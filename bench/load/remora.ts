@@ -1,11 +1,15 @@
 // Remora as the image carries it: the bundle, a control plane and two sidecars in explicit capture, `web` calling `orders`. Default settings with
 // metrics, heartbeat and registry watch; only the access log is off, as it is in every other contender.
+import { spawnSync } from "node:child_process";
 import { delimiter, dirname, join } from "node:path";
 import { bundle } from "../../bin/bundle.ts";
 import { buildInfo } from "../../core/build-info.ts";
 import { startBundledMesh } from "./bundled-mesh.ts";
 import type { StartContender } from "./contender.ts";
 
+const PROJECT = join(import.meta.dirname, "..", "..");
+/** What the sidecar is made of. */
+const CODE = ["bin", "cli", "core", "sidecar", "package-lock.json"];
 const SHOWN_COMMIT = 8;
 
 /** What moves the bytes: a value of REMORA_ENGINE. */
@@ -44,10 +48,12 @@ export function makeBundle(folder: string): () => Promise<string> {
   };
 }
 
-/** Version and commit. */
+/** Version and commit, and whether the code differs from that. */
 export function remoraVersion(): string {
   const { version, commit } = buildInfo();
-  return `${version} (${commit.slice(0, SHOWN_COMMIT)})`;
+  const words = ["status", "--porcelain", "--", ...CODE];
+  const changed = (spawnSync("git", words, { cwd: PROJECT, encoding: "utf8" }).stdout ?? "") !== ""; // without git nobody can tell
+  return `${version} (${commit.slice(0, SHOWN_COMMIT)}${changed ? ", changed" : ""})`;
 }
 
 /** What a pod's container has: nothing of this machine's certificates, which OpenSSL would load, nor of its Node settings. */
