@@ -20,6 +20,8 @@ export type UpstreamConnection =
 export interface Upstream {
   /** Names the pool: same key, same peer, same identity, same protocol. */
   readonly key: string;
+  /** host:port, for logs and for requests that name no host. */
+  readonly address: string;
   /** Opens a new connection. Calls back exactly once; the error is a ProtocolError with its reason. */
   dial(done: (error: Error | null, connection: UpstreamConnection | null) => void): void;
 }

@@ -128,6 +128,16 @@ export class Exchange {
     return this.connection.peer;
   }
 
+  /** Who asks, as rate limits know it: the verified identity, or empty. */
+  get identity(): string {
+    return this.connection.peer.identity ?? "";
+  }
+
+  /** Address of the other end. */
+  get ip(): string {
+    return this.connection.peer.address;
+  }
+
   get method(): string {
     return this.head.method;
   }

@@ -9,16 +9,16 @@ import type { SpiffeId } from "../core/spiffe.ts";
 import type { Observer } from "./admin/observer.ts";
 import { isOwnListener, type OwnListeners } from "./capture/loop-guard.ts";
 import type { OriginalDstReader } from "./capture/original-dst.ts";
-import type { Engine, HttpHandler, Upstream } from "./engine.ts";
+import type { Decision, Engine, HttpHandler, Upstream } from "./engine.ts";
 import { type ConnectionContext, Exchange, type Peer, type Refusal, refuse } from "./exchange.ts";
 import { type AccessPolicy, allows } from "./policy/access.ts";
 import { canonicalPath } from "./policy/canonical-path.ts";
-import { answerEdit, type ChildTraceparent, editInbound, trailerFields } from "./policy/header-hygiene.ts";
+import { answerEdit, type ChildTraceparent, clientCertificate, editInbound, trailerFields } from "./policy/header-hygiene.ts";
 import type { LoadShed } from "./policy/load-shed.ts";
 import type { RateLimiter } from "./policy/rate-limit.ts";
 import type { InboundSignatures } from "./signing/inbound-signatures.ts";
 import { plainAddress } from "./transport/address.ts";
-import { detect } from "./transport/detect.ts";
+import { type Detected, detect } from "./transport/detect.ts";
 import type { AcceptedMesh, MeshAcceptor } from "./transport/mesh-accept.ts";
 import { dialPlain } from "./transport/plain-dial.ts";
 import { relay } from "./transport/relay.ts";
@@ -103,6 +103,7 @@ export function createInbound(parts: InboundParts): Inbound {
         if (detected.kind === "gone") return void socket.destroy();
         if (detected.kind === "mesh") return acceptMesh(arrival); // mTLS is terminated, and only mesh mTLS
         if (detected.kind === "silent") observer.waited("inbound");
+        if (parts.mode === "strict" && detected.kind === "late") return drop(arrival, "timeout", `half a ClientHello from ${arrival.clientAddress}`);
         if (parts.mode === "strict") return drop(arrival, "plaintext_refused", `${detected.kind} from ${arrival.clientAddress}`); // fails closed
         acceptPlaintext(arrival, detected.kind, rest); // permissive: served as it is, without an identity
       },
@@ -150,7 +151,7 @@ export function createInbound(parts: InboundParts): Inbound {
     return null;
   }
 
-  function acceptPlaintext(arrival: Arrival, kind: "tls" | "http1" | "http2" | "opaque" | "silent", rest: Buffer | null): void {
+  function acceptPlaintext(arrival: Arrival, kind: Exclude<Detected["kind"], "mesh" | "gone">, rest: Buffer | null): void {
     const peer: Peer = { identity: null, address: arrival.clientAddress, channelBinding: null, told: false };
     const reached = arrival.port === 0 ? onlyDeclaredPort() : arrival.port;
     if (reached === null) return drop(arrival, "loop_detected", "plaintext to the inbound port itself names no app port");
@@ -174,10 +175,11 @@ export function createInbound(parts: InboundParts): Inbound {
 
   function handlerFor(arrival: Arrival, peer: Peer): HttpHandler {
     const upstream = appUpstream(arrival);
+    const toApp: Decision = { kind: "forward", upstream, body: "stream" };
     const caller: Caller = {
       hygiene: {
-        identity: parts.identity,
         clientIdentity: peer.identity,
+        clientCertificate: clientCertificate(parts.identity, peer.identity),
         peerMeshed: peer.identity !== null,
         requestId: parts.requestId,
         childTraceparent: parts.childTraceparent,
@@ -193,8 +195,8 @@ export function createInbound(parts: InboundParts): Inbound {
           const refusal = stage(exchange, caller);
           if (refusal !== null) return decide(exchange, { kind: "refuse", refusal });
         }
-        exchange.endpointAddress = `${arrival.appHost}:${arrival.port}`;
-        decide(exchange, { kind: "forward", upstream, body: exchange.expectedDigest === null ? "stream" : "verify" });
+        exchange.endpointAddress = upstream.address;
+        decide(exchange, exchange.expectedDigest === null ? toApp : { kind: "forward", upstream, body: "verify" });
       },
       checkBody: (exchange, body) => parts.signatures.checkBody(exchange.expectedDigest, body),
       seal: () => null,
@@ -234,8 +236,7 @@ export function createInbound(parts: InboundParts): Inbound {
   }
 
   function limitRate(exchange: Exchange): Refusal | null {
-    const { identity, address } = exchange.peer;
-    const answer = parts.limiter.check({ identity: identity ?? "", ip: address, path: exchange.path, method: exchange.method });
+    const answer = parts.limiter.check(exchange);
     if (answer.shadowed !== null) observer.shadowed("inbound");
     if (answer.allowed) return null;
     return refuse("rate_limited", `wait ${Math.ceil(answer.retryAfterMs)} ms`, Object.entries(answer.headers).flat());
@@ -300,6 +301,7 @@ export function createInbound(parts: InboundParts): Inbound {
       const { appHost: host, port } = arrival;
       upstream = {
         key,
+        address: `${host}:${port}`,
         dial: (done) =>
           dialPlain({ host, port, timeoutMs: parts.connectTimeoutMs, clock }, (error, stream) =>
             done(error, stream === null ? null : { kind: "plain", stream }),

@@ -74,6 +74,7 @@ export function createMeshUpstreams(parts: MeshUpstreamParts): MeshUpstreams {
     const isSelf = endpoint.inboundPort === 0 && isOwnAddress(address, parts.own.addresses);
     const dialPort = isSelf ? parts.inboundPort : endpoint.inboundPort === 0 ? port : endpoint.inboundPort;
     return {
+      address: `${address}:${port}`,
       key: `mesh ${endpoint.id} ${address} ${dialPort} ${identity} ${alpn}`,
       dial: (done) =>
         parts.dialer.dial({ address, dialPort, port, identity, alpn }, (error, mesh) => {

@@ -116,12 +116,13 @@ export function createOutbound(parts: OutboundParts): Outbound {
   }
 
   function handlerFor(destinationOf: (authority: string) => Destination | null): HttpHandler {
+    const whereTo = remembering(destinationOf);
     return {
       /** The stages of a request, in order; only the look-up may take time, and only the first time. */
       request(connection, head, decide) {
         const exchange = new Exchange(connection, head, clock.monoMs());
         observer.began(exchange);
-        const destination = destinationOf(exchange.authority); // where to
+        const destination = whereTo(exchange.authority);
         if (destination === null) return decide(exchange, refusal("bad_request", authorityFlaw(exchange.authority)));
         if (leadsBack(destination)) return decide(exchange, refusal("loop_detected", `"${exchange.authority}" is this sidecar`));
         exchange.port = destination.port;
@@ -210,7 +211,7 @@ export function createOutbound(parts: OutboundParts): Outbound {
       dialPlain({ host, port, timeoutMs: parts.connectTimeoutMs, clock }, (error, stream) =>
         done(error, stream === null ? null : { kind: "plain", stream }),
       );
-    return { kind: "forward", upstream: { key, dial }, body: "stream" };
+    return { kind: "forward", upstream: { key, address: `${host}:${port}`, dial }, body: "stream" };
   }
 
   function balance(exchange: Exchange, view: DestinationView): Decision {
@@ -231,8 +232,9 @@ export function createOutbound(parts: OutboundParts): Outbound {
     exchange.pick = pick;
     exchange.attempts += 1;
     exchange.remoteIdentity = pick.endpoint.identity;
-    exchange.endpointAddress = `${pick.endpoint.address}:${pick.endpoint.port}`;
-    return upstreams.upstreamFor(pick.endpoint, exchange.protocol === "http2" ? "remora/h2" : "remora/h1");
+    const upstream = upstreams.upstreamFor(pick.endpoint, exchange.protocol === "http2" ? "remora/h2" : "remora/h1");
+    exchange.endpointAddress = upstream.address;
+    return upstream;
   }
 
   function settle(exchange: Exchange, ok: boolean | null): void {
@@ -242,6 +244,19 @@ export function createOutbound(parts: OutboundParts): Outbound {
   }
 
   return { accept };
+}
+
+/** A connection's requests mostly go where the last one went. */
+function remembering(destinationOf: (authority: string) => Destination | null): (authority: string) => Destination | null {
+  let lastAuthority: string | null = null;
+  let last: Destination | null = null;
+  return (authority) => {
+    if (authority !== lastAuthority) {
+      last = destinationOf(authority);
+      lastAuthority = authority;
+    }
+    return last;
+  };
 }
 
 type TunnelCall = [authority: string, client: Duplex, head: Buffer, answer: (refusal: Refusal | null) => void];

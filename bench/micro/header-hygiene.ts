@@ -2,7 +2,7 @@
 import { parseSpiffeId } from "../../core/spiffe.ts";
 import { childTraceparent } from "../../core/trace-context.ts";
 import { editedFields, FlatFields, type HeadEdit } from "../../sidecar/fields.ts";
-import { answerEdit, editInbound, editOutbound } from "../../sidecar/policy/header-hygiene.ts";
+import { answerEdit, clientCertificate, editInbound, editOutbound } from "../../sidecar/policy/header-hygiene.ts";
 import type { Cases } from "./measure.ts";
 
 const curl = ["Host", "orders", "User-Agent", "curl/7.88.1", "Accept", "*/*"];
@@ -39,7 +39,8 @@ const hostile = Array.from({ length: 100 }, (_, index) => [`X-Remora-${index}`, 
 export function cases(): Cases {
   const outbound = { requestId: () => "0f4c8b52-1d0a-4f8b-8e0e-1b6d1f7f2f11", childTraceparent: () => null };
   const identity = parseSpiffeId("spiffe://cluster.local/ns/shop/sa/orders");
-  const inbound = { ...outbound, identity, clientIdentity: parseSpiffeId("spiffe://cluster.local/ns/shop/sa/web"), peerMeshed: true };
+  const caller = parseSpiffeId("spiffe://cluster.local/ns/shop/sa/web");
+  const inbound = { ...outbound, clientIdentity: caller, clientCertificate: clientCertificate(identity, caller), peerMeshed: true };
   const traced = { ...inbound, childTraceparent };
   const edit: HeadEdit = { strip: 0, nominated: null, added: [] };
   const [few, many, worst] = [curl, browser, hostile].map((flat) => new FlatFields(flat)) as [FlatFields, FlatFields, FlatFields];

@@ -4,7 +4,7 @@
 // HOT PATH: looks only at fields of its kinds.
 import { FIELD } from "../../core/field-kind.ts";
 import { sameName } from "../../core/field-name.ts";
-import type { FieldView } from "../fields.ts";
+import type { HeadFields } from "./head-fields.ts";
 import { contentLength, listContains } from "./scan.ts";
 import type { StrictnessRule } from "./strictness.ts";
 
@@ -41,9 +41,11 @@ export class FramingFields {
   expectContinue = false;
   /** Seconds of `Keep-Alive: timeout=`, or -1. */
   keepAliveSeconds = -1;
+  /** The text of the last Host: mostly that of the next one, too. */
+  #lastHost = "";
 
   /** Reads the fields of one head; returns the first flaw, or null. `isHttp10`: what came later than HTTP/1.0 is a flaw. */
-  read(fields: FieldView, isHttp10: boolean): StrictnessRule | null {
+  read(fields: HeadFields, isHttp10: boolean): StrictnessRule | null {
     this.length = -1;
     this.isChunked = false;
     this.isPlain = true;
@@ -66,23 +68,33 @@ export class FramingFields {
     return this.length === -1 ? null : "content_length_and_transfer_encoding";
   }
 
-  #readField(kind: number, fields: FieldView, index: number): StrictnessRule | null {
-    const value = fields.value(index);
+  /** The usual values are told by their bytes; only what is not gets a text. */
+  #readField(kind: number, fields: HeadFields, index: number): StrictnessRule | null {
     switch (kind) {
       case FIELD.host:
         if (this.host !== null) return "host_repeated";
-        this.host = value;
+        if (!fields.valueIs(index, this.#lastHost)) this.#lastHost = fields.value(index);
+        this.host = this.#lastHost;
         return null;
       case FIELD.contentLength:
-        return this.#readLength(value);
+        return this.#readLength(fields, index);
+      case FIELD.connection:
+        if (fields.valueIs(index, "keep-alive")) this.keepAlive = true;
+        else if (fields.valueIs(index, "close")) this.close = true;
+        else this.#readConnection(fields.value(index));
+        return null;
+      default:
+        return this.#readRareField(kind, fields.value(index), fields.name(index));
+    }
+  }
+
+  #readRareField(kind: number, value: string, name: string): StrictnessRule | null {
+    switch (kind) {
       case FIELD.transferEncoding:
         if (this.isChunked) return "transfer_encoding_repeated";
         if (!sameName(value, "chunked")) return "transfer_encoding_not_chunked";
         this.isChunked = true;
         if (value !== "chunked") this.isPlain = false;
-        return null;
-      case FIELD.connection:
-        this.#readConnection(value);
         return null;
       case FIELD.upgrade:
         this.upgradeTo = this.upgradeTo === "" ? value : `${this.upgradeTo}, ${value}`;
@@ -91,15 +103,21 @@ export class FramingFields {
         this.expectContinue ||= sameName(value, "100-continue");
         return null;
       default:
-        if (fields.name(index).length === "keep-alive".length) this.#readKeepAlive(value); // of the hop-by-hop fields
+        if (name.length === "keep-alive".length) this.#readKeepAlive(value); // of the hop-by-hop fields
         return null;
     }
   }
 
-  #readLength(value: string): StrictnessRule | null {
+  #readLength(fields: HeadFields, index: number): StrictnessRule | null {
+    const usual = this.length === -1 ? fields.usualNumber(index) : -1;
+    if (usual !== -1) {
+      this.length = usual;
+      return null;
+    }
+    const value = fields.value(index);
     if (this.length !== -1 || value.includes(",")) return "content_length_repeated";
     this.length = contentLength(value);
-    if (value.length > 1 && value.startsWith("0")) this.isPlain = false;
+    if (value.startsWith("0")) this.isPlain = false;
     return this.length === -1 ? "content_length_invalid" : null;
   }
 

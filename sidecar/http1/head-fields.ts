@@ -153,6 +153,31 @@ export class HeadFields implements FieldView {
     return this.#bytes.toString("latin1", this.#table[row + VALUE], this.#table[row + VALUE_END]);
   }
 
+  /** True when a value is exactly `text`. */
+  valueIs(index: number, text: string): boolean {
+    const row = index * COLUMNS;
+    const valueAt = this.#table[row + VALUE] as number;
+    if ((this.#table[row + VALUE_END] as number) - valueAt !== text.length) return false;
+    for (let at = 0; at < text.length; at += 1) if (this.#bytes[valueAt + at] !== text.charCodeAt(at)) return false;
+    return true;
+  }
+
+  /** The number that a value of 1 to 15 digits without leading zeros stands for: the usual length of a body; -1 for anything else. */
+  usualNumber(index: number): number {
+    const row = index * COLUMNS;
+    const valueAt = this.#table[row + VALUE] as number;
+    const valueEnd = this.#table[row + VALUE_END] as number;
+    const digits = valueEnd - valueAt;
+    if (digits === 0 || digits > 15 || (digits > 1 && this.#bytes[valueAt] === 0x30)) return -1;
+    let total = 0;
+    for (let at = valueAt; at < valueEnd; at += 1) {
+      const digit = (this.#bytes[at] as number) - 0x30;
+      if (digit < 0 || digit > 9) return -1;
+      total = total * 10 + digit;
+    }
+    return total;
+  }
+
   /** Writes bytes[start..), which is a first line or nothing, and the lines that the edit and `alsoStrip` leave: neighbours in one piece. */
   put(wire: Wire, start: number, edit: HeadEdit, alsoStrip: number): void {
     const bytes = this.#bytes;

@@ -20,15 +20,20 @@ export type ChildTraceparent = (incoming: string | null) => string | null;
 
 /** What is known about a request that came to this workload. Make one per connection, not per request. */
 export interface InboundHygiene {
-  /** This workload. */
-  readonly identity: SpiffeId;
   /** The verified caller; null for plaintext. */
   readonly clientIdentity: SpiffeId | null;
+  /** The word on it, made by {@link clientCertificate}; empty for plaintext. */
+  readonly clientCertificate: string;
   /** True when the peer is a sidecar: its signature fields end here. Those of a plaintext client belong to the app and stay. */
   readonly peerMeshed: boolean;
   /** Makes a request id. */
   readonly requestId: () => string;
   readonly childTraceparent: ChildTraceparent;
+}
+
+/** The value of `x-forwarded-client-cert` (Envoy's form) for a caller of `identity`; empty without a caller's identity. */
+export function clientCertificate(identity: SpiffeId, caller: SpiffeId | null): string {
+  return caller === null ? "" : `By=${identity};URI=${caller}`;
 }
 
 /** What is known about a request of the local app. Make one per process. */
@@ -45,10 +50,8 @@ export interface OutboundHygiene {
 export function editInbound(fields: FieldView, hygiene: InboundHygiene, edit: HeadEdit, traceparent: string | null): string {
   edit.strip = hygiene.peerMeshed ? STRIPPED_FROM_MESH : STRIPPED_FROM_OUTSIDE;
   const requestId = editRequest(fields, hygiene, edit, traceparent);
-  const { clientIdentity } = hygiene;
-  if (clientIdentity !== null) {
-    edit.added.push("x-forwarded-client-cert", `By=${hygiene.identity};URI=${clientIdentity}`, "x-remora-client-id", clientIdentity);
-  }
+  const { clientIdentity, clientCertificate } = hygiene;
+  if (clientIdentity !== null) edit.added.push("x-forwarded-client-cert", clientCertificate, "x-remora-client-id", clientIdentity);
   return requestId;
 }
 

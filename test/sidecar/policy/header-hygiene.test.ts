@@ -3,6 +3,7 @@ import { parseSpiffeId } from "../../../core/spiffe.ts";
 import { editedFields, FlatFields, type HeadEdit } from "../../../sidecar/fields.ts";
 import {
   answerEdit,
+  clientCertificate,
   editInbound,
   editOutbound,
   type InboundHygiene,
@@ -16,8 +17,13 @@ const OUTBOUND: OutboundHygiene = {
   requestId: () => "made-here",
   childTraceparent: (incoming) => (incoming === null ? null : `child of ${incoming}`),
 };
-const MESHED: InboundHygiene = { ...OUTBOUND, identity: SELF, clientIdentity: CALLER, peerMeshed: true };
-const OUTSIDE: InboundHygiene = { ...MESHED, clientIdentity: null, peerMeshed: false };
+const MESHED: InboundHygiene = {
+  ...OUTBOUND,
+  clientIdentity: CALLER,
+  clientCertificate: clientCertificate(SELF, CALLER),
+  peerMeshed: true,
+};
+const OUTSIDE: InboundHygiene = { ...MESHED, clientIdentity: null, clientCertificate: "", peerMeshed: false };
 
 function inboundHeaders(raw: readonly string[], hygiene: InboundHygiene): string[] {
   const edit: HeadEdit = { strip: 0, nominated: null, added: [] };
