@@ -20,6 +20,7 @@ const USAGE = `usage: npm run bench -- [OPTION…] | COMMAND
       --seconds N         of load; default 10
       --only LIST         of remora, nginx; default both
       --node-options TEXT NODE_OPTIONS of the sidecars and the control plane
+      --modules           instead: what each package costs to load
   idle [OPTION…]        a sidecar's private memory for each mTLS connection that does nothing
       --connections N     default 10000
   handshakes [OPTION…]  CPU of the side that accepts a new mTLS connection, next to nginx
@@ -33,7 +34,7 @@ const [command = "", ...words] = process.argv.slice(2);
 if (command === "micro") process.exitCode = (await import("./micro/main.ts")).runMicro(words) ? 0 : EXIT_USAGE;
 else if (command === "footprint") process.exitCode = (await (await import("./load/footprint.ts")).runFootprint(words)) ? 0 : 1;
 else if (command === "idle") process.exitCode = (await (await import("./load/idle-connections.ts")).runIdle(words)) ? 0 : 1;
-else if (command === "handshakes") process.exitCode = (await runHandshakes(words)) ? 0 : 1;
+else if (command === "handshakes") process.exitCode = (await (await import("./load/handshakes.ts")).runHandshakes(words)) ? 0 : 1;
 else if (command === "--help" || command === "-h") process.stdout.write(USAGE);
 else if (command === "" || command.startsWith("-"))
   process.exitCode = (await (await import("./load/main.ts")).runLoad(process.argv.slice(2))) ? 0 : 1;
