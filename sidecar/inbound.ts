@@ -103,7 +103,8 @@ export function createInbound(parts: InboundParts): Inbound {
         if (detected.kind === "gone") return void socket.destroy();
         if (detected.kind === "mesh") return acceptMesh(arrival); // mTLS is terminated, and only mesh mTLS
         if (detected.kind === "silent") observer.waited("inbound");
-        if (parts.mode === "strict" && detected.kind === "late") return drop(arrival, "timeout", `half a ClientHello from ${arrival.clientAddress}`);
+        if (parts.mode === "strict" && detected.kind === "late")
+          return drop(arrival, "timeout", `half a ClientHello from ${arrival.clientAddress}`);
         if (parts.mode === "strict") return drop(arrival, "plaintext_refused", `${detected.kind} from ${arrival.clientAddress}`); // fails closed
         acceptPlaintext(arrival, detected.kind, rest); // permissive: served as it is, without an identity
       },

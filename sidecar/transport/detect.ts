@@ -16,6 +16,8 @@ export type Detected =
   | { readonly kind: "opaque" }
   /** No byte came within the wait. */
   | { readonly kind: "silent" }
+  /** The beginning of a ClientHello, mesh or not, whose end did not come within the wait. */
+  | { readonly kind: "late" }
   /** The peer went away before it could be told. */
   | { readonly kind: "gone" };
 
@@ -71,7 +73,7 @@ function isMethodByte(byte: number): boolean {
 /**
  * Reads from `socket` until its protocol is known, puts the bytes back, leaves it paused, and calls `done` exactly once. When the peer
  * has half-closed already, nothing can be put back: the bytes are then given as `rest`, and the protocol is opaque.
- * `silentAfterMs` is the wait for the first byte, `decidedAfterMs` the wait for enough of them (what is undecided by then is opaque).
+ * `silentAfterMs` is the wait for the first byte, `decidedAfterMs` the wait for enough of them, from the first on: sending one now and then gains nothing.
  */
 export function detect(
   socket: Socket,
@@ -85,7 +87,7 @@ export function detect(
   done: (detected: Detected, rest: Buffer | null) => void,
 ): void {
   let read: Buffer | null = null;
-  const timer = options.clock.after(options.silentAfterMs, () => finish(read === null ? { kind: "silent" } : { kind: "opaque" }));
+  const timer = options.clock.after(options.silentAfterMs, () => finish({ kind: "silent" }));
   let decideTimer: { cancel(): void } | null = null;
 
   function onData(chunk: Buffer): void {
@@ -97,6 +99,7 @@ export function detect(
   }
 
   function undecided(bytes: Buffer): Detected {
+    if (readClientHello(bytes).kind === "incomplete") return { kind: "late" };
     return options.suspectsHttp === true && classifyRequestLine(bytes) === UNDECIDED ? { kind: "http1" } : { kind: "opaque" };
   }
 

@@ -39,7 +39,7 @@ export function createMeshAcceptor(options: {
 }): MeshAcceptor {
   /** One entry from `accept` until the handshake ends, by {@link keyOf}. */
   const pending = new Map<string, Pending>();
-  const server = serverFor(options.identity.current(), options.handshakeTimeoutMs);
+  const server = serverFor(options.identity.current());
   const stopWatching = options.identity.onChange((credentials) => server.setSecureContext(contextOf(credentials)));
 
   server.on("secureConnection", (socket) => take(socket)?.(null, socket));
@@ -55,7 +55,12 @@ export function createMeshAcceptor(options: {
   function accept(socket: Socket, done: (error: CertError | ProtocolError | null, accepted: AcceptedMesh | null) => void): void {
     const key = keyOf(socket);
     const onClose = () => settle(new ProtocolError("bad_request", "the peer left during the TLS handshake"), null);
+    // Node's own timer would do, but it starts again with everything that is sent: this one bounds the whole handshake, also of a peer that dribbles it.
+    const timer = options.clock.after(options.handshakeTimeoutMs, () =>
+      settle(new ProtocolError("timeout", `no TLS handshake within ${options.handshakeTimeoutMs} ms`), null),
+    );
     function settle(error: Error | null, tls: TLSSocket | null): void {
+      timer.cancel();
       pending.delete(key);
       socket.off("close", onClose);
       if (error !== null || tls === null) {
@@ -96,14 +101,13 @@ export function createMeshAcceptor(options: {
   };
 }
 
-function serverFor(credentials: Credentials, handshakeTimeoutMs: number): Server {
+function serverFor(credentials: Credentials): Server {
   return createServer({
     ...contextOf(credentials),
     requestCert: true,
     // The chain is judged in `verifyPeer`, so that the refusal has a reason and is counted.
     rejectUnauthorized: false,
     ALPNProtocols: [...MESH_ALPN],
-    handshakeTimeout: handshakeTimeoutMs,
   });
 }
 

@@ -80,9 +80,9 @@ t.test("plaintext is told by its first line", async (t) => {
     ["SET key value\r\n", "opaque"],
     ["HELO there\r\n", "opaque"],
     ["GET /\r\n", "opaque"],
-    ["get / HTTP/1.1\r\n", "opaque"],
+    ["get / HTTP/1.1\r\n", "http1"],
     [" GET / HTTP/1.1\r\n", "opaque"],
-    ["\r\nGET / HTTP/1.1\r\n", "opaque"],
+    ["\r\nGET / HTTP/1.1\r\n", "http1"],
     [`${"A".repeat(30)} / HTTP/1.1\r\n`, "opaque"],
     ["\u0000\u0000", "opaque"],
   ];

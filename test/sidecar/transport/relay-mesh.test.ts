@@ -3,7 +3,6 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import t from "tap";
-import type { EngineName } from "../../../sidecar/engine.ts";
 import { startMeshPair } from "../../support/mesh-pair.ts";
 import { eventually, startRawApp } from "../../support/raw-peers.ts";
 import { createSeededRandom } from "../../support/seeded-random.ts";
@@ -11,8 +10,6 @@ import { createSeededRandom } from "../../support/seeded-random.ts";
 type Tap = { teardown(run: () => unknown): void };
 
 const MIB = 1024 * 1024;
-/** Opens the tunnels: what is tested here begins behind it. */
-const ENGINE: EngineName = "compat";
 
 interface Tunnels {
   /** Opens a connection of a client to the app; gives both ends. */
@@ -22,7 +19,7 @@ interface Tunnels {
 async function tunnels(t: Tap): Promise<Tunnels> {
   const waiting: ((socket: Socket) => void)[] = [];
   const appPort = await startRawApp(t, (socket) => waiting.shift()?.(socket));
-  const pair = await startMeshPair({ appPort, protocol: "tcp", engine: ENGINE });
+  const pair = await startMeshPair({ appPort, protocol: "tcp" });
   t.teardown(() => pair.close());
   return {
     async open() {
