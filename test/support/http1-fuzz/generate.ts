@@ -63,7 +63,7 @@ function requestOf(random: SeededRandom, token: string, method: string, host: st
 const HOSTS = ["orders", "orders", "orders:80", "Orders.Demo", "127.0.0.1:8080", "[::1]:80", "a-b_c.d"] as const;
 
 function targetOf(random: SeededRandom, token: string, method: string, host: string): string {
-  const path = `/t/${token}${random.pick(["", "", "", "/", "?a=b", "?a=http://other/", "/%2e%2E/x", '?q={}|\\^`"<>', "//x", "/;a=b@c", "?", "/a:b"])}`;
+  const path = `/t/${token}${random.pick(["", "", "", "/", "?a=b", "?a=http://other/", "/%2e/%7Ex", '?q={}|\\^`"<>', "//x", "/;a=b@c", "?", "/a:b"])}`;
   const form = random.below(25);
   if (form === 0) return `${random.pick(["http", "HTTP"])}://${host}${path}`;
   if (form === 1 && method === "OPTIONS") return "*";

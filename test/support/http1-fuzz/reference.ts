@@ -54,10 +54,16 @@ export function readRequests(text: string): ReferenceRequests {
   return { requests, rest: "idle", flaws: none };
 }
 
-/** The first request of `text` as soon as its head is whole; null before, and when it is flawed. */
+/**
+ * The first request of `text` as soon as its head is whole; null before, and when it is flawed. Without the bounds on a head: one that was just within them has
+ * become larger by what a hop adds.
+ */
 export function readOneRequest(text: string): ReferenceRequest | null {
   const head = readHead(text, 0);
-  return head === null ? null : judgeRequest(text, head);
+  if (head === null) return null;
+  head.flaws.delete("too_many_fields");
+  head.flaws.delete("head_too_large");
+  return judgeRequest(text, head);
 }
 
 const TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]";
