@@ -51,8 +51,8 @@ async function workerMain(text: string, config: SidecarConfig, env: Readonly<Rec
   if (!(number >= 1 && number <= config.workers))
     throw new Error(`${WORKER_VARIABLE} is not to be set: it is how a sidecar numbers its workers`);
   const log = openLog(config, config.logFile === null ? null : fileOfWorker(config.logFile, number));
-  const { runWorker } = await import("./workers/worker.ts");
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => {});
+  const { runWorker } = await import("./workers/worker.ts");
   runWorker({ number, config, env, log: log.child({ worker: number }), exit: (code) => void flushLog(log).then(() => process.exit(code)) });
 }
 

@@ -42,7 +42,11 @@ export function runWorker({ number, config, env, log, exit }: WorkerParts): void
   let identity: WorkerIdentity | null = null;
   let traffic: Traffic | null = null;
 
-  process.on("disconnect", () => exit(1));
+  process.on("disconnect", () => {
+    traffic?.inbound.stop(); // at once, whatever the log file still takes
+    traffic?.outbound.stop();
+    exit(1);
+  });
   process.on("message", (message) => void follow(message as ToWorker)); // only the first process writes to the channel
 
   async function start({ inboundPort, outboundPort, credentials }: Extract<ToWorker, { kind: "start" }>): Promise<void> {
