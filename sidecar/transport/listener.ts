@@ -26,15 +26,21 @@ export interface ListenerOptions {
   readonly bound?: { tryEnter(): boolean; leave(): void } | undefined;
   /** Takes a socket: half-open allowed, nothing read, no listeners. */
   readonly accept: (socket: Socket) => void;
+  /** Hears of each connection that a bound closed as it came, and of what the system could not accept, e.g. for want of files (EMFILE). Default: nobody. */
+  readonly refused?: (why: "max_connections" | Error) => void;
 }
 
-const BACKLOG = 1024;
+/** Connections that wait to be accepted while this process is busy; the kernel takes the smaller of this and `net.core.somaxconn` (4096 by default). */
+const BACKLOG = 4096;
 
 /** Opens a port. Rejects with Node's error (EADDRINUSE, EACCES) when it can't be had. */
 export function startListener(options: ListenerOptions): Promise<Listener> {
   const sockets = new Set<Socket>();
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-    if (options.bound?.tryEnter() === false) return void socket.destroy();
+    if (options.bound?.tryEnter() === false) {
+      options.refused?.("max_connections");
+      return void socket.destroy();
+    }
     sockets.add(socket);
     socket.once("close", () => {
       sockets.delete(socket);
@@ -43,6 +49,7 @@ export function startListener(options: ListenerOptions): Promise<Listener> {
     options.accept(socket);
   });
   server.maxConnections = options.maxConnections;
+  server.on("drop", () => options.refused?.("max_connections"));
 
   function stop(): void {
     if (server.listening) server.close();
@@ -57,6 +64,8 @@ export function startListener(options: ListenerOptions): Promise<Listener> {
     server.once("error", reject);
     server.listen({ host: options.host, port: options.port, backlog: BACKLOG, reusePort: options.reusePort ?? false }, () => {
       server.off("error", reject);
+      // Without a listener, an accept that fails would end the process.
+      server.on("error", (error) => options.refused?.(error));
       const address = server.address();
       const port = typeof address === "object" && address !== null ? address.port : options.port;
       resolve({
