@@ -40,8 +40,10 @@ export async function bundle({ outDir, commit }: BundleOptions): Promise<void> {
   const source = sourceInfo(PROJECT);
   const info = { ...source, commit: commit ?? source.commit, builtAt: new Date().toISOString() };
   // Two builds rather than two entries of one: shared code would be cut into a chunk for every set of commands that uses it, and each chunk costs.
-  await buildProgram("remora", join(PROJECT, "cli", "main.ts"), outDir, info);
-  await buildProgram("sidecar", join(PROJECT, "sidecar", "main.ts"), outDir, info);
+  await Promise.all([
+    buildProgram("remora", join(PROJECT, "cli", "main.ts"), outDir, info),
+    buildProgram("sidecar", join(PROJECT, "sidecar", "main.ts"), outDir, info),
+  ]);
   await copyPackages(outDir);
   await cp(join(PROJECT, "manifests", "base"), join(outDir, "manifests", "base"), { recursive: true }); // what `remora install` prints
   await writeFile(join(outDir, "remora"), LAUNCHER, { mode: 0o755 });
