@@ -72,7 +72,7 @@ export async function openTraffic(parts: TrafficParts): Promise<Traffic> {
     headMs: config.headTimeout,
     stallMs: config.stallTimeout,
     tunnelIdleMs: config.idleTimeout,
-    queueMs: config.connectTimeout,
+    queueMs: 2 * config.connectTimeout, // a dial that takes its whole time says so itself
   });
   const certificates = createMessageCertificates({
     trust: { trustDomain: identity.trustDomain, roots: () => identity.current().roots },

@@ -15,7 +15,7 @@ import { resetStream } from "../transport/reset.ts";
 import { failureOf } from "../upstream-failure.ts";
 import { headerObject } from "./flat-headers.ts";
 import { holdBody } from "./hold-body.ts";
-import { endSoon } from "./linger.ts";
+import { endSoon } from "../transport/linger.ts";
 import { UpstreamAgent } from "./upstream-agent.ts";
 import { forwardUpgrade } from "./upgrade.ts";
 

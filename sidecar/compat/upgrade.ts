@@ -10,7 +10,7 @@ import { editedFields, FlatFields } from "../fields.ts";
 import { resetStream } from "../transport/reset.ts";
 import { failureOf } from "../upstream-failure.ts";
 import { headerObject } from "./flat-headers.ts";
-import { endSoon } from "./linger.ts";
+import { endSoon } from "../transport/linger.ts";
 import type { UpstreamAgent } from "./upstream-agent.ts";
 
 const FRAMING = new Set(["transfer-encoding", "connection", "keep-alive", "content-length"]);

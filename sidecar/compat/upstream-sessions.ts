@@ -33,6 +33,8 @@ type Taken = (error: Error | null, session: UpstreamSession | null) => void;
 export class UpstreamSessions {
   upstream: Upstream;
   readonly #open: UpstreamSession[] = [];
+  /** Connections whose peer has not sent its SETTINGS yet. */
+  readonly #starting = new Set<ClientHttp2Session>();
   /** Callers waiting for the dial in progress; bounded by load shedding. Null exactly while none is in progress. */
   #waiting: Taken[] | null = null;
   readonly #clock: Clock;
@@ -80,11 +82,13 @@ export class UpstreamSessions {
       settings: { enablePush: false, initialWindowSize: STREAM_WINDOW_BYTES },
     });
     const adopted: UpstreamSession = { session, connection, streams: 0 };
+    this.#starting.add(session);
     let isReady = false;
     const begin = (problem: Error | null) => {
       if (isReady) return;
       isReady = true;
       settingsTimer.cancel();
+      this.#starting.delete(session);
       if (problem === null) this.#open.push(adopted);
       ready(problem);
     };
@@ -117,6 +121,7 @@ export class UpstreamSessions {
   /** Ends all connections now. */
   destroy(): void {
     for (const { session } of [...this.#open]) session.destroy();
+    for (const session of this.#starting) session.destroy();
     this.#open.length = 0;
   }
 }

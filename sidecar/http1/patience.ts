@@ -1,5 +1,6 @@
 // How long a connection may keep its peer waiting, and what it is waiting for. One instant per connection, moved on whenever something moves; the engine's
 // sweep looks at it, so that a request costs no timer.
+import type { Wire } from "../transport/wire.ts";
 
 /** How long each kind of waiting may take, ms. */
 export interface Http1Timeouts {
@@ -34,3 +35,35 @@ export const HTTP1_TIMEOUTS: Http1Timeouts = {
   // Below the 75 s that nginx and most servers keep theirs.
   upstreamIdleMs: 30_000,
 };
+
+/** How long a connection has been waiting. */
+export class StallWatch {
+  readonly #time: { readonly nowMonoMs: number };
+  #sinceMonoMs: number;
+  /** Bytes that a blocked stream held when it was last looked at; 0 when none was blocked. */
+  #pendingBytes = 0;
+
+  /** `time` gives the instant of the last sweep. */
+  constructor(time: { readonly nowMonoMs: number }) {
+    this.#time = time;
+    this.#sinceMonoMs = time.nowMonoMs;
+  }
+
+  /** Something came or went, or another wait begins. */
+  moved(): void {
+    this.#sinceMonoMs = this.#time.nowMonoMs;
+  }
+
+  get waitedMs(): number {
+    return this.#time.nowMonoMs - this.#sinceMonoMs;
+  }
+
+  /** True when the blocked stream (null: none is) holds another number of bytes than at the last look: somebody reads, if slowly. */
+  isMoving(blocked: Wire | null): boolean {
+    const pendingBytes = blocked === null ? 0 : blocked.pendingBytes;
+    const isMoving = pendingBytes !== this.#pendingBytes;
+    this.#pendingBytes = pendingBytes;
+    if (isMoving) this.moved();
+    return isMoving;
+  }
+}

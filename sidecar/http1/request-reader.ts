@@ -37,6 +37,8 @@ export interface RequestHop {
   readonly host: string | null;
   /** Protocol to switch to; empty for none. */
   readonly upgradeTo: string;
+  /** False when the client's Expect was met here already. */
+  readonly expects: boolean;
 }
 
 /** The head of one request. */
@@ -266,6 +268,7 @@ export class RequestReader implements RequestHead {
   put(wire: Wire, edit: HeadEdit, hop: RequestHop): void {
     let strip = hop.upgradeTo === "" ? FIELD.upgrade : 0;
     let added = "";
+    if (!hop.expects) strip |= FIELD.expect;
     if (hop.host !== null || this.authority !== this.framing.host) {
       strip |= FIELD.host;
       added = `host: ${hop.host ?? this.authority}\r\n`;

@@ -80,7 +80,7 @@ export class SpliceHttp1 implements Http1Engine {
 
   #sweep(): void {
     this.nowMonoMs = this.#clock.monoMs();
-    for (const client of this.#clients) client.check(this.nowMonoMs);
+    for (const client of this.#clients) client.check();
     for (const [key, pool] of this.#pools) {
       pool.sweep(this.nowMonoMs);
       if (pool.isEmpty) this.#pools.delete(key);

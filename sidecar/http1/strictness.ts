@@ -5,6 +5,7 @@
 // Not in the table, because it is well-formed and passed on as it came: bytes 0x80-0xff in field values (obs-text, RFC 9110 section 5.5), unknown methods
 // that are tokens, unknown fields, chunk extensions within their bound.
 import type { Reason } from "../../core/reasons.ts";
+import { type Refusal, refuse } from "../exchange.ts";
 
 /** One row: what is refused, where, why, and how it is answered. */
 export interface StrictnessRow {
@@ -448,3 +449,14 @@ export const FORBIDDEN_TRAILERS: ReadonlySet<string> = new Set([
   "upgrade",
   "www-authenticate",
 ]);
+
+/** The refusal of a request that breaks a rule. */
+export function refusalOf(rule: StrictnessRule): Refusal {
+  const { reason, status } = STRICTNESS[rule];
+  return refuse(reason, detailOf(rule), [], status);
+}
+
+/** What the log says of a broken rule, its name first. */
+export function detailOf(rule: StrictnessRule): string {
+  return `rule: ${rule} (${STRICTNESS[rule].text})`;
+}

@@ -2,9 +2,11 @@
 // with an answer is its taker's business; who gets the connection next is the pool's.
 //
 // HOT PATH: per answer one scan of the head and one call per chunk of body; the bytes given on are views of the read buffer.
+import type { Duplex } from "node:stream";
+import type { Clock } from "../../core/clock.ts";
+import { endSoon } from "../transport/linger.ts";
 import { flush } from "../transport/outgoing.ts";
 import { Wire, type WireOwner } from "../transport/wire.ts";
-import type { Duplex } from "node:stream";
 import { AnswerReader } from "./answer-reader.ts";
 import { BodyReader } from "./body-reader.ts";
 import type { OnData } from "./chunked.ts";
@@ -28,7 +30,10 @@ export interface AnswerTaker {
   /** The connection is a tunnel from now on: bytes come by `onTunnelBytes`, ends and closes by the same calls as ever. */
   onSwitched(answer: AnswerReader): void;
   onTunnelBytes(bytes: Buffer, start: number, end: number): void;
+  /** The upstream ended its side of the tunnel. */
   onTunnelEnd(): void;
+  /** Both sides of the tunnel have ended in order, and the connection is gone. */
+  onTunnelOver(): void;
   /** What was written is through. */
   onUpstreamDrain(): void;
   /** The answer is complete. */
@@ -51,6 +56,7 @@ export class UpstreamConnection implements WireOwner {
   idleUntilMonoMs = 0;
   /** Seconds for which the upstream said it keeps idle connections, or -1. */
   keepAliveSeconds = -1;
+  readonly #clock: Clock;
   readonly #onClosed: (connection: UpstreamConnection) => void;
   readonly #answer = new AnswerReader();
   readonly #body = new BodyReader();
@@ -61,7 +67,8 @@ export class UpstreamConnection implements WireOwner {
   #isPersistent = true;
   #sawBytes = false;
 
-  constructor(stream: Duplex, onClosed: (connection: UpstreamConnection) => void) {
+  constructor(stream: Duplex, clock: Clock, onClosed: (connection: UpstreamConnection) => void) {
+    this.#clock = clock;
     this.#onClosed = onClosed;
     this.wire = new Wire(stream, this);
     this.wire.start();
@@ -94,6 +101,13 @@ export class UpstreamConnection implements WireOwner {
     this.#taker = null;
     this.#phase = PHASE.over;
     this.wire.reset();
+  }
+
+  /** Ends a tunnel whose client has left in order: what was written still arrives. */
+  endSoon(): void {
+    this.#taker = null;
+    this.#phase = PHASE.over;
+    endSoon(this.wire.stream, this.#clock);
   }
 
   /** Ends it in order: it is idle. */
@@ -213,7 +227,8 @@ export class UpstreamConnection implements WireOwner {
   }
 
   onClose(): void {
-    this.#lose();
+    if (this.#phase === PHASE.tunnel && this.wire.isOverInOrder) this.#taker?.onTunnelOver();
+    else this.#lose();
     this.#phase = PHASE.over;
     this.#onClosed(this);
     flush();

@@ -13,7 +13,7 @@ const MAX_CONNECTIONS = 1024;
 /** Requests that wait for a connection to one upstream; more are refused as `overloaded`. */
 const MAX_WAITING = 1024;
 /** Idle connections kept; more are closed when they fall idle. */
-const MAX_IDLE = 256;
+const MAX_IDLE = 1024;
 /** Taken off the idle time that an upstream announces, so that it does not close while a request is on its way. */
 const ANNOUNCED_MARGIN_MS = 1_000;
 
@@ -52,9 +52,17 @@ export class UpstreamPool {
 
   /** An idle connection, or null: then one is dialled or awaited, and the taker is called. */
   take(taker: ConnectionTaker): UpstreamConnection | null {
-    for (let idle = this.#idle.pop(); idle !== undefined; idle = this.#idle.pop()) if (idle.isReusable) return idle;
+    for (let idle = this.#idle.pop(); idle !== undefined; idle = this.#idle.pop()) {
+      if (this.#isFresh(idle)) return idle;
+      idle.retire();
+    }
     this.takeNew(taker);
     return null;
+  }
+
+  /** Not closed, and not about to be: an upstream that announced for how long it keeps idle connections is believed to the millisecond. */
+  #isFresh(idle: UpstreamConnection): boolean {
+    return idle.isReusable && (idle.keepAliveSeconds === -1 || idle.idleUntilMonoMs > this.#clock.monoMs());
   }
 
   /** As {@link take}, for a request whose idle connection turned out to be dead. */
@@ -77,6 +85,7 @@ export class UpstreamPool {
     if (next !== undefined) return next.onConnection(connection);
     if (this.#idle.length >= MAX_IDLE) return connection.retire();
     const announced = connection.keepAliveSeconds === -1 ? this.#idleMs : connection.keepAliveSeconds * 1_000 - ANNOUNCED_MARGIN_MS;
+    if (announced <= 0) return connection.retire();
     connection.idleUntilMonoMs = this.#clock.monoMs() + Math.min(this.#idleMs, announced);
     this.#idle.push(connection);
   }
@@ -109,7 +118,7 @@ export class UpstreamPool {
   }
 
   #onDialled(dialled: Dialled): void {
-    const connection = new UpstreamConnection(dialled.kind === "mesh" ? dialled.mesh.socket : dialled.stream, this.#onClosed);
+    const connection = new UpstreamConnection(dialled.kind === "mesh" ? dialled.mesh.socket : dialled.stream, this.#clock, this.#onClosed);
     this.#open.add(connection);
     this.release(connection);
   }

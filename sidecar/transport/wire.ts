@@ -75,6 +75,11 @@ export class Wire {
     return this.stream.writableNeedDrain;
   }
 
+  /** True when both sides have ended and all that was written is through. */
+  get isOverInOrder(): boolean {
+    return this.stream.readableEnded && this.stream.writableFinished;
+  }
+
   get isPaused(): boolean {
     return this.#isPaused;
   }

@@ -2,7 +2,7 @@
 // to a reset (RFC 9112 section 9.6), and then the connection is gone. Without the bound such a peer would hold its place for ever.
 import type { Duplex } from "node:stream";
 import type { Clock } from "../../core/clock.ts";
-import { resetStream } from "../transport/reset.ts";
+import { resetStream } from "./reset.ts";
 
 /** How long a peer may take to close its side, ms. */
 const LINGER_MS = 1_000;

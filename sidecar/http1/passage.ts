@@ -1,0 +1,464 @@
+// One request on its way: from the stage list's decision over the connection to the upstream to the last byte of the answer (design 4). Each client
+// connection has one and uses it again for its next request, so that a request makes no object of its own but its exchange. Owns the exchange and the
+// upstream connection; the client's bytes, what comes between requests and how the connection ends are the client connection's.
+//
+// HOT PATH: per request one write each way, per chunk of a body one call. No promise, no timer and no closure per request.
+import { type Decision, HELD_BODY_BYTES, type HttpHandler, type ServedConnection, type Upstream } from "../engine.ts";
+import { type Exchange, type Refusal, refuse } from "../exchange.ts";
+import { RESCUE } from "../rescue.ts";
+import { flush, putBytes, putText } from "../transport/outgoing.ts";
+import type { Wire } from "../transport/wire.ts";
+import type { AnswerReader } from "./answer-reader.ts";
+import { AnswerWriter } from "./answer-writer.ts";
+import { BodyReader } from "./body-reader.ts";
+import type { OnData } from "./chunked.ts";
+import { BODY } from "./framing.ts";
+import { HeldBody } from "./held-body.ts";
+import type { Http1Timeouts, StallWatch } from "./patience.ts";
+import type { RequestHop, RequestReader } from "./request-reader.ts";
+import { detailOf, refusalOf, type StrictnessRule } from "./strictness.ts";
+import type { AnswerTaker, UpstreamConnection } from "./upstream-connection.ts";
+import type { ConnectionTaker, UpstreamPool } from "./upstream-pool.ts";
+import { trailerSection } from "./write-head.ts";
+
+/** What a passage needs of the engine. */
+export interface PassageEngine {
+  readonly timeouts: Http1Timeouts;
+  poolFor(upstream: Upstream): UpstreamPool;
+  /** True when connections of this direction are to end after their current answer. */
+  isDraining(direction: Exchange["direction"]): boolean;
+}
+
+/** The client connection that a passage is of. */
+export interface PassageOwner {
+  readonly wire: Wire;
+  readonly served: ServedConnection;
+  readonly watch: StallWatch;
+  /** The exchange is finished and its answer written; `isPersistent`: another request may follow. */
+  onPassed(isPersistent: boolean): void;
+  /** The exchange broke off in the middle of its answer: nothing but a reset can say so. */
+  onBroken(): void;
+  /** The upstream ended its side of a tunnel, and after it the whole connection. */
+  onTunnelOver(): void;
+  /** The passage can take bytes again that it had refused. Ends an event that was not the client's. */
+  onMoved(): void;
+  /** The exchange keeps its head for longer than the connection does. */
+  keepHead(): void;
+}
+
+const PHASE = {
+  none: 0,
+  /** The stage list was asked. */
+  deciding: 1,
+  /** The body is held until it is known whole. */
+  holding: 2,
+  /** A connection to the upstream was asked for. */
+  connecting: 3,
+  /** The request goes one way, the answer the other. */
+  open: 4,
+  tunnel: 5,
+} as const;
+type Phase = (typeof PHASE)[keyof typeof PHASE];
+
+/** Takes one client's requests to their upstreams, one after the other. */
+export class Passage implements ConnectionTaker, AnswerTaker {
+  readonly body = new BodyReader();
+  readonly answer: AnswerWriter;
+  readonly #owner: PassageOwner;
+  readonly #engine: PassageEngine;
+  readonly #handler: HttpHandler;
+  readonly #wire: Wire;
+  #phase: Phase = PHASE.none;
+  /** Set exactly while a request is under way. */
+  #request: RequestReader | null = null;
+  /** Set exactly from the stage list's decision to `finish`. */
+  #exchange: Exchange | null = null;
+  /** Set exactly while the request is on a connection. */
+  #upstream: UpstreamConnection | null = null;
+  #pool: UpstreamPool | null = null;
+  /** Set for a request whose body is held, and the upstream that it waits for. */
+  #held: HeldBody | null = null;
+  #target: Upstream | null = null;
+  #isRetried = false;
+  /** The protocols that the request asks to switch to; empty for none. */
+  #upgradeTo = "";
+
+  constructor(owner: PassageOwner, engine: PassageEngine) {
+    this.#owner = owner;
+    this.#engine = engine;
+    this.#handler = owner.served.handler;
+    this.#wire = owner.wire;
+    this.answer = new AnswerWriter(owner.wire, this.#handler);
+  }
+
+  get method(): string {
+    return this.#request?.method ?? "";
+  }
+
+  get asksForTunnel(): boolean {
+    return this.#upgradeTo !== "" || this.method === "CONNECT";
+  }
+
+  get isTunnel(): boolean {
+    return this.#phase === PHASE.tunnel;
+  }
+
+  // The stages.
+
+  /** Begins with a request whose head is read. */
+  begin(request: RequestReader): void {
+    this.#request = request;
+    this.body.begin(request.bodyKind, request.framing.length);
+    this.answer.begin(request.method, request.isHttp10, request.isPersistent);
+    this.#isRetried = false;
+    this.#upgradeTo = this.body.isDone ? request.upgradeTo : "";
+    this.#phase = PHASE.deciding;
+    this.#handler.request(this.#owner.served.context, request, this.#onDecision);
+  }
+
+  readonly #onDecision = (exchange: Exchange, decision: Decision): void => {
+    this.#exchange = exchange;
+    // The client left while the stages were waiting for a look-up.
+    if (this.#phase !== PHASE.deciding) return this.#finish();
+    if (decision.kind === "refuse") this.#refuse(decision.refusal);
+    else if (decision.body === "verify") this.#hold(decision.upstream);
+    else this.#connect(decision.upstream);
+    this.#owner.onMoved();
+  };
+
+  /** Takes what it can of bytes[at..end), all of the request's body; returns how far, or -1 when nothing can be taken now. */
+  take(bytes: Buffer, at: number, end: number): number {
+    if (this.#phase === PHASE.tunnel) return this.#forwardTunnel(bytes, at, end);
+    if (this.body.isDone) return -1;
+    if (this.#phase === PHASE.open) return this.#forwardBody(bytes, at, end);
+    return this.#phase === PHASE.holding ? this.#holdBody(bytes, at, end) : -1;
+  }
+
+  #hold(upstream: Upstream): void {
+    this.#held = new HeldBody();
+    this.#target = upstream;
+    this.#phase = PHASE.holding;
+    if (this.#request?.framing.expectContinue === true) putText(this.#wire, "HTTP/1.1 100 Continue\r\n\r\n");
+    if (this.body.isDone) this.#check();
+  }
+
+  #holdBody(bytes: Buffer, at: number, end: number): number {
+    const held = this.#held as HeldBody; // set while holding
+    const next = this.body.advance(bytes, at, end, held.addContent);
+    if (next === -1) return this.#refuseBody(end);
+    held.addRaw(bytes, at, this.body.passTo);
+    if (held.contentBytes > HELD_BODY_BYTES) this.#refuse(refuse("signature_invalid", `body larger than ${HELD_BODY_BYTES} bytes`));
+    else if (this.body.isDone) this.#check();
+    return next;
+  }
+
+  #check(): void {
+    const refusal = this.#handler.checkBody(this.#exchange as Exchange, (this.#held as HeldBody).content());
+    if (refusal !== null) this.#refuse(refusal);
+    else this.#connect(this.#target as Upstream);
+  }
+
+  // The upstream.
+
+  #connect(upstream: Upstream): void {
+    this.#phase = PHASE.connecting;
+    this.#owner.watch.moved();
+    this.#pool = this.#engine.poolFor(upstream);
+    const connection = this.#pool.take(this);
+    if (connection !== null) this.#send(connection);
+  }
+
+  onConnection(connection: UpstreamConnection): void {
+    this.#send(connection);
+    this.#owner.onMoved();
+  }
+
+  onNoConnection(failure: Refusal): void {
+    const next = failure.reason === "overloaded" ? null : this.#handler.another(this.#exchange as Exchange, failure);
+    if (next === null) this.#refuse(failure);
+    else this.#connect(next);
+    this.#owner.onMoved();
+  }
+
+  #send(connection: UpstreamConnection): void {
+    const exchange = this.#exchange as Exchange; // set since the decision
+    const refusal = this.#isRetried ? null : this.#handler.seal(exchange, null, null);
+    if (refusal !== null) {
+      this.#pool?.release(connection);
+      return this.#refuse(refusal);
+    }
+    connection.begin(this);
+    this.#upstream = connection;
+    this.#phase = PHASE.open;
+    (this.#request as RequestReader).put(connection.wire, exchange.edit, this.#hop(exchange));
+    if (this.#held !== null) this.#sendHeld(connection.wire, this.#held.raw());
+  }
+
+  #hop(exchange: Exchange): RequestHop {
+    const isConnect = exchange.method === "CONNECT";
+    const isUsual = !exchange.isPathSettledAnew && this.#upgradeTo === "" && !isConnect && exchange.authority !== "" && this.#held === null;
+    if (isUsual) return AS_IT_CAME;
+    const target = isConnect ? exchange.authority : exchange.isPathSettledAnew ? exchange.path : null;
+    // An HTTP/1.0 client need not name a host; the app's side is HTTP/1.1 and must be told one.
+    const host = exchange.authority === "" ? exchange.endpointAddress : null;
+    return { target, host, upgradeTo: this.#upgradeTo, expects: this.#held === null };
+  }
+
+  #sendHeld(wire: Wire, raw: Buffer): void {
+    putBytes(wire, raw, 0, raw.length);
+    this.#forwardTrailers(wire);
+  }
+
+  #forwardBody(bytes: Buffer, at: number, end: number): number {
+    const { wire } = this.#upstream as UpstreamConnection; // set while open
+    const next = this.body.advance(bytes, at, end, null);
+    if (next === -1) return this.#refuseBody(end);
+    putBytes(wire, bytes, at, this.body.passTo);
+    if (this.body.isDone) this.#forwardTrailers(wire);
+    if (wire.isBlocked) this.#wire.pause();
+    return next;
+  }
+
+  #forwardTrailers(wire: Wire): void {
+    if (this.body.kind === BODY.chunked) putText(wire, trailerSection(this.#handler.trailers(this.body.trailers)));
+  }
+
+  /** A body that turned out to be none: nothing behind it can be trusted. */
+  #refuseBody(end: number): number {
+    this.answer.isPersistent = false;
+    this.#refuse(refusalOf(this.body.flaw as StrictnessRule)); // set when a body can't be followed
+    return end;
+  }
+
+  /** True while the upstream takes no more: the client is not to be read. */
+  get isUpstreamBlocked(): boolean {
+    return this.#upstream?.wire.isBlocked === true;
+  }
+
+  onUpstreamDrain(): void {
+    this.#owner.watch.moved();
+    this.#owner.onMoved();
+  }
+
+  /** The client takes more again. */
+  onClientDrain(): void {
+    this.#upstream?.wire.resume();
+  }
+
+  onUpstreamLost(wasSilent: boolean): void {
+    const wasReused = (this.#upstream?.requests ?? 0) > 1;
+    this.#upstream = null;
+    if (this.#phase === PHASE.tunnel) return this.#break();
+    if (wasSilent && wasReused && this.#mayBeSentAgain()) {
+      this.#isRetried = true;
+      this.#phase = PHASE.connecting;
+      this.#pool?.takeNew(this);
+      return;
+    }
+    this.#fail(refuse("upstream_reset", wasSilent ? "the connection ended before an answer" : detailOf("answer_cut_off")));
+    this.#owner.onMoved();
+  }
+
+  /** A pooled connection that its owner was just closing: what can be sent again without harm is, once (RFC 9112 section 9.3.1). */
+  #mayBeSentAgain(): boolean {
+    const request = this.#request as RequestReader; // set while under way
+    return !this.#isRetried && !this.answer.isBegun && request.isIdempotent && request.bodyKind === BODY.none;
+  }
+
+  // The answer.
+
+  onInterim(answer: AnswerReader): void {
+    this.answer.interim(answer);
+  }
+
+  onAnswerHead(answer: AnswerReader, body: BodyReader): void {
+    this.#owner.watch.moved();
+    const edit = this.#handler.response(this.#exchange as Exchange, answer.status, answer.fields);
+    if (this.#isLast()) this.answer.isPersistent = false;
+    this.answer.head(answer, edit, body);
+  }
+
+  /** True when no request can follow: the sidecar drains, or whether a client that waits for a 100 sends its body now is anyone's guess. */
+  #isLast(): boolean {
+    const awaits100 = !this.body.isDone && this.#request?.framing.expectContinue === true;
+    return awaits100 || this.#engine.isDraining(this.#owner.served.context.direction);
+  }
+
+  get onAnswerContent(): OnData | null {
+    return this.answer.onContent;
+  }
+
+  onAnswerBytes(bytes: Buffer, start: number, end: number): void {
+    this.answer.bytes(bytes, start, end);
+    if (this.#wire.isBlocked) this.#upstream?.wire.pause();
+  }
+
+  onAnswerEnd(connection: UpstreamConnection, body: BodyReader): void {
+    this.answer.end(body);
+    this.#upstream = null;
+    // One whose request is not whole yet would take the next request for the rest of its body.
+    if (this.body.isDone) this.#pool?.release(connection);
+    else connection.destroy();
+    this.#complete();
+    this.#owner.onMoved();
+  }
+
+  onAnswerFlaw(rule: StrictnessRule): void {
+    this.#upstream = null;
+    this.#fail(refuse("upstream_reset", detailOf(rule)));
+    this.#owner.onMoved();
+  }
+
+  /** The exchange can't go on. An answer that has begun can only be cut off, so that nobody takes it for whole. */
+  #fail(refusal: Refusal): void {
+    if (!this.answer.isBegun) return this.#refuse(refusal);
+    if (this.#exchange !== null) this.#exchange.refusal ??= refusal;
+    this.#break();
+  }
+
+  /** Answers by itself. */
+  #refuse(refusal: Refusal): void {
+    if (this.answer.isBegun) return this.#fail(refusal);
+    const exchange = this.#exchange as Exchange; // set since the decision
+    this.#leaveUpstream();
+    exchange.refusal = refusal;
+    if (RESCUE[refusal.reason].close || this.#isLast()) this.answer.isPersistent = false;
+    exchange.status = this.answer.refusal(refusal, { grpc: exchange.grpc, told: this.#owner.served.context.peer.told });
+    this.#complete();
+  }
+
+  // How it ends.
+
+  #complete(): void {
+    this.#finishWhenWritten();
+    this.#end();
+    this.#owner.onPassed(this.answer.isPersistent);
+  }
+
+  #end(): void {
+    this.#phase = PHASE.none;
+    this.#request = null;
+    this.#held = null;
+    this.#target = null;
+  }
+
+  /** A slow reader's exchange is in flight until its last byte is with the kernel: a drain waits for it. (Connections under TLS it waits for as such.) */
+  #finishWhenWritten(): void {
+    flush();
+    const exchange = this.#exchange;
+    if (this.#wire.isTls || this.#wire.pendingBytes === 0 || !this.#wire.isOpen || exchange === null) return this.#finish();
+    this.#exchange = null;
+    this.#owner.keepHead();
+    this.#wire.stream.write("", () => this.#handler.finish(exchange));
+  }
+
+  #finish(): void {
+    const exchange = this.#exchange;
+    this.#exchange = null;
+    if (exchange !== null) this.#handler.finish(exchange);
+  }
+
+  #break(): void {
+    this.stop();
+    this.#owner.onBroken();
+  }
+
+  /** Gives up whatever is under way: the client is gone, or is about to be. Idempotent. A decision that is still awaited finishes its exchange then. */
+  stop(): void {
+    const isAwaited = this.#phase === PHASE.deciding;
+    this.#leaveUpstream();
+    this.#end();
+    if (!isAwaited) this.#finish();
+  }
+
+  #leaveUpstream(): void {
+    if (this.#phase === PHASE.connecting) this.#pool?.cancel(this);
+    this.#upstream?.destroy();
+    this.#upstream = null;
+  }
+
+  // Tunnels.
+
+  onSwitched(answer: AnswerReader): void {
+    const edit = this.#handler.response(this.#exchange as Exchange, answer.status, answer.fields);
+    this.#phase = PHASE.tunnel;
+    this.answer.switched(answer, edit, answer.status === 101 ? answer.framing.upgradeTo || this.#upgradeTo : "");
+    this.#owner.onMoved();
+  }
+
+  #forwardTunnel(bytes: Buffer, at: number, end: number): number {
+    const { wire } = this.#upstream as UpstreamConnection; // set for as long as the tunnel is
+    putBytes(wire, bytes, at, end);
+    if (wire.isBlocked) this.#wire.pause();
+    return end;
+  }
+
+  onTunnelBytes(bytes: Buffer, start: number, end: number): void {
+    this.#owner.watch.moved();
+    putBytes(this.#wire, bytes, start, end);
+    if (this.#wire.isBlocked) this.#upstream?.wire.pause();
+  }
+
+  onTunnelEnd(): void {
+    flush();
+    this.#wire.end();
+  }
+
+  onTunnelOver(): void {
+    this.#upstream = null;
+    this.#finish();
+    this.#end();
+    this.#owner.onTunnelOver();
+  }
+
+  /** The client ended its side of the tunnel. */
+  endTunnel(): void {
+    flush();
+    this.#upstream?.wire.end();
+  }
+
+  /** The client's connection is over in order, both ways: the upstream is left to read what it was sent. */
+  leaveTunnel(): void {
+    this.#upstream?.endSoon();
+    this.#upstream = null;
+    this.#finish();
+    this.#end();
+  }
+
+  // Waiting.
+
+  /** Looks at how long things have taken; called by the engine's sweep. */
+  check(waitedMs: number): void {
+    const { stallMs, queueMs, tunnelIdleMs } = this.#engine.timeouts;
+    switch (this.#phase) {
+      case PHASE.holding:
+        if (waitedMs >= stallMs) this.#refuse(TOO_SLOW);
+        break;
+      case PHASE.connecting:
+        if (waitedMs >= queueMs) this.#refuse(refuse("overloaded", `no connection within ${queueMs} ms`));
+        break;
+      case PHASE.open:
+        if (this.#isStalled() && waitedMs >= stallMs) this.#giveUpStalled();
+        break;
+      case PHASE.tunnel:
+        if (tunnelIdleMs > 0 && waitedMs >= tunnelIdleMs) this.#break();
+        break;
+    }
+  }
+
+  /** A reader that takes nothing, or a sender that owes a body and sends none. An upstream that thinks about its answer is not slow here. */
+  #isStalled(): boolean {
+    const blocked = this.#wire.isBlocked ? this.#wire : this.isUpstreamBlocked ? (this.#upstream as UpstreamConnection).wire : null;
+    return !this.#owner.watch.isMoving(blocked) && (blocked !== null || !this.body.isDone);
+  }
+
+  #giveUpStalled(): void {
+    if (this.#wire.isBlocked) this.#fail(refuse("timeout", "the client does not read its answer"));
+    else this.#fail(this.isUpstreamBlocked ? refuse("timeout", "the upstream does not read the request") : TOO_SLOW);
+  }
+}
+
+const AS_IT_CAME: RequestHop = { target: null, host: null, upgradeTo: "", expects: true };
+
+/** A request that does not come. */
+export const TOO_SLOW = refuse("timeout", "the request did not come in time", [], 408);
