@@ -115,7 +115,7 @@ async function openMany(peer: MeshPeer, target: PeerTarget, count: number): Prom
   const open = async () => {
     while (begun < count) {
       begun += 1;
-      sockets.push(await peer.open(target));
+      sockets.push(await peer.open(target).catch(() => peer.open(target))); // on a busy machine one may come too late
     }
   };
   await Promise.all(Array.from({ length: CONCURRENT }, open));

@@ -87,7 +87,8 @@ export function detect(
   done: (detected: Detected, rest: Buffer | null) => void,
 ): void {
   let read: Buffer | null = null;
-  const timer = options.clock.after(options.silentAfterMs, () => finish({ kind: "silent" }));
+  let last: NodeJS.Immediate | null = null;
+  const timer = options.clock.after(options.silentAfterMs, () => onceRead(() => finish({ kind: "silent" })));
   let decideTimer: { cancel(): void } | null = null;
 
   function onData(chunk: Buffer): void {
@@ -95,7 +96,13 @@ export function detect(
     const detected = classify(read);
     if (detected !== UNDECIDED) return finish(detected);
     timer.cancel();
-    decideTimer ??= options.clock.after(options.decidedAfterMs, () => finish(undecided(read as Buffer))); // set by the line above
+    if (decideTimer === null && last !== null) clearImmediate(last); // it came in time after all
+    decideTimer ??= options.clock.after(options.decidedAfterMs, () => onceRead(() => finish(undecided(read as Buffer)))); // set by the line above
+  }
+
+  /** After a stall of this process what came meanwhile is read only now, and timers come first: nobody is refused for our own delay. */
+  function onceRead(run: () => void): void {
+    last = setImmediate(run);
   }
 
   function undecided(bytes: Buffer): Detected {
@@ -117,6 +124,7 @@ export function detect(
   function finish(detected: Detected, rest: Buffer | null = null): void {
     timer.cancel();
     decideTimer?.cancel();
+    if (last !== null) clearImmediate(last);
     socket.off("data", onData);
     socket.off("end", onEnd);
     socket.off("error", onGone);

@@ -56,11 +56,14 @@ export function createMeshAcceptor(options: {
     const key = keyOf(socket);
     const onClose = () => settle(new ProtocolError("bad_request", "the peer left during the TLS handshake"), null);
     // Node's own timer would do, but it starts again with everything that is sent: this one bounds the whole handshake, also of a peer that dribbles it.
-    const timer = options.clock.after(options.handshakeTimeoutMs, () =>
-      settle(new ProtocolError("timeout", `no TLS handshake within ${options.handshakeTimeoutMs} ms`), null),
-    );
+    let late: NodeJS.Immediate | null = null;
+    const timer = options.clock.after(options.handshakeTimeoutMs, () => {
+      // After a stall of this process what came meanwhile is read only now: nobody is refused for our own delay.
+      late = setImmediate(() => settle(new ProtocolError("timeout", `no TLS handshake within ${options.handshakeTimeoutMs} ms`), null));
+    });
     function settle(error: Error | null, tls: TLSSocket | null): void {
       timer.cancel();
+      if (late !== null) clearImmediate(late);
       pending.delete(key);
       socket.off("close", onClose);
       if (error !== null || tls === null) {
