@@ -22,16 +22,6 @@ export async function startRawApp(t: Tap, onSocket: (socket: Socket, index: numb
   return (server.address() as AddressInfo).port;
 }
 
-/** An app that answers the first bytes of each connection with `answer`, as it is, and ends. */
-export function startCannedApp(t: Tap, answer: () => Buffer | string): Promise<number> {
-  return startRawApp(t, (socket) => {
-    socket.once("data", () => {
-      const bytes = answer();
-      socket.end(typeof bytes === "string" ? Buffer.from(bytes, "latin1") : bytes);
-    });
-  });
-}
-
 /** A client that remembers what it was sent. */
 export interface RawClient {
   readonly socket: Socket;

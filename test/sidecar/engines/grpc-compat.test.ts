@@ -1,0 +1,5 @@
+import { grpcCalls } from "./grpc-calls.ts";
+import { grpcSignatures } from "./grpc-signatures.ts";
+
+grpcCalls("compat");
+grpcSignatures("compat");

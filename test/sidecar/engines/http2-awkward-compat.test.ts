@@ -1,0 +1,3 @@
+import { http2Clients } from "./http2-clients.ts";
+
+http2Clients("compat");

@@ -1,0 +1,5 @@
+import { http2Messages } from "./http2-messages.ts";
+import { http2Apps } from "./http2-apps.ts";
+
+http2Messages("splice");
+http2Apps("splice");
