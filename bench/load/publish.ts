@@ -15,7 +15,10 @@ const END = "<!-- end benchmark -->";
 /** Writes rows, chart and both READMEs. */
 export async function publish(reports: readonly ScenarioReport[], run: RunInfo): Promise<void> {
   const rows = reports.flatMap(({ lines }) => lines.map(({ row }) => row));
-  await writeFile(join(BENCH, "results", "benchmark.json"), `${JSON.stringify({ ...run, remarks: run.remarks.join(" "), rows }, null, 2)}\n`);
+  await writeFile(
+    join(BENCH, "results", "benchmark.json"),
+    `${JSON.stringify({ ...run, remarks: run.remarks.join(" "), rows }, null, 2)}\n`,
+  );
   await writeFile(join(BENCH, "results", "benchmark.svg"), drawChart(reports, sayRun(run)));
   await rewrite(join(BENCH, "README.md"), detailsOf(reports, run));
   await rewrite(join(BENCH, "..", "README.md"), `${formatMarkdown(summaryOf(reports))}\n\n${sayRun(run).join(" ")}`);
