@@ -30,7 +30,7 @@ export class AnswerReader {
   status = 0;
   isHttp10 = false;
   readonly fields = new HeadFields();
-  readonly framing = new FramingFields();
+  readonly framing = new FramingFields(false);
   /** What was wrong, set exactly when {@link read} returned -1. */
   flaw: StrictnessRule | null = null;
   /** A head that comes in parts; null until there is one. */
@@ -129,13 +129,10 @@ export class AnswerReader {
 
   /** Writes the head as it leaves: as bytes where nothing is to be changed. The empty line is part of it. */
   put(wire: Wire, edit: HeadEdit, hop: AnswerHop): void {
-    if (this.isHttp10) {
-      putText(wire, `HTTP/1.1 ${this.status} ${this.#bytes.toString("latin1", this.#reasonAt, this.#reasonEnd)}\r\n`);
-      this.fields.put(wire, this.fields.startsAt, edit, hop.strip);
-    } else this.fields.put(wire, this.#lineAt, edit, hop.strip);
     let added = hop.lines;
     for (let index = 0; index < edit.added.length; index += 2) added += `${edit.added[index]}: ${edit.added[index + 1]}\r\n`;
-    putText(wire, `${added}\r\n`);
+    if (this.isHttp10) putText(wire, `HTTP/1.1 ${this.status} ${this.#bytes.toString("latin1", this.#reasonAt, this.#reasonEnd)}\r\n`);
+    this.fields.put(wire, this.isHttp10 ? this.fields.startsAt : this.#lineAt, edit, hop.strip, added);
   }
 
   #fail(flaw: StrictnessRule): -1 {

@@ -28,7 +28,7 @@ export class FramingFields {
   /** The value of Content-Length, or -1 without one. */
   length = -1;
   isChunked = false;
-  /** True when Content-Length and Transfer-Encoding may be forwarded as they came: no leading zeros, `chunked` in lower case. */
+  /** True when Content-Length and Transfer-Encoding may be forwarded as they came: no leading zeros, `chunked` in lower case, no odd blanks. */
   isPlain = true;
   /** Connection options (RFC 9110 section 7.6.1). */
   close = false;
@@ -43,6 +43,13 @@ export class FramingFields {
   keepAliveSeconds = -1;
   /** The text of the last Host: mostly that of the next one, too. */
   #lastHost = "";
+
+  /** True for requests: Host routes them. In an answer it is a field like any other. */
+  readonly #routes: boolean;
+
+  constructor(routes: boolean) {
+    this.#routes = routes;
+  }
 
   /** Reads the fields of one head; returns the first flaw, or null. `isHttp10`: what came later than HTTP/1.0 is a flaw. */
   read(fields: HeadFields, isHttp10: boolean): StrictnessRule | null {
@@ -72,7 +79,7 @@ export class FramingFields {
   #readField(kind: number, fields: HeadFields, index: number): StrictnessRule | null {
     switch (kind) {
       case FIELD.host:
-        if (this.host !== null) return "host_repeated";
+        if (this.host !== null) return this.#routes ? "host_repeated" : null;
         if (!fields.valueIs(index, this.#lastHost)) this.#lastHost = fields.value(index);
         this.host = this.#lastHost;
         return null;
@@ -84,6 +91,8 @@ export class FramingFields {
         else this.#readConnection(fields.value(index));
         return null;
       default:
+        // llhttp takes `chunked` with a tab behind it for another coding.
+        if (kind === FIELD.transferEncoding && !fields.isTight(index)) this.isPlain = false;
         return this.#readRareField(kind, fields.value(index), fields.name(index));
     }
   }
@@ -109,6 +118,7 @@ export class FramingFields {
   }
 
   #readLength(fields: HeadFields, index: number): StrictnessRule | null {
+    if (!fields.isTight(index)) this.isPlain = false;
     const usual = this.length === -1 ? fields.usualNumber(index) : -1;
     if (usual !== -1) {
       this.length = usual;

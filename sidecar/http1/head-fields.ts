@@ -5,9 +5,9 @@
 // HOT PATH: one pass over the bytes with a table look-up each; no allocation per field.
 import { kindOfBytes } from "../../core/field-kind.ts";
 import { type FieldView, type HeadEdit, isLeftOut } from "../fields.ts";
-import { putBytes } from "../transport/outgoing.ts";
+import { putBytes, putText } from "../transport/outgoing.ts";
 import type { Wire } from "../transport/wire.ts";
-import { CHARACTERS, COLON, CR, IN_TOKEN, IN_VALUE, isBlank, LF } from "./scan.ts";
+import { CHARACTERS, COLON, CR, IN_TOKEN, IN_VALUE, isBlank, LF, SP } from "./scan.ts";
 import { LIMITS, type StrictnessRule } from "./strictness.ts";
 
 /** Numbers per field in the table: kind, start of the line, end of the name, start and end of the value. */
@@ -162,6 +162,15 @@ export class HeadFields implements FieldView {
     return true;
   }
 
+  /** True when around a value there is at most the one space before it: what all readers take for the same value, however they see tabs. */
+  isTight(index: number): boolean {
+    const row = index * COLUMNS;
+    const bytes = this.#bytes;
+    const valueAt = this.#table[row + VALUE] as number;
+    const before = valueAt - (this.#table[row + NAME_END] as number);
+    return (before === 1 || (before === 2 && bytes[valueAt - 1] === SP)) && bytes[this.#table[row + VALUE_END] as number] === CR;
+  }
+
   /** The number that a value of 1 to 15 digits without leading zeros stands for: the usual length of a body; -1 for anything else. */
   usualNumber(index: number): number {
     const row = index * COLUMNS;
@@ -178,8 +187,11 @@ export class HeadFields implements FieldView {
     return total;
   }
 
-  /** Writes bytes[start..), which is a first line or nothing, and the lines that the edit and `alsoStrip` leave: neighbours in one piece. */
-  put(wire: Wire, start: number, edit: HeadEdit, alsoStrip: number): void {
+  /**
+   * Writes bytes[start..), which is a first line or nothing, the lines that the edit and `alsoStrip` leave, neighbours in one piece, then `added` and the
+   * empty line.
+   */
+  put(wire: Wire, start: number, edit: HeadEdit, alsoStrip: number, added: string): void {
     const bytes = this.#bytes;
     const table = this.#table;
     const strip = edit.strip | alsoStrip;
@@ -194,7 +206,9 @@ export class HeadFields implements FieldView {
         from = index + 1 < this.count ? (table[row + COLUMNS + LINE] as number) : this.#end;
       }
     }
+    if (added === "") return putBytes(wire, bytes, from, this.#end + 2); // the empty line is behind the last field
     if (this.#end > from) putBytes(wire, bytes, from, this.#end);
+    putText(wire, `${added}\r\n`);
   }
 
   /** Where the first field line begins, or the empty line where there is none. */

@@ -15,6 +15,10 @@ import { CHARACTERS, CR, flawOfUnfinished, IN_TARGET, IN_TOKEN, LF, SP } from ".
 import { LIMITS, type StrictnessRule } from "./strictness.ts";
 
 const VERSION = Buffer.from("HTTP/1.", "latin1");
+const GET = Buffer.from("GET", "latin1");
+const PUT = Buffer.from("PUT", "latin1");
+const POST = Buffer.from("POST", "latin1");
+const HEAD = Buffer.from("HEAD", "latin1");
 const WELL_FORMED_VERSION = /^HTTP\/\d\.\d\r\n/;
 const OFFERS_HTTP2 = /(?:^|[,\s])h2c(?:$|[,\s])/i;
 const DIGIT_0 = 0x30;
@@ -48,7 +52,7 @@ export class RequestReader implements RequestHead {
   isPlainPath = false;
   isHttp10 = false;
   readonly fields = new HeadFields();
-  readonly framing = new FramingFields();
+  readonly framing = new FramingFields(true);
   /** What was wrong, set exactly when {@link read} returned -1. */
   flaw: StrictnessRule | null = null;
   readonly #store = new HeadStore();
@@ -280,9 +284,8 @@ export class RequestReader implements RequestHead {
     if (hop.upgradeTo !== "") added += "connection: upgrade\r\n";
     const isLineKept = this.#isLinePlain && hop.target === null;
     if (!isLineKept) putText(wire, `${this.method} ${hop.target ?? this.path} HTTP/1.1\r\n`);
-    this.fields.put(wire, isLineKept ? 0 : this.fields.startsAt, edit, strip);
     for (let index = 0; index < edit.added.length; index += 2) added += `${edit.added[index]}: ${edit.added[index + 1]}\r\n`;
-    putText(wire, `${added}\r\n`);
+    this.fields.put(wire, isLineKept ? 0 : this.fields.startsAt, edit, strip, added);
   }
 
   #fail(flaw: StrictnessRule): -1 {
@@ -335,15 +338,18 @@ function flawOfUnfinishedLine(bytes: Buffer, length: number): StrictnessRule | n
   return isTooLong ? "target_too_long" : null;
 }
 
-const METHODS: readonly (readonly [string, Buffer])[] = ["GET", "POST", "PUT", "HEAD", "PATCH", "DELETE", "OPTIONS"].map((name) => [
-  name,
-  Buffer.from(name, "latin1"),
-]);
-
-/** The usual methods are texts that exist already. */
+/** The usual methods, as texts that exist already. */
 function methodOf(bytes: Buffer, start: number, end: number): string {
-  for (const [name, spelled] of METHODS) {
-    if (spelled.length === end - start && startsWith(bytes, start, spelled)) return name;
+  switch (end - start) {
+    case 3:
+      return startsWith(bytes, start, GET) ? "GET" : startsWith(bytes, start, PUT) ? "PUT" : textOf(bytes, start, end);
+    case 4:
+      return startsWith(bytes, start, POST) ? "POST" : startsWith(bytes, start, HEAD) ? "HEAD" : textOf(bytes, start, end);
+    default:
+      return textOf(bytes, start, end);
   }
+}
+
+function textOf(bytes: Buffer, start: number, end: number): string {
   return bytes.toString("latin1", start, end);
 }

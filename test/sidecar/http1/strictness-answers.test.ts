@@ -86,6 +86,14 @@ for (const rule of ANSWER_RULES) {
   });
 }
 
+t.test("what only a request may not have is passed on in an answer", async (t) => {
+  const bytes = "HTTP/1.1 200 OK\r\nHost: a\r\nHost: b\r\nContent-Length: 2\r\n\r\nok";
+  for (const route of routes) {
+    const { first } = await ask({ bytes, outcome: "whole" }, route);
+    t.match(first, /^HTTP\/1\.1 200 [^]*\bok$/, route.name);
+  }
+});
+
 /** True for nothing at all, and for a 200 whose framing says that more should have come. */
 function isCutOff(text: string): boolean {
   if (text === "") return true;

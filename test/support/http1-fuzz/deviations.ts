@@ -32,6 +32,9 @@ const KNOWN_EXTENSION = `[!#$%&'*+.^_\`|~0-9A-Za-z-]+(?:=(?:[!#$%&'*+.^_\`|~0-9A
 /** Extensions that llhttp does not read: with blanks, without a name, with bytes beyond ASCII. RFC 9112 section 7.1.1 allows blanks as BWS. */
 const ODD_EXTENSION = new RegExp(`\\r\\n[0-9A-Fa-f]+;(?!${KNOWN_EXTENSION}(?:;${KNOWN_EXTENSION})*\\r)`);
 
+/** Interim heads, and in one of them a Connection field with `close`. */
+const CLOSE_IN_INTERIM =
+  /^(?:HTTP\/1\.[01] 1[0-9][0-9][^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n)*?HTTP\/1\.[01] 1[0-9][0-9][^\r\n]*\r\n(?:[^\r\n]+\r\n)*?connection:[^\r\n]*close/i;
 const TAB_BEHIND_CODING = /\r\ntransfer-encoding:[ \t]*chunked[ \t]*\t[ \t]*\r\n/i;
 
 /** The list. */
@@ -62,6 +65,10 @@ export const DEVIATIONS = {
     why: "node:http writes the head of an answer with Expect in it as UTF-8",
     applies: ({ answer }) => /\r\nexpect[ \t]*:/i.test(answer),
   },
+  close_in_interim: {
+    why: "llhttp takes `close` in a 1xx answer for the end of the connection, and the final answer for bytes behind it",
+    applies: ({ answer }) => CLOSE_IN_INTERIM.test(answer),
+  },
   app_left: {
     why: "node:http does not always notice that an app closed a connection without having said so, and sends the next request into it",
     applies: ({ hasLeft }) => hasLeft,
@@ -88,7 +95,12 @@ export function explain(fuzzCase: FuzzCase, meant: ReferenceRequests, record: Ca
 
 /** True when llhttp is known to read `bytes` as the table does, as far as they break no row; `requests` are those in them. */
 export function isReadByNode(bytes: string, requests: readonly ReferenceRequest[]): boolean {
-  return requests.every(({ method }) => KNOWN_METHODS.has(method)) && !ODD_EXTENSION.test(bytes) && !TAB_BEHIND_CODING.test(bytes);
+  return (
+    requests.every(({ method }) => KNOWN_METHODS.has(method)) &&
+    !ODD_EXTENSION.test(bytes) &&
+    !TAB_BEHIND_CODING.test(bytes) &&
+    !CLOSE_IN_INTERIM.test(bytes)
+  );
 }
 
 function scriptFor(fuzzCase: FuzzCase, { method, path, body }: ReferenceRequest): AnswerScript {
