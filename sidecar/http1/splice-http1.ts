@@ -43,7 +43,7 @@ export class SpliceHttp1 implements Http1Engine {
     const { key } = upstream;
     let pool = this.#pools.get(key);
     if (pool === undefined) {
-      pool = new UpstreamPool(upstream, { clock: this.#clock, idleMs: this.timeouts.upstreamIdleMs });
+      pool = new UpstreamPool(upstream, { clock: this.#clock, time: this, idleMs: this.timeouts.upstreamIdleMs });
       this.#pools.set(key, pool);
     }
     pool.upstream = upstream;

@@ -15,7 +15,7 @@ const MAX_WAITING = 1024;
 /** Idle connections kept; more are closed when they fall idle. */
 const MAX_IDLE = 1024;
 /** Taken off the idle time that an upstream announces, so that it does not close while a request is on its way. */
-const ANNOUNCED_MARGIN_MS = 1_000;
+const ANNOUNCED_MARGIN_MS = 2_000;
 
 /** A request that wants a connection. Exactly one of both is called, later, unless it is cancelled before. */
 export interface ConnectionTaker {
@@ -28,6 +28,7 @@ export class UpstreamPool {
   /** Replaced when the same endpoint is seen with new details. */
   upstream: Upstream;
   readonly #clock: Clock;
+  readonly #time: { readonly nowMonoMs: number };
   readonly #idleMs: number;
   readonly #idle: UpstreamConnection[] = [];
   readonly #open = new Set<UpstreamConnection>();
@@ -35,9 +36,14 @@ export class UpstreamPool {
   #dialling = 0;
   #isClosed = false;
 
-  constructor(upstream: Upstream, options: { readonly clock: Clock; readonly idleMs: number }) {
+  /** `time` gives the instant of the last sweep: never later than now, and by less than {@link ANNOUNCED_MARGIN_MS} earlier. */
+  constructor(
+    upstream: Upstream,
+    options: { readonly clock: Clock; readonly time: { readonly nowMonoMs: number }; readonly idleMs: number },
+  ) {
     this.upstream = upstream;
     this.#clock = options.clock;
+    this.#time = options.time;
     this.#idleMs = options.idleMs;
   }
 
@@ -60,9 +66,9 @@ export class UpstreamPool {
     return null;
   }
 
-  /** Not closed, and not about to be: an upstream that announced for how long it keeps idle connections is believed to the millisecond. */
+  /** Not closed, and not about to be: an upstream that announced for how long it keeps idle connections is believed. */
   #isFresh(idle: UpstreamConnection): boolean {
-    return idle.isReusable && (idle.keepAliveSeconds === -1 || idle.idleUntilMonoMs > this.#clock.monoMs());
+    return idle.isReusable && (idle.keepAliveSeconds === -1 || idle.idleUntilMonoMs > this.#time.nowMonoMs);
   }
 
   /** As {@link take}, for a request whose idle connection turned out to be dead. */
@@ -86,7 +92,7 @@ export class UpstreamPool {
     if (this.#idle.length >= MAX_IDLE) return connection.retire();
     const announced = connection.keepAliveSeconds === -1 ? this.#idleMs : connection.keepAliveSeconds * 1_000 - ANNOUNCED_MARGIN_MS;
     if (announced <= 0) return connection.retire();
-    connection.idleUntilMonoMs = this.#clock.monoMs() + Math.min(this.#idleMs, announced);
+    connection.idleUntilMonoMs = this.#time.nowMonoMs + Math.min(this.#idleMs, announced);
     this.#idle.push(connection);
   }
 
