@@ -41,6 +41,7 @@ export function drawChart(reports: readonly ScenarioReport[], footer: readonly s
   const bottom = height - FOOTER_HEIGHT - footer.length * 14;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="12">`,
+    "<title>What two hops cost, proxy by proxy</title>",
     `<rect width="${width}" height="${height}" fill="#ffffff"/>`,
     ...drawn,
     `<g transform="translate(${MARGIN} ${bottom + 24})">${drawLegend(footer)}</g>`,
