@@ -33,12 +33,19 @@ export class AnswerReader {
   readonly framing = new FramingFields(false);
   /** What was wrong, set exactly when {@link read} returned -1. */
   flaw: StrictnessRule | null = null;
+  #maxBytes: number = LIMITS.headBytes;
   /** A head that comes in parts; null until there is one. */
   #store: HeadStore | null = null;
   #bytes: Buffer = VERSION;
   #lineAt = 0;
   #reasonAt = 0;
   #reasonEnd = 0;
+
+  /** Reads heads of a mesh peer, whose sidecar may have added to them, or of anybody else. */
+  set isFromMesh(isFromMesh: boolean) {
+    this.#maxBytes = isFromMesh ? LIMITS.headBytes + LIMITS.addedBytes : LIMITS.headBytes;
+    this.fields.maxFields = isFromMesh ? LIMITS.fields + LIMITS.addedFields : LIMITS.fields;
+  }
 
   /** Forgets a part of a head. */
   clear(): void {
@@ -79,7 +86,7 @@ export class AnswerReader {
   }
 
   #checkUnfinished(store: HeadStore, from: number, end: number): number {
-    this.flaw = flawOfUnfinished(store.bytes, 0, from, store.length);
+    this.flaw = flawOfUnfinished(store.bytes, 0, from, store.length, this.#maxBytes);
     return this.flaw === null ? end + 1 : -1;
   }
 
@@ -91,7 +98,7 @@ export class AnswerReader {
     const next = this.fields.read(bytes, fieldsAt, end);
     if (next === -1) this.flaw = this.fields.flaw;
     if (next === -1 || next > end) return next;
-    if (next - start > LIMITS.headBytes) return this.#fail("head_too_large");
+    if (next - start > this.#maxBytes) return this.#fail("head_too_large");
     const flaw = this.framing.read(this.fields, this.isHttp10) ?? this.#flawOfContent();
     return flaw === null ? next : this.#fail(flaw);
   }

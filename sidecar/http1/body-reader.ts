@@ -99,7 +99,7 @@ export class BodyReader {
       this.#store = new HeadStore();
       this.#store.add(bytes, start, end);
     }
-    const flaw = flawOfUnfinished(this.#store.bytes, 0, had, this.#store.length);
+    const flaw = flawOfUnfinished(this.#store.bytes, 0, had, this.#store.length, LIMITS.headBytes);
     return flaw === null ? end : this.#failTrailers(flaw);
   }
 

@@ -17,8 +17,8 @@ import { refusalOf, type StrictnessRule } from "./strictness.ts";
 export interface Http1Engine extends PassageEngine {
   /** The instant of the last sweep, monotonic ms: exact enough to tell who has waited for seconds. */
   readonly nowMonoMs: number;
-  /** Lends a reader for one request. */
-  takeReader(): RequestReader;
+  /** Lends a reader for one request, of a mesh peer or anybody else. */
+  takeReader(isFromMesh: boolean): RequestReader;
   giveReader(reader: RequestReader): void;
   /** The connection is gone. */
   forget(connection: ClientConnection): void;
@@ -121,7 +121,7 @@ export class ClientConnection implements WireOwner, PassageOwner {
   }
 
   #takeHead(bytes: Buffer, at: number, end: number): number {
-    this.#reader ??= this.#engine.takeReader();
+    this.#reader ??= this.#engine.takeReader(this.served.context.peer.identity !== null);
     const next = this.#reader.read(bytes, at, end);
     if (next > end) return end;
     if (next !== -1) {

@@ -29,6 +29,8 @@ export class HeadFields implements FieldView {
   kinds = 0;
   /** What was wrong, set exactly when {@link read} returned -1. */
   flaw: StrictnessRule | null = null;
+  /** Most fields of a head. */
+  maxFields: number = LIMITS.fields;
   #bytes: Buffer = NO_BYTES;
   #table = new Int32Array(FIRST_ROWS * COLUMNS);
   /** Where the empty line begins. */
@@ -74,7 +76,7 @@ export class HeadFields implements FieldView {
     if (bytes[at + 1] !== LF) return this.#fail("bare_cr");
     let valueEnd = at;
     while (valueEnd > valueAt && isBlank(bytes[valueEnd - 1] as number)) valueEnd -= 1;
-    if (this.count === LIMITS.fields) return this.#fail("too_many_fields");
+    if (this.count === this.maxFields) return this.#fail("too_many_fields");
     this.#note(kindOfBytes(bytes, lineAt, nameEnd), lineAt, nameEnd, valueAt, valueEnd);
     return at + 2;
   }
@@ -93,7 +95,7 @@ export class HeadFields implements FieldView {
   }
 
   #grow(): void {
-    const table = new Int32Array(LIMITS.fields * COLUMNS);
+    const table = new Int32Array((LIMITS.fields + LIMITS.addedFields) * COLUMNS);
     table.set(this.#table);
     this.#table = table;
   }

@@ -7,6 +7,9 @@ import { LIMITS } from "./strictness.ts";
 /** Bytes at first: more than most heads have. */
 const FIRST_BYTES = 1024;
 
+/** Most bytes that are kept: one more than any head may have. */
+const MAX_BYTES = LIMITS.headBytes + LIMITS.addedBytes + 1;
+
 /** Keeps one head. */
 export class HeadStore {
   /** The bytes; only [0..length) are the head's. */
@@ -15,14 +18,14 @@ export class HeadStore {
 
   /** Adds from[start..end), at most what a head may have and one more. */
   add(from: Buffer, start: number, end: number): void {
-    const taken = Math.min(end - start, LIMITS.headBytes + 1 - this.length);
+    const taken = Math.min(end - start, MAX_BYTES - this.length);
     if (this.length + taken > this.bytes.length) this.#grow(this.length + taken);
     from.copy(this.bytes, this.length, start, start + taken);
     this.length += taken;
   }
 
   #grow(needed: number): void {
-    const bytes = Buffer.allocUnsafeSlow(Math.max(needed, Math.min(2 * this.bytes.length, LIMITS.headBytes + 1)));
+    const bytes = Buffer.allocUnsafeSlow(Math.max(needed, Math.min(2 * this.bytes.length, MAX_BYTES)));
     this.bytes.copy(bytes, 0, 0, this.length);
     this.bytes = bytes;
   }

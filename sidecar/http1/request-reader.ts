@@ -55,6 +55,7 @@ export class RequestReader implements RequestHead {
   readonly framing = new FramingFields(true);
   /** What was wrong, set exactly when {@link read} returned -1. */
   flaw: StrictnessRule | null = null;
+  #maxBytes: number = LIMITS.headBytes;
   readonly #store = new HeadStore();
   #path: string | null = null;
   #targetAt = 0;
@@ -63,6 +64,12 @@ export class RequestReader implements RequestHead {
   #isLinePlain = false;
   /** A Host that was examined before; null for none. */
   #knownHost: string | null = null;
+
+  /** Reads heads of a mesh peer, whose sidecar may have added to them, or of anybody else. */
+  set isFromMesh(isFromMesh: boolean) {
+    this.#maxBytes = isFromMesh ? LIMITS.headBytes + LIMITS.addedBytes : LIMITS.headBytes;
+    this.fields.maxFields = isFromMesh ? LIMITS.fields + LIMITS.addedFields : LIMITS.fields;
+  }
 
   /** True when a part of a head has come. */
   get isBegun(): boolean {
@@ -149,7 +156,7 @@ export class RequestReader implements RequestHead {
 
   #checkUnfinished(from: number, end: number): number {
     const { bytes, length } = this.#store;
-    this.flaw = flawOfUnfinishedLine(bytes, length) ?? flawOfUnfinished(bytes, 0, from, length);
+    this.flaw = flawOfUnfinishedLine(bytes, length) ?? flawOfUnfinished(bytes, 0, from, length, this.#maxBytes);
     return this.flaw === null ? end + 1 : -1;
   }
 
@@ -159,7 +166,7 @@ export class RequestReader implements RequestHead {
     const next = this.fields.read(bytes, fieldsAt, end);
     if (next === -1) this.flaw = this.fields.flaw;
     if (next === -1 || next > end) return next;
-    if (next - start > LIMITS.headBytes) return this.#fail("head_too_large");
+    if (next - start > this.#maxBytes) return this.#fail("head_too_large");
     const flaw = this.framing.read(this.fields, this.isHttp10) ?? this.#readTarget(bytes);
     return flaw === null ? next : this.#fail(flaw);
   }

@@ -36,11 +36,11 @@ export function isBlank(code: number): boolean {
 }
 
 /** What is wrong already with bytes[from..end) of a head that begins at `start` and has not ended: a line end that will never be one, or its size. */
-export function flawOfUnfinished(bytes: Buffer, start: number, from: number, end: number): StrictnessRule | null {
+export function flawOfUnfinished(bytes: Buffer, start: number, from: number, end: number, maxBytes: number): StrictnessRule | null {
   for (let at = bytes.indexOf(LF, from); at !== -1 && at < end; at = bytes.indexOf(LF, at + 1)) {
     if (at === start || bytes[at - 1] !== CR) return "bare_lf";
   }
-  return end - start > LIMITS.headBytes ? "head_too_large" : null;
+  return end - start > maxBytes ? "head_too_large" : null;
 }
 
 /** The number that the digits of a Content-Length stand for; -1 when they are anything else (RFC 9110 section 8.6). */

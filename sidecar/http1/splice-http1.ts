@@ -50,8 +50,10 @@ export class SpliceHttp1 implements Http1Engine {
     return pool;
   }
 
-  takeReader(): RequestReader {
-    return this.#readers.pop() ?? new RequestReader();
+  takeReader(isFromMesh: boolean): RequestReader {
+    const reader = this.#readers.pop() ?? new RequestReader();
+    reader.isFromMesh = isFromMesh;
+    return reader;
   }
 
   giveReader(reader: RequestReader): void {

@@ -29,6 +29,9 @@ export const LIMITS = {
   headBytes: 64 * 1024,
   /** Fields of a head, and of a trailer section. */
   fields: 100,
+  /** What a sidecar may add to a head that was within the bounds above: the next hop grants a mesh peer this much more. */
+  addedBytes: 4 * 1024,
+  addedFields: 16,
   /** The target of a request line; RFC 9112 section 3 asks for at least 8000 for the whole line. */
   targetBytes: 8 * 1024,
   /** The method of a request line; the longest registered one has 17. */

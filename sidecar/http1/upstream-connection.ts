@@ -2,8 +2,8 @@
 // with an answer is its taker's business; who gets the connection next is the pool's.
 //
 // HOT PATH: per answer one scan of the head and one call per chunk of body; the bytes given on are views of the read buffer.
-import type { Duplex } from "node:stream";
 import type { Clock } from "../../core/clock.ts";
+import type { UpstreamConnection as Dialled } from "../engine.ts";
 import { endSoon } from "../transport/linger.ts";
 import { flush } from "../transport/outgoing.ts";
 import { Wire, type WireOwner } from "../transport/wire.ts";
@@ -67,10 +67,11 @@ export class UpstreamConnection implements WireOwner {
   #isPersistent = true;
   #sawBytes = false;
 
-  constructor(stream: Duplex, clock: Clock, onClosed: (connection: UpstreamConnection) => void) {
+  constructor(dialled: Dialled, clock: Clock, onClosed: (connection: UpstreamConnection) => void) {
     this.#clock = clock;
     this.#onClosed = onClosed;
-    this.wire = new Wire(stream, this);
+    this.#answer.isFromMesh = dialled.kind === "mesh";
+    this.wire = new Wire(dialled.kind === "mesh" ? dialled.mesh.socket : dialled.stream, this);
     this.wire.start();
   }
 

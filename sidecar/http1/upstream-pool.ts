@@ -124,7 +124,7 @@ export class UpstreamPool {
   }
 
   #onDialled(dialled: Dialled): void {
-    const connection = new UpstreamConnection(dialled.kind === "mesh" ? dialled.mesh.socket : dialled.stream, this.#clock, this.#onClosed);
+    const connection = new UpstreamConnection(dialled, this.#clock, this.#onClosed);
     this.#open.add(connection);
     this.release(connection);
   }

@@ -207,12 +207,13 @@ export const REQUEST_VECTORS: Partial<Record<StrictnessRule, readonly RequestVec
     post("Transfer-Encoding: \x0bchunked"),
     post("Transfer-Encoding: chunked\x0b"),
   ).concat(trailers("X: a\x00b", "X: \x7f")),
-  too_many_fields: heads(get(...many(LIMITS.fields, (index) => `X-${index}: y`))).concat(
+  too_many_fields: heads(get(...many(LIMITS.fields + LIMITS.addedFields, (index) => `X-${index}: y`))).concat(
     trailers(many(LIMITS.fields + 1, (index) => `X-${index}: y`).join("\r\n")),
   ),
-  head_too_large: heads(get(`X: ${"a".repeat(LIMITS.headBytes)}`), get(...many(80, (index) => `X-${index}: ${"a".repeat(900)}`))).concat(
-    trailers(`X: ${"a".repeat(LIMITS.headBytes)}`),
-  ),
+  head_too_large: heads(
+    get(`X: ${"a".repeat(LIMITS.headBytes + LIMITS.addedBytes)}`),
+    get(...many(80, (index) => `X-${index}: ${"a".repeat(900)}`)),
+  ).concat(trailers(`X: ${"a".repeat(LIMITS.headBytes)}`)),
 
   content_length_and_transfer_encoding: heads(
     post("Content-Length: 5", "Transfer-Encoding: chunked"),
