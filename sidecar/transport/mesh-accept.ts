@@ -110,7 +110,8 @@ function serverFor(credentials: Credentials): Server {
     requestCert: true,
     // The chain is judged in `verifyPeer`, so that the refusal has a reason and is counted.
     rejectUnauthorized: false,
-    ALPNProtocols: [...MESH_ALPN],
+    // Not `ALPNProtocols`: Node would keep a copy of the list for each connection, and with it the slab of 8 KiB or more that it was cut from.
+    ALPNCallback: ({ protocols }) => MESH_ALPN.find((name) => protocols.includes(name)),
   });
 }
 
