@@ -5,6 +5,9 @@ import { runProgram } from "./run-program.ts";
 
 const SCRIPT = join(import.meta.dirname, "wrk.lua");
 
+/** Like autocannon's. wrk's own 2 s would count slow answers of a busy machine as errors; those that never come are noticed otherwise. */
+const TIMEOUT = "10s";
+
 /** The line that wrk.lua prints; latencies in µs. */
 interface Printed {
   readonly requests: number;
@@ -20,7 +23,7 @@ interface Printed {
 /** Sends load with wrk in `program`. */
 export async function withWrk(program: string, options: LoadOptions): Promise<LoadResult> {
   const headers = [...(options.host === null ? [] : [`Host: ${options.host}`]), ...(options.newConnections ? ["Connection: close"] : [])];
-  const words = ["-t", "1", "-c", String(options.connections), "-d", `${options.durationS}s`, "-s", SCRIPT];
+  const words = ["-t", "1", "--timeout", TIMEOUT, "-c", String(options.connections), "-d", `${options.durationS}s`, "-s", SCRIPT];
   const stdout = await runProgram({
     command: program,
     arguments: [...words, ...headers.flatMap((header) => ["-H", header]), options.url],
