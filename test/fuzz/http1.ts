@@ -8,9 +8,9 @@ import { cutEverywhere } from "../support/http1-fuzz/cut-everywhere.ts";
 import { isForMesh, MESH_HOSTS, startMeshRun } from "../support/http1-fuzz/mesh-run.ts";
 
 /** Cases that run side by side. */
-const BATCH = 100;
+const BATCH = 200;
 /** One batch in so many is a single case cut at every position instead. */
-const CUT_EVERY = 25;
+const CUT_EVERY = 6;
 /** Failures after which it stops: they repeat. */
 const MAX_FAILURES = 20;
 const REPORT_MS = 15_000;

@@ -1,8 +1,9 @@
 // Holds what an engine did with a case against what the case means. Strictly for the splice engine: every request that breaks no row arrives as it was sent and
 // gets its own answer, everything else is refused by a row that it breaks. For another reader the same, but where a row is broken it may do as it likes.
+import { HELD_BODY_BYTES } from "../../../sidecar/engine.ts";
 import { STRICTNESS, type StrictnessRule } from "../../../sidecar/http1/strictness.ts";
 import { trailerFields } from "../../../sidecar/policy/header-hygiene.ts";
-import { type AnswerScript, answerTo, type FuzzCase, tokensIn } from "./fuzz-case.ts";
+import { type AnswerScript, answerTo, type FuzzCase, holdsBodies, tokensIn } from "./fuzz-case.ts";
 import type { CaseRecord } from "./fuzz-world.ts";
 import { MARK, passedAnswerFields, passedRequestFields } from "./passage.ts";
 import { type Field, type Flaws, valuesOf } from "./reference-head.ts";
@@ -82,6 +83,8 @@ class Walk {
     for (const [place, request] of requests.entries()) {
       this.place = place;
       if (!this.#measure.isFollowed(request)) return null;
+      // Larger than what is held: refused by the stages, which is not the point here.
+      if (holdsBodies(this.#fuzzCase) && request.body.content.length > HELD_BODY_BYTES) return null;
       if (!request.body.isWhole) return this.#isLost(requests[place - 1], request) ? null : this.#unfinished(place, request);
       const script = this.#scriptFor(request);
       // Answered before it was whole: nobody needs the rest.
@@ -177,7 +180,8 @@ class Walk {
   #unfinished(place: number, request: ReferenceRequest): Text | null {
     const arrived = this.#record.arrived.get(place);
     if (arrived?.body.isWhole === true && this.#isStrict) return `request ${place} arrived whole, though it is not`;
-    if (this.#scriptFor(request).at === "head" || !this.#isStrict) return null;
+    // It may be answered already, unless its body is held.
+    if ((this.#scriptFor(request).at === "head" && !holdsBodies(this.#fuzzCase)) || !this.#isStrict) return null;
     if (this.#meant.rest === "flawed") return this.#refused(this.#meant.flaws, true);
     if (request.body.isDoubtful && this.#record.state !== "open") return null;
     return this.#silence();

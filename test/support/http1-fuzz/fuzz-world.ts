@@ -6,7 +6,7 @@ import type { Engine, HttpHandler, Upstream } from "../../../sidecar/engine.ts";
 import type { ConnectionContext, Exchange } from "../../../sidecar/exchange.ts";
 import { trailerFields } from "../../../sidecar/policy/header-hygiene.ts";
 import { MemorySocket } from "../memory-socket.ts";
-import { type AnswerScript, answerTo, type FuzzCase } from "./fuzz-case.ts";
+import { type AnswerScript, answerTo, type FuzzCase, holdsBodies } from "./fuzz-case.ts";
 import { beginMarked, MARK, passAnswer } from "./passage.ts";
 import { type ReferenceRequest, readOneRequest } from "./reference.ts";
 
@@ -140,8 +140,10 @@ export function createFuzzWorld(name: string, engine: Engine, clock: FakeClock, 
         const exchange = beginMarked(connection, head, `${client}.${record.begun}`);
         exchange.endpointAddress = "app:80";
         record.begun += 1;
-        if (client % 5 === 0) setImmediate(() => decide(exchange, { kind: "forward", upstream, body: "stream" }));
-        else decide(exchange, { kind: "forward", upstream, body: "stream" });
+        const decision = { kind: "forward", upstream, body: holdsBodies(record.fuzzCase) ? "verify" : "stream" } as const;
+        // At once, or as when a look-up takes its time.
+        if (client % 5 === 0) setImmediate(() => decide(exchange, decision));
+        else decide(exchange, decision);
       },
       checkBody: () => null,
       seal: () => null,

@@ -77,6 +77,8 @@ function judgeRequest(text: string, head: Head): ReferenceRequest | null {
   if (line === null) {
     for (const rule of ["request_line_malformed", "method_invalid", "target_invalid", "http_0_9", "version_malformed"] as const)
       flaws.add(rule);
+    // A line without end is given up before anybody knows what else is wrong with it.
+    if (head.line.length > LIMITS.targetBytes) flaws.add("target_too_long");
     if (/^[\r\n]/.test(head.line)) flaws.add("blank_line_before_request");
     return null;
   }
