@@ -50,10 +50,12 @@ export function forwardUpgrade(options: {
       endTogether(socket, upstream, clock);
       endTogether(upstream, socket, clock);
     });
-    proxied.prependListener("response", (answered: IncomingMessage) => {
-      // Keeps http-proxy from writing this answer as well: it leaves answers alone that are marked as upgrades.
-      (answered as { upgrade?: boolean }).upgrade = true;
-      passOn(answered, socket, editedAnswer(answered, answered.statusCode ?? 502), clock);
+    // In the next tick http-proxy listens as well, and would write this answer a second time. Before that none can come.
+    process.nextTick(() => {
+      proxied.removeAllListeners("response");
+      proxied.once("response", (answered: IncomingMessage) => {
+        passOn(answered, socket, editedAnswer(answered, answered.statusCode ?? 502), clock);
+      });
     });
     socket.once("close", () => proxied.destroy());
   });

@@ -1,7 +1,7 @@
 // The fixture of the HTTP/1.1 tests of the engines: apps by node:http, clients by node:http and byte by byte.
 import { once } from "node:events";
 import { createServer, type IncomingMessage, request, type ServerResponse } from "node:http";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import t, { type Test } from "tap";
 import type { EngineName } from "../../sidecar/engine.ts";
 import { MeshFixture } from "./mesh-fixture.ts";
@@ -79,4 +79,18 @@ export async function raw(port: number, bytes: string, waitMs = 2000): Promise<s
   await new Promise((resolve) => socket.once("close", resolve));
   clearTimeout(timer);
   return text;
+}
+
+/** Calls back for each bodiless request that comes, with its head; what is not one yet is waited for. */
+export function onHeads(socket: Socket, onHead: (head: string, index: number) => void): void {
+  let text = "";
+  let index = 0;
+  socket.on("data", (chunk) => {
+    text += chunk.toString("latin1");
+    for (let end = text.indexOf("\r\n\r\n"); end !== -1; end = text.indexOf("\r\n\r\n")) {
+      const head = text.slice(0, end);
+      text = text.slice(end + 4);
+      onHead(head, index++);
+    }
+  });
 }

@@ -1,0 +1,3 @@
+import { http1Connections } from "./http1-connections.ts";
+
+http1Connections("splice");
