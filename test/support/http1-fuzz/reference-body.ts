@@ -111,9 +111,7 @@ function hasFlawedLine(section: string): boolean {
 
 /** A section that has not ended is flawed for sure only by a line end that will never be one, or by its size; an engine may wait with the rest. */
 function addBegunTrailerFlaws(section: string, flaws: Flaws): void {
-  if (/(^|[^\r])\n/.test(section)) {
-    flaws.add("bare_lf");
-    if (/\r(?!\n)/.test(section)) flaws.add("bare_cr");
-  }
+  // Then whatever else is wrong may be named as well.
+  if (/(^|[^\r])\n/.test(section)) readFields(section.split("\r\n"), flaws.add("bare_lf"));
   if (section.length > LIMITS.headBytes) flaws.add("head_too_large");
 }
