@@ -19,14 +19,18 @@ const PIECE_BYTES = 16 * 1024;
 const MAX_LIFE_MS = 20_000;
 
 const open = new Set<Socket>();
-/** Connections in the middle of a request. */
-const busy = new Set<Socket>();
+/** Connections in the middle of a request, with the answer that is due. */
+const busy = new Map<Socket, ServerResponse>();
 /** Connections that have answered a request, and wait for the next while they are not busy. */
 const kept = new WeakSet<Socket>();
+/** From then on nothing new is begun: a request that was cut off may come again. */
+let isLeaving = false;
 const http = createServer({ keepAliveTimeout: KEEP_ALIVE_MS, connectionsCheckingInterval: 1_000 }, (request, response) => {
   const { socket } = request;
-  busy.add(socket);
-  response.once("close", () => busy.delete(socket));
+  busy.set(socket, response);
+  response.once("close", () => {
+    if (busy.get(socket) === response) busy.delete(socket);
+  });
   response.once("finish", () => kept.add(socket));
   if (request.url?.startsWith("/control") === true) return void answerControl(request, response);
   obey(orderOf(request.url ?? "/"), request, response).catch(() => socket.destroy());
@@ -68,6 +72,7 @@ const server = createTcp({ allowHalfOpen: true, noDelay: true }, (socket) => {
 
 /** Opaque bytes, or a tunnel. */
 function speak(socket: Socket, mode: number): void {
+  if (isLeaving) return void socket.resetAndDestroy();
   kept.delete(socket);
   if (mode === OPAQUE.neverRead) return void socket.pause();
   if (mode === OPAQUE.halfCloseFirst) {
@@ -88,6 +93,7 @@ function speak(socket: Socket, mode: number): void {
 
 async function obey(order: Order, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const { socket } = request;
+  if (isLeaving) return void socket.resetAndDestroy();
   if (order.read === "none") request.pause();
   else if (order.how !== "early") await readAll(request, order.read === "slow" ? 5 : 0);
   if (order.how === "silent") return;
@@ -131,6 +137,7 @@ function afterwards(order: Order, socket: Socket): void {
 function ignore(): void {}
 
 process.on("message", () => {
+  isLeaving = true;
   for (const socket of open) if (busy.has(socket) || !kept.has(socket)) socket.resetAndDestroy();
 });
 process.on("disconnect", () => process.exit(0));
