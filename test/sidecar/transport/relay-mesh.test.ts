@@ -2,6 +2,8 @@
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import t from "tap";
 import { startMeshPair } from "../../support/mesh-pair.ts";
 import { eventually, startRawApp } from "../../support/raw-peers.ts";
@@ -10,6 +12,14 @@ import { createSeededRandom } from "../../support/seeded-random.ts";
 type Tap = { teardown(run: () => unknown): void };
 
 const MIB = 1024 * 1024;
+setFlagsFromString("--expose-gc");
+const collect = runInNewContext("gc") as () => void;
+
+/** Bytes of buffers that somebody still refers to. */
+function heldBytes(): number {
+  collect();
+  return process.memoryUsage().arrayBuffers;
+}
 
 interface Tunnels {
   /** Opens a connection of a client to the app; gives both ends. */
@@ -149,7 +159,7 @@ t.test("readers that never read: each connection holds a bounded number of bytes
   const COUNT = 24;
   const chunk = Buffer.alloc(64 * 1024);
   const ends = await Promise.all(Array.from({ length: COUNT }, open));
-  const before = process.memoryUsage().arrayBuffers;
+  const before = heldBytes();
   for (const { client, app } of ends) {
     app.pause();
     // All chunks are one buffer: what the client itself still has to write costs nothing here.
@@ -167,12 +177,10 @@ t.test("readers that never read: each connection holds a bounded number of bytes
     return unchanged > 40;
   }, 10_000);
   t.ok(settled, "the senders came to a stop");
-  const perConnection = (process.memoryUsage().arrayBuffers - before) / COUNT / 1024;
-  // Two hops with two buffers of 128 KiB each.
-  t.ok(
-    perConnection < 4 * 128 + 64,
-    `${perConnection.toFixed(0)} KiB for each connection in both hops, ${(last / COUNT / MIB).toFixed(1)} MiB sent`,
-  );
+  const perConnection = () => (heldBytes() - before) / COUNT / 1024;
+  // Two hops with two buffers of 128 KiB each. V8 frees buffers in the background, so that on a busy machine the number comes down late.
+  const isBounded = await eventually(() => perConnection() < 4 * 128 + 64, 5_000);
+  t.ok(isBounded, `${perConnection().toFixed(0)} KiB for each connection in both hops, ${(last / COUNT / MIB).toFixed(1)} MiB sent`);
   const closed = ends.map(({ app }) => once(app.resume(), "close").catch(() => {}));
   for (const { client } of ends) client.resetAndDestroy();
   await Promise.all(closed);
