@@ -15,6 +15,7 @@ import { createOutboundTcp, type Departure, MAX_ATTEMPTS, type OutboundTcp } fro
 import { canonicalPath } from "./policy/canonical-path.ts";
 import { answerEdit, type ChildTraceparent, editOutbound, trailerFields } from "./policy/header-hygiene.ts";
 import type { LoadShed } from "./policy/load-shed.ts";
+import { RecentRoute } from "./recent-route.ts";
 import type { Balancer } from "./resilience/balancer.ts";
 import type { OutboundSignatures } from "./signing/outbound-signatures.ts";
 import { authorityFlaw, plainAddress } from "./transport/address.ts";
@@ -117,6 +118,7 @@ export function createOutbound(parts: OutboundParts): Outbound {
 
   function handlerFor(destinationOf: (authority: string) => Destination | null): HttpHandler {
     const whereTo = remembering(destinationOf);
+    const recent = new RecentRoute(discovery, upstreams);
     return {
       /** The stages of a request, in order; only the look-up may take time, and only the first time. */
       request(connection, head, decide) {
@@ -126,14 +128,14 @@ export function createOutbound(parts: OutboundParts): Outbound {
         if (destination === null) return decide(exchange, refusal("bad_request", authorityFlaw(exchange.authority)));
         if (leadsBack(destination)) return decide(exchange, refusal("loop_detected", `"${exchange.authority}" is this sidecar`));
         exchange.port = destination.port;
-        discovery.lookup(destination, (view) => {
+        recent.find(destination, exchange.startedMonoMs, (view, balancer) => {
           cleanHeaders(exchange); // before anything is added: nothing the app says can pass as the mesh's word
           if (!parts.shed.tryEnter())
             return decide(exchange, refusal("overloaded", `${parts.shed.maxInFlight} requests in flight`, ["retry-after", "1"]));
           exchange.admitted = true;
-          if (view === null) return decide(exchange, egress(connection, destination)); // not ours to protect, nor to rewrite: URLs may be signed
+          if (view === null || balancer === null) return decide(exchange, egress(connection, destination)); // not ours to protect, nor to rewrite: URLs may be signed
           settlePath(exchange); // before signing: the form that the other side matches on
-          decide(exchange, balance(exchange, view)); // breaker and P2C; the connection is taken, and signed for, by `seal`
+          decide(exchange, balance(exchange, view, balancer)); // breaker and P2C; the connection is taken, and signed for, by `seal`
         });
       },
       checkBody: () => null,
@@ -214,10 +216,9 @@ export function createOutbound(parts: OutboundParts): Outbound {
     return { kind: "forward", upstream: { key, address: `${host}:${port}`, dial }, body: "stream" };
   }
 
-  function balance(exchange: Exchange, view: DestinationView): Decision {
+  function balance(exchange: Exchange, view: DestinationView, balancer: Balancer<Endpoint>): Decision {
     exchange.service = view.service;
     exchange.destinationKey = view.key;
-    const balancer = upstreams.balancerFor(view);
     const upstream = choose(exchange, balancer);
     if (upstream === null) return refusal(balancer.refusal(), view.service === "" ? view.key : view.service);
     return { kind: "forward", upstream, body: exchange.grpc && parts.signatures.wantsBody ? "sign" : "stream" };

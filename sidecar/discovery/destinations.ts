@@ -71,6 +71,8 @@ export interface DestinationFollower {
 /** The table. */
 export interface Destinations {
   readonly size: number;
+  /** As {@link Discovery.revision}. */
+  readonly revision: number;
   lookup(destination: Destination, done: (view: DestinationView | null) => void): void;
   peek(key: string): DestinationView | null;
   markRefused(endpoint: Endpoint): void;
@@ -102,6 +104,8 @@ export function createDestinations(options: DestinationsOptions): Destinations {
     entries.set(view.key, { destination, state: asking(view.key, view), usedMonoMs: clock.monoMs() });
   }
 
+  let revision = 0;
+
   function asking(key: string, remembered: DestinationView | null): Asking {
     return { kind: "asking", waiting: [], timer: clock.after(lookupTimeoutMs, () => timeOut(key)), settled: false, remembered };
   }
@@ -118,6 +122,7 @@ export function createDestinations(options: DestinationsOptions): Destinations {
   }
 
   function forget(entry: Entry): void {
+    revision += 1;
     if (entry.state.kind === "asking") settle(entry.state, entry.state.remembered);
     unask(entry.destination);
   }
@@ -139,6 +144,7 @@ export function createDestinations(options: DestinationsOptions): Destinations {
   function know(entry: Entry, whole: DestinationView | null, version: number): void {
     const before = entry.state;
     entry.state = { kind: "known", whole, view: shown(whole), version };
+    revision += 1;
     if (before.kind === "asking") settle(before, entry.state.view);
     follower?.changed(destinationKey(entry.destination), entry.state.view);
     changed();
@@ -152,6 +158,7 @@ export function createDestinations(options: DestinationsOptions): Destinations {
       if (!state.whole.endpoints.some(({ id }) => ids.has(id))) continue;
       const view = shown(state.whole);
       entry.state = { ...state, view };
+      revision += 1;
       follower?.changed(key, view);
     }
   }
@@ -180,6 +187,9 @@ export function createDestinations(options: DestinationsOptions): Destinations {
   return {
     get size() {
       return entries.size;
+    },
+    get revision() {
+      return revision;
     },
     lookup(destination, done) {
       const key = destinationKey(destination);

@@ -133,6 +133,9 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Discove
 
   const stopListening = identity.onChange(takeNewChannel);
   return {
+    get revision() {
+      return destinations.revision;
+    },
     lookup: destinations.lookup,
     peek: destinations.peek,
     markRefused(endpoint) {

@@ -163,7 +163,7 @@ export class Passage implements ConnectionTaker, AnswerTaker {
   #connect(upstream: Upstream): void {
     this.#phase = PHASE.connecting;
     this.#owner.watch.moved();
-    this.#pool = this.#engine.poolFor(upstream);
+    if (this.#pool === null || this.#pool.upstream !== upstream || this.#pool.isClosed) this.#pool = this.#engine.poolFor(upstream);
     const connection = this.#pool.take(this);
     if (connection !== null) this.#send(connection);
   }

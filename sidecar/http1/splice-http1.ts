@@ -85,7 +85,9 @@ export class SpliceHttp1 implements Http1Engine {
     for (const client of this.#clients) client.check();
     for (const [key, pool] of this.#pools) {
       pool.sweep(this.nowMonoMs);
-      if (pool.isEmpty) this.#pools.delete(key);
+      if (!pool.isEmpty) continue;
+      pool.close();
+      this.#pools.delete(key);
     }
   }
 }

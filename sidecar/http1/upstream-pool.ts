@@ -34,7 +34,8 @@ export class UpstreamPool {
   readonly #open = new Set<UpstreamConnection>();
   readonly #waiting: ConnectionTaker[] = [];
   #dialling = 0;
-  #isClosed = false;
+  /** True once the engine has let go of it: whoever remembers it asks for another. */
+  isClosed = false;
 
   /** `time` gives the instant of the last sweep: never later than now, and by less than {@link ANNOUNCED_MARGIN_MS} earlier. */
   constructor(
@@ -86,7 +87,7 @@ export class UpstreamPool {
 
   /** Takes a connection back after a request. */
   release(connection: UpstreamConnection): void {
-    if (!connection.isReusable || this.#isClosed) return connection.destroy();
+    if (!connection.isReusable || this.isClosed) return connection.destroy();
     const next = this.#waiting.shift();
     if (next !== undefined) return next.onConnection(connection);
     if (this.#idle.length >= MAX_IDLE) return connection.retire();
@@ -108,7 +109,7 @@ export class UpstreamPool {
 
   /** Closes everything. */
   close(): void {
-    this.#isClosed = true;
+    this.isClosed = true;
     this.#idle.length = 0;
     for (const connection of this.#open) connection.destroy();
   }
@@ -142,7 +143,7 @@ export class UpstreamPool {
     const index = this.#idle.indexOf(connection);
     if (index !== -1) this.#idle.splice(index, 1);
     // A request that waited for this one's turn needs a connection of its own now.
-    if (this.#waiting.length <= this.#dialling || this.#isClosed) return;
+    if (this.#waiting.length <= this.#dialling || this.isClosed) return;
     const next = this.#waiting.shift();
     if (next !== undefined) this.#dial(next);
   };

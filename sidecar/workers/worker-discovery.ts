@@ -59,15 +59,21 @@ export function createWorkerDiscovery(clock: Clock, say: (message: FromWorker) =
     for (const done of state.waiting.splice(0)) done(view);
   }
 
+  let revision = 0;
+
   function know(entry: Entry, view: DestinationView | null): void {
     const before = entry.state;
     const held = before.kind === "known" ? (before.view?.endpoints ?? []) : [];
     const shown = view === null ? null : Object.freeze({ ...view, endpoints: Object.freeze(sameObjects(view.endpoints, held)) });
     entry.state = { kind: "known", view: shown };
+    revision += 1;
     if (before.kind === "asking") answer(before, shown);
   }
 
   return {
+    get revision() {
+      return revision;
+    },
     lookup(destination: Destination, done) {
       const key = destinationKey(destination);
       const entry = entries.get(key);
@@ -94,6 +100,7 @@ export function createWorkerDiscovery(clock: Clock, say: (message: FromWorker) =
         if (view === null || !view.endpoints.some(({ id }) => id === endpoint.id)) continue;
         keys.push(key);
         entry.state = { kind: "known", view: without(view, endpoint) };
+        revision += 1;
       }
       say({ kind: "refused", endpoint, keys });
     },
@@ -105,7 +112,9 @@ export function createWorkerDiscovery(clock: Clock, say: (message: FromWorker) =
     },
     forget(key) {
       // One that is being asked for again is answered by the answer to that.
-      if (entries.peek(key)?.state.kind === "known") entries.delete(key);
+      if (entries.peek(key)?.state.kind !== "known") return;
+      entries.delete(key);
+      revision += 1;
     },
     heartbeatAgeMs: () => 0,
     setState: () => {},

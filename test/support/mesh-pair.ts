@@ -167,14 +167,19 @@ export async function startMeshPair(options: MeshPairOptions): Promise<MeshPair>
     endpoints,
     version: 1,
   };
+  let revision = 0;
   const discovery: Discovery = {
     lookup(destination, done) {
       const give = () => done(destination.kind === "service" && destination.name === "orders" ? view : null);
       if (options.lookup === undefined) give();
       else options.lookup(give);
     },
+    get revision() {
+      return revision;
+    },
     peek: () => view,
     markRefused(refused) {
+      revision += 1;
       view = { ...view, endpoints: view.endpoints.filter(({ id }) => id !== refused.id) };
     },
     heartbeatAgeMs: () => 0,
