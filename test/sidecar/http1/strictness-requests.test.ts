@@ -5,7 +5,8 @@ import { STRICTNESS } from "../../../sidecar/http1/strictness.ts";
 import { classify } from "../../../sidecar/transport/detect.ts";
 import { eachOf, listenTo } from "../../support/raw-exchange.ts";
 import { startRawApp } from "../../support/raw-peers.ts";
-import { REQUEST_RULES, REQUEST_VECTORS, type RequestVector } from "./request-vectors.ts";
+import type { RequestVector } from "./request-vector.ts";
+import { REQUEST_RULES, REQUEST_VECTORS } from "./request-vectors.ts";
 import { type Hop, startHops } from "./strictness-hops.ts";
 
 t.setTimeout(60_000);
