@@ -5,7 +5,7 @@ import { STRICTNESS, type StrictnessRule } from "../../../sidecar/http1/strictne
 import { type AnswerScript, answerTo, type FuzzCase, holdsBodies, tokensIn } from "./fuzz-case.ts";
 import type { CaseRecord } from "./fuzz-world.ts";
 import { differenceOfAnswers, differenceOfRequests, type Text } from "./message-difference.ts";
-import type { Flaws } from "./reference-head.ts";
+import { type Flaws, valuesOf } from "./reference-head.ts";
 import { type ReferenceAnswer, type ReferenceRequest, type ReferenceRequests, readAnswer } from "./reference.ts";
 
 /** A difference. */
@@ -17,6 +17,7 @@ export interface Difference {
 }
 
 const BAD_GATEWAY = 502;
+const CONTINUE = "HTTP/1.1 100 Continue\r\n\r\n";
 
 /** What an engine is held to. */
 export interface Measure {
@@ -180,6 +181,10 @@ class Walk {
     if ((this.#scriptFor(request).at === "head" && !holdsBodies(this.#fuzzCase)) || !this.#isStrict) return null;
     if (this.#meant.rest === "flawed") return this.#refused(this.#meant.flaws, true);
     if (request.body.isDoubtful && this.#record.state !== "open") return null;
+    // Whoever holds a body has to ask for it himself.
+    const asksForIt =
+      holdsBodies(this.#fuzzCase) && valuesOf(request.fields, "expect").some((value) => value.toLowerCase() === "100-continue");
+    if (asksForIt && this.#record.heard.startsWith(CONTINUE, this.#at)) this.#at += CONTINUE.length;
     return this.#silence();
   }
 
