@@ -261,7 +261,7 @@ export class ClientConnection implements WireOwner, PassageOwner {
     switch (this.#phase) {
       case PHASE.head:
         if (this.#reader !== null && waitedMs >= timeouts.headMs) this.#refuseConnection(TOO_SLOW);
-        else if (this.#reader === null && waitedMs >= timeouts.keepAliveMs) this.#endSoon();
+        else if (this.#reader === null && waitedMs >= this.#keepAliveMs) this.#endSoon();
         break;
       case PHASE.passage:
         this.#passage.check(waitedMs);
@@ -274,6 +274,14 @@ export class ClientConnection implements WireOwner, PassageOwner {
         break;
     }
     flush();
+  }
+
+  /** An answer whose head was out when the drain began could not say that it is the last: the client has a moment for what it was about to send. */
+  get #keepAliveMs(): number {
+    const { timeouts } = this.#engine;
+    return this.#engine.isDraining(this.served.context.direction)
+      ? Math.min(timeouts.lingerMs, timeouts.keepAliveMs)
+      : timeouts.keepAliveMs;
   }
 
   /** A slow reader gets its last answer whole; then it has a moment to close. */

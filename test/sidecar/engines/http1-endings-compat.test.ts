@@ -1,0 +1,3 @@
+import { http1Endings } from "./http1-endings.ts";
+
+http1Endings("compat");
