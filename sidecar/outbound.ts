@@ -67,7 +67,7 @@ export function createOutbound(parts: OutboundParts): Outbound {
       if (socket.destroyed) return;
       if (view === null) return tcp.leaveMesh(departure, dst.address, dst.port); // in no snapshot: egress
       if (view.protocol === "tcp" || parts.opaquePorts.has(dst.port)) return tcp.relayToMesh(departure, dst, null); // declared or well known
-      look(departure, (detected, rest) => {
+      look(departure, false, (detected, rest) => {
         const protocol = protocolOf(detected, view);
         if (protocol === null) return tcp.relayToMesh(departure, dst, rest);
         serve(departure, protocol, dst.port, () => ({ kind: "address", address: dst.address, port: dst.port }), null);
@@ -81,15 +81,17 @@ export function createOutbound(parts: OutboundParts): Outbound {
     if (!isLoopback(address) && !isOwnAddress(address, parts.own.addresses)) {
       return tcp.drop(departure, "forbidden", `${address} is not the local app`); // never an open proxy
     }
-    look(departure, (detected) => {
+    look(departure, true, (detected) => {
       if (detected.kind === "http1" || detected.kind === "http2")
         return serve(departure, detected.kind, 0, explicitDestination, tcp.tunnel);
       tcp.drop(departure, "bad_request", `${detected.kind} names no destination; speak HTTP, or CONNECT first`);
     });
   }
 
-  function look(departure: Departure, done: (detected: Detected, rest: Buffer | null) => void): void {
-    detect(departure.socket, { clock, silentAfterMs: parts.silentAfterMs, decidedAfterMs: parts.decidedAfterMs }, (detected, rest) => {
+  /** `suspectsHttp`: whoever comes here can only speak HTTP, if slowly. */
+  function look(departure: Departure, suspectsHttp: boolean, done: (detected: Detected, rest: Buffer | null) => void): void {
+    const { silentAfterMs, decidedAfterMs } = parts;
+    detect(departure.socket, { clock, silentAfterMs, decidedAfterMs, suspectsHttp }, (detected, rest) => {
       if (detected.kind === "gone") return void departure.socket.destroy();
       if (detected.kind === "silent") observer.waited("outbound");
       done(detected, rest);

@@ -20,6 +20,7 @@ import { startIdentity } from "./identity/start-identity.ts";
 import type { WorkloadCredential } from "./identity/workload-credential.ts";
 import { LAST_CALLS_MS } from "./traffic.ts";
 import { createTrafficHost, type TrafficHost } from "./traffic-host.ts";
+import { openFilesLimit, openFilesProblem } from "./transport/open-files.ts";
 
 /** What a sidecar is started with. */
 export interface SidecarParts {
@@ -87,6 +88,8 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
   const discovery = await lifecycle.start("discovery", () => announce(parts, identity, host, instanceId));
   state.discovery = discovery;
 
+  const filesProblem = openFilesProblem(config.maxConnections, openFilesLimit());
+  if (filesProblem !== null) log.warn({ maxConnections: config.maxConnections }, filesProblem);
   const traffic = await lifecycle.start("listeners", () => host.open(identity, discovery));
   await lifecycle.start("traffic", () => ({ close: () => traffic.drain() }));
   waiting.delete("listeners");

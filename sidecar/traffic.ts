@@ -10,6 +10,7 @@ import type { SidecarConfig } from "./config.ts";
 import { createEngine } from "./create-engine.ts";
 import type { Discovery } from "./discovery/discovery.ts";
 import type { Engine } from "./engine.ts";
+import { type Peer, type Refusal, refuse } from "./exchange.ts";
 import type { IdentitySource } from "./identity/identity-source.ts";
 import { createInbound } from "./inbound.ts";
 import { createOutbound } from "./outbound.ts";
@@ -142,12 +143,14 @@ export async function openTraffic(parts: TrafficParts): Promise<Traffic> {
     ...listening,
     port: config.inboundPort,
     bound: limits?.inboundConnections,
+    refused: (why) => observer.refused("inbound", unaccepted(why, config), 0, NOBODY),
     accept: inbound.accept,
   });
   const outboundListener = await startListener({
     ...listening,
     port: config.outboundPort,
     bound: limits?.outboundConnections,
+    refused: (why) => observer.refused("outbound", unaccepted(why, config), 0, NOBODY),
     accept: outbound.accept,
   }).catch(async (error: unknown) => {
     await inboundListener.close();
@@ -168,6 +171,14 @@ export async function openTraffic(parts: TrafficParts): Promise<Traffic> {
     },
   };
 }
+
+/** A connection that was closed as it came. */
+function unaccepted(why: "max_connections" | Error, { maxConnections }: SidecarConfig): Refusal {
+  return refuse("overloaded", why === "max_connections" ? `${maxConnections} connections are open` : `not accepted: ${why.message}`);
+}
+
+/** Whose connection was not accepted is not known. */
+const NOBODY: Peer = { identity: null, address: "", channelBinding: null, told: false };
 
 /**
  * Leaves the mesh in an order that fails no request: peers are told, those who have not heard are served for a moment longer, what is in flight

@@ -26,8 +26,12 @@ export function putText(wire: Wire, text: string): void {
   length += buffer.write(text, length, "latin1");
 }
 
+/** From here on a copy costs more than a write of its own. */
+const LARGE_BYTES = 16 * 1024;
+
 /** Adds bytes[start..end) to what leaves for `wire`. */
 export function putBytes(wire: Wire, bytes: Buffer, start: number, end: number): void {
+  if (end - start >= LARGE_BYTES) return writeLarge(wire, bytes, start, end);
   let from = start;
   while (from < end) {
     aimAt(wire);
@@ -36,6 +40,14 @@ export function putBytes(wire: Wire, bytes: Buffer, start: number, end: number):
     from = to;
     if (length === OUTGOING_BYTES) flush();
   }
+}
+
+/** TLS that has nothing else to write encrypts, or copies, before `write` returns: the bytes can be given as they are. Any other stream may keep them. */
+function writeLarge(wire: Wire, bytes: Buffer, start: number, end: number): void {
+  flush();
+  if (!wire.isWritable) return;
+  const span = bytes.subarray(start, end);
+  wire.stream.write(wire.isTls && wire.stream.writableLength === 0 ? span : Buffer.from(span));
 }
 
 /** What was put together for another wire leaves first. */
