@@ -95,7 +95,7 @@ t.test("a refusal must name a row that is broken, with its status, and nothing m
 /** One request with a body, and the answer that tells what was understood of it. */
 function plainCase(number: number): FuzzCase {
   const bytes = `POST /t/ HTTP/1.1\r\nHost: orders\r\nX-A: 1\r\nContent-Length: 5\r\n\r\nhello`;
-  return { seed: 0, number, pieces: [bytes], answers: new Map(), exchanges: 1, sharesPool: true, leave: "end" };
+  return { seed: 0, number, origin: number, pieces: [bytes], answers: new Map(), exchanges: 1, sharesPool: true, leave: "end" };
 }
 
 /** What an engine does with {@link plainCase} that is right. */

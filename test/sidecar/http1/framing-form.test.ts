@@ -37,6 +37,7 @@ function caseOf(field: string, content: string): FuzzCase {
   return {
     seed: 0,
     number: 1,
+    origin: 1,
     pieces: [request],
     answers: new Map([[token, { pieces: [answer], at: "end", method: "POST", after: "keep" }]]),
     exchanges: 1,

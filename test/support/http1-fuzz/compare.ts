@@ -45,14 +45,11 @@ export function compare(fuzzCase: FuzzCase, meant: ReferenceRequests, record: Ca
 }
 
 /** Tokens of another case in this one's exchanges. */
-function foreignTokens(record: CaseRecord): Text[] {
-  const { number } = record.fuzzCase;
-  const found: Text[] = [];
-  for (const { token, number: owner } of tokensIn(record.sent))
-    if (owner !== number) found.push(`the app was sent ${token} in another's request`);
-  for (const { token, number: owner } of tokensIn(record.heard))
-    if (owner !== number) found.push(`the client was sent ${token} of another`);
-  return found.slice(0, 1);
+function foreignTokens({ fuzzCase, sent, heard }: CaseRecord): Text[] {
+  const isForeign = (text: string) => tokensIn(text).find(({ number }) => number !== fuzzCase.number && number !== fuzzCase.origin)?.token;
+  const [inSent, inHeard] = [isForeign(sent), isForeign(heard)];
+  if (inSent !== undefined) return [`the app was sent ${inSent} in another's request`];
+  return inHeard === undefined ? [] : [`the client was sent ${inHeard} of another`];
 }
 
 /** Goes through a connection's exchanges in order, with a place in what the client heard. */

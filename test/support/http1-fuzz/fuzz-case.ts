@@ -16,6 +16,8 @@ export interface AnswerScript {
 export interface FuzzCase {
   readonly seed: number;
   readonly number: number;
+  /** The number of the case that it is a copy of, else its own: a token of that one may be left where it lies across chunks. */
+  readonly origin: number;
   /** What the client writes, one piece after the other. */
   readonly pieces: readonly string[];
   /** Answers by the token in the request's target; a request without one of them gets {@link defaultAnswer}. */

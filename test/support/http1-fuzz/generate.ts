@@ -34,7 +34,16 @@ export function generateCase(seed: number, number: number, hosts: readonly strin
   }
   if (random.below(30) === 0) text = text.slice(0, random.below(text.length));
   sharesPool &&= [...answers.values()].every(({ after }) => after === "keep");
-  return { seed, number, pieces: cut(random, text), answers, exchanges: count, sharesPool, leave: random.below(3) === 0 ? "reset" : "end" };
+  return {
+    seed,
+    number,
+    origin: number,
+    pieces: cut(random, text),
+    answers,
+    exchanges: count,
+    sharesPool,
+    leave: random.below(3) === 0 ? "reset" : "end",
+  };
 }
 
 const METHODS = ["GET", "GET", "GET", "POST", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH", "TRACE"] as const;

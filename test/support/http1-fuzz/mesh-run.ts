@@ -94,7 +94,7 @@ function answerOn(socket: Socket, cases: ReadonlyMap<number, FuzzCase>): void {
 
 function defaultFor(method: string): AnswerScript {
   return meshAnswerTo(
-    { seed: 0, number: 0, pieces: [], answers: new Map(), exchanges: 0, sharesPool: true, leave: "end" },
+    { seed: 0, number: 0, origin: 0, pieces: [], answers: new Map(), exchanges: 0, sharesPool: true, leave: "end" },
     { method, path: "", content: "" },
   );
 }
