@@ -39,6 +39,11 @@ export function childTraceparent(value: string | undefined | null): string {
   return `00${value.slice(2, 36)}${randomHex(16)}${isSampled(value) ? "-01" : "-00"}`;
 }
 
+/** A new request id: 32 random hex digits, as nginx's `$request_id`. */
+export function newRequestId(): string {
+  return randomHex(32);
+}
+
 function isValid(value: string): boolean {
   if (value.length < VERSION_00_LENGTH || value.length > MAX_LENGTH) return false;
   let traceBits = 0;

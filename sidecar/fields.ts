@@ -12,6 +12,8 @@ export interface FieldView {
   kind(index: number): number;
   name(index: number): string;
   value(index: number): string;
+  /** True when a value is exactly `text`. */
+  valueIs(index: number, text: string): boolean;
 }
 
 /** What the stages do to the fields of a head. */
@@ -54,6 +56,10 @@ export class FlatFields implements FieldView {
 
   value(index: number): string {
     return this.#flat[2 * index + 1] as string;
+  }
+
+  valueIs(index: number, text: string): boolean {
+    return this.#flat[2 * index + 1] === text;
   }
 }
 

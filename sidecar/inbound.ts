@@ -67,8 +67,6 @@ interface Arrival {
   readonly port: number;
 }
 
-type RequestStage = (exchange: Exchange, caller: Caller) => Refusal | null;
-
 /** What is the same for all requests of one connection. */
 interface Caller {
   readonly hygiene: Parameters<typeof editInbound>[1];
@@ -80,15 +78,17 @@ export function createInbound(parts: InboundParts): Inbound {
   const { observer, clock, engine } = parts;
   const upstreams = new Map<string, Upstream>();
 
-  /** The stages of a request, in order. */
-  const stages: readonly RequestStage[] = [
-    cleanHeaders, // first, so that no later stage and no app sees a header that only the mesh may set
-    settlePath, // before any rule looks at it: what policy matches on is what the app receives
-    authorize, // before anything is spent on a caller who may not be here
-    limitRate, // before the shared bound below, so that one caller cannot use it up
-    shedLoad, // from here on the request counts as in flight
-    verifySignature, // last, as it costs the most; its nonce is only remembered for requests that get this far
-  ];
+  /** The stages of a request, in order. The first refusal ends it. */
+  function passStages(exchange: Exchange, caller: Caller): Refusal | null {
+    cleanHeaders(exchange, caller); // first, so that no later stage and no app sees a header that only the mesh may set
+    return (
+      settlePath(exchange) ?? // before any rule looks at it: what policy matches on is what the app receives
+      authorize(exchange) ?? // before anything is spent on a caller who may not be here
+      limitRate(exchange) ?? // before the shared bound below, so that one caller cannot use it up
+      shedLoad(exchange) ?? // from here on the request counts as in flight
+      verifySignature(exchange, caller) // last, as it costs the most; its nonce is only remembered for requests that get this far
+    );
+  }
 
   /** The stages of a connection, in order. */
   function accept(socket: Socket): void {
@@ -192,10 +192,8 @@ export function createInbound(parts: InboundParts): Inbound {
       request(connection, head, decide) {
         const exchange = new Exchange(connection, head, clock.monoMs());
         observer.began(exchange);
-        for (const stage of stages) {
-          const refusal = stage(exchange, caller);
-          if (refusal !== null) return decide(exchange, { kind: "refuse", refusal });
-        }
+        const refusal = passStages(exchange, caller);
+        if (refusal !== null) return decide(exchange, { kind: "refuse", refusal });
         exchange.endpointAddress = upstream.address;
         decide(exchange, exchange.expectedDigest === null ? toApp : { kind: "forward", upstream, body: "verify" });
       },
@@ -215,9 +213,8 @@ export function createInbound(parts: InboundParts): Inbound {
     };
   }
 
-  function cleanHeaders(exchange: Exchange, caller: Caller): Refusal | null {
+  function cleanHeaders(exchange: Exchange, caller: Caller): void {
     exchange.requestId = editInbound(exchange.head.fields, caller.hygiene, exchange.edit, exchange.span?.traceparent ?? null);
-    return null;
   }
 
   /** A path with more than one reading is passed on as it came, unless a rule depends on how it is read: fails closed. */

@@ -1,7 +1,7 @@
 // Both sides of the sidecar, wired and listening, and how they end without failing a request.
-import { randomBytes, randomInt, randomUUID } from "node:crypto";
+import { randomBytes, randomInt } from "node:crypto";
 import type { Clock } from "../core/clock.ts";
-import { childTraceparent } from "../core/trace-context.ts";
+import { childTraceparent, newRequestId } from "../core/trace-context.ts";
 import { appHost, bindAddress } from "./addresses.ts";
 import type { Observer } from "./admin/observer.ts";
 import type { OwnListeners } from "./capture/loop-guard.ts";
@@ -90,7 +90,7 @@ export async function openTraffic(parts: TrafficParts): Promise<Traffic> {
     engine,
     observer,
     clock,
-    requestId: () => randomUUID(),
+    requestId: newRequestId,
     childTraceparent,
     connectTimeoutMs: config.connectTimeout,
     silentAfterMs: config.detectTimeout,

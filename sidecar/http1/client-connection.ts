@@ -1,7 +1,7 @@
 // One connection from a client: reads its requests, one after the other, and hands each to the passage. Requests that are pipelined wait in the socket.
 // Owns the client's bytes between the passages, and how the connection ends.
 //
-// HOT PATH: per request one scan of its head. Bytes that nobody can take yet are held, at most one read and what TLS had decrypted; then reading pauses.
+// HOT PATH: per request one scan of its head. Bytes that nobody can take yet are kept, at most 64 KiB and one read more; then reading pauses.
 // Waiting is watched by the engine's sweep, so that a request costs no timer.
 import type { ServedConnection } from "../engine.ts";
 import type { Refusal } from "../exchange.ts";
@@ -38,6 +38,9 @@ const PHASE = {
 } as const;
 type Phase = (typeof PHASE)[keyof typeof PHASE];
 
+/** Bytes behind a request that is under way which are kept before reading pauses. */
+const MAX_KEPT_BYTES = 64 * 1024;
+
 /** Serves one client. */
 export class ClientConnection implements WireOwner, PassageOwner {
   readonly served: ServedConnection;
@@ -68,6 +71,7 @@ export class ClientConnection implements WireOwner, PassageOwner {
   // What comes from the client.
 
   onBytes(bytes: Buffer, length: number): void {
+    if (this.#stash !== null) return this.#keep(bytes, 0, length);
     // A head has its time as a whole, whatever comes of it in between.
     if (this.#phase !== PHASE.head || this.#reader === null) this.watch.moved();
     this.#take(bytes, length);
@@ -102,10 +106,15 @@ export class ClientConnection implements WireOwner, PassageOwner {
     }
   }
 
+  /** Keeps what nobody can take yet. Reading goes on up to a bound, as a client that leaves is only heard of while it is read. */
   #keep(bytes: Buffer, at: number, end: number): void {
     const rest = bytes.subarray(at, end);
     this.#stash = this.#stash === null ? Buffer.from(rest) : Buffer.concat([this.#stash, rest]);
-    this.wire.pause();
+    if (this.isOverfull) this.wire.pause();
+  }
+
+  get isOverfull(): boolean {
+    return this.#stash !== null && this.#stash.length > MAX_KEPT_BYTES;
   }
 
   /** Goes on with what was kept, and reads on. */

@@ -34,6 +34,8 @@ export interface PassageOwner {
   readonly wire: Wire;
   readonly served: ServedConnection;
   readonly watch: StallWatch;
+  /** True while the client has sent more behind its request than is kept: it is not read, and not heard when it leaves. */
+  readonly isOverfull: boolean;
   /** The exchange is finished and its answer written; `isPersistent`: another request may follow. */
   onPassed(isPersistent: boolean): void;
   /** The exchange broke off in the middle of its answer: nothing but a reset can say so. */
@@ -449,11 +451,12 @@ export class Passage implements ConnectionTaker, AnswerTaker {
   /** A reader that takes nothing, or a sender that owes a body and sends none. An upstream that thinks about its answer is not slow here. */
   #isStalled(): boolean {
     const blocked = this.#wire.isBlocked ? this.#wire : this.isUpstreamBlocked ? (this.#upstream as UpstreamConnection).wire : null;
-    return !this.#owner.watch.isMoving(blocked) && (blocked !== null || !this.body.isDone);
+    return !this.#owner.watch.isMoving(blocked) && (blocked !== null || !this.body.isDone || this.#owner.isOverfull);
   }
 
   #giveUpStalled(): void {
     if (this.#wire.isBlocked) this.#fail(refuse("timeout", "the client does not read its answer"));
+    else if (this.#owner.isOverfull) this.#fail(refuse("timeout", "the client sends further requests, and this one has no answer"));
     else this.#fail(this.isUpstreamBlocked ? refuse("timeout", "the upstream does not read the request") : TOO_SLOW);
   }
 }

@@ -147,9 +147,8 @@ function nominations(fields: FieldView): string[] | null {
   let names: string[] | null = null;
   for (let index = 0; index < fields.count; index += 1) {
     if (fields.kind(index) !== FIELD.connection) continue;
-    const value = fields.value(index);
-    if (value === "keep-alive" || value === "close") continue; // what Node and browsers send: names no field
-    for (const item of value.split(",")) {
+    if (fields.valueIs(index, "keep-alive") || fields.valueIs(index, "close")) continue; // what Node and browsers send: names no field
+    for (const item of fields.value(index).split(",")) {
       const nominated = item.trim().toLowerCase();
       if (nominated === "" || nominated === "close" || nominated === "keep-alive" || isEssential(nominated)) continue;
       names ??= [];

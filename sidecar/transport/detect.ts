@@ -26,14 +26,15 @@ const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
 const MAX_METHOD_BYTES = 24;
 /** A request line longer than this counts as HTTP/1.1 without having seen its end: the engine answers 414 or 431. */
 const MAX_REQUEST_LINE_BYTES = 8 * 1024;
-/** Empty lines that are waited through for a request line. */
-const MAX_EMPTY_LINE_BYTES = 64;
+/** Blanks and empty lines that are waited through for a request line. */
+const MAX_BLANK_BYTES = 64;
+const TOKEN_BYTES = Buffer.from("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", "latin1");
 const HTTP_VERSION = Buffer.from(" HTTP/", "latin1");
 
 const UNDECIDED = null;
 
-/** What the first bytes say; null while they could still become several things. */
-export function classify(bytes: Buffer): Detected | null {
+/** What the first bytes say; null while they could still become several things. `suspectsHttp` as in {@link detect}. */
+export function classify(bytes: Buffer, suspectsHttp = false): Detected | null {
   const hello = readClientHello(bytes);
   if (hello.kind === "hello") {
     const mesh = hello.alpn.some((name) => (MESH_ALPN as readonly string[]).includes(name));
@@ -42,18 +43,11 @@ export function classify(bytes: Buffer): Detected | null {
   if (hello.kind === "incomplete") return bytes.length > MAX_CLIENT_HELLO_BYTES ? { kind: "tls" } : UNDECIDED;
   const compared = Math.min(bytes.length, PREFACE.length);
   if (bytes.compare(PREFACE, 0, compared, 0, compared) === 0) return compared === PREFACE.length ? { kind: "http2" } : UNDECIDED;
-  return classifyRequestLine(bytes);
+  return suspectsHttp ? classifySuspicious(bytes) : classifyRequestLine(bytes);
 }
 
-/**
- * HTTP/1.1 is a token, a space, and ` HTTP/` before the first line ends; `SET k v` (Redis) and `HELO x` (SMTP) are not. Empty lines before it and methods in
- * lower case are no good HTTP, but some servers take them for it: the engine refuses them, where an opaque relay would carry them past every stage.
- */
-function classifyRequestLine(all: Buffer): Detected | null {
-  let from = 0;
-  while (from < all.length && (all[from] === 0x0d || all[from] === 0x0a)) from += 1;
-  if (from === all.length) return from > MAX_EMPTY_LINE_BYTES ? { kind: "opaque" } : UNDECIDED;
-  const bytes = all.subarray(from);
+/** HTTP/1.1 is an upper case method, a space, and ` HTTP/` before the first line ends; `SET k v` (Redis) and `HELO x` (SMTP) are not. */
+function classifyRequestLine(bytes: Buffer): Detected | null {
   const space = bytes.subarray(0, MAX_METHOD_BYTES + 1).indexOf(0x20);
   const methodBytes = space === -1 ? bytes.length : space;
   if (methodBytes === 0 || methodBytes > MAX_METHOD_BYTES) return { kind: "opaque" };
@@ -64,10 +58,36 @@ function classifyRequestLine(all: Buffer): Detected | null {
   return bytes.subarray(space, lineEnd).includes(HTTP_VERSION) ? { kind: "http1" } : { kind: "opaque" };
 }
 
-/** Letters, `-` and `_`: every method in use. */
+/**
+ * Whatever some server takes for a request is one: blank lines and blanks before it (node:http, Python), tabs between its parts (Python), methods in lower
+ * case or of any token (Go), no version (HTTP/0.9). The engine refuses what is no good HTTP; relayed as opaque, it would reach such a server past every stage.
+ */
+function classifySuspicious(all: Buffer): Detected | null {
+  let from = 0;
+  while (from < all.length && isBlankOrLineEnd(all[from] as number)) from += 1;
+  if (from === all.length) return from > MAX_BLANK_BYTES ? { kind: "http1" } : UNDECIDED;
+  let tokenEnd = from;
+  while (tokenEnd < all.length && isTokenByte(all[tokenEnd] as number)) tokenEnd += 1;
+  if (tokenEnd === all.length) return all.length > MAX_REQUEST_LINE_BYTES ? { kind: "http1" } : UNDECIDED;
+  if (tokenEnd === from || (all[tokenEnd] !== 0x20 && all[tokenEnd] !== 0x09)) return { kind: "opaque" };
+  const lineEnd = all.indexOf(0x0a, tokenEnd);
+  if (lineEnd === -1) return all.length > MAX_REQUEST_LINE_BYTES ? { kind: "http1" } : UNDECIDED;
+  const line = all.toString("latin1", from, lineEnd);
+  return /HTTP\//i.test(line) || /^[A-Z]+[ \t]+\//.test(line) ? { kind: "http1" } : { kind: "opaque" };
+}
+
+function isBlankOrLineEnd(byte: number): boolean {
+  return byte === 0x20 || byte === 0x09 || byte === 0x0d || byte === 0x0a;
+}
+
+/** RFC 9110 section 5.6.2. */
+function isTokenByte(byte: number): boolean {
+  return TOKEN_BYTES.includes(byte);
+}
+
+/** Upper case letters, `-` and `_`: every method in use. */
 function isMethodByte(byte: number): boolean {
-  const lower = byte | 0x20;
-  return (lower >= 0x61 && lower <= 0x7a) || byte === 0x2d || byte === 0x5f;
+  return (byte >= 0x41 && byte <= 0x5a) || byte === 0x2d || byte === 0x5f;
 }
 
 /**
@@ -81,7 +101,7 @@ export function detect(
     readonly clock: Clock;
     readonly silentAfterMs: number;
     readonly decidedAfterMs: number;
-    /** What may still become a request when the wait is over is one: nobody gets past the stages of HTTP by being slow. Default: it is opaque. */
+    /** True where nothing that a server could take for a request may pass as opaque, however oddly or slowly it is sent. Default: only good HTTP is HTTP. */
     readonly suspectsHttp?: boolean;
   },
   done: (detected: Detected, rest: Buffer | null) => void,
@@ -93,7 +113,7 @@ export function detect(
 
   function onData(chunk: Buffer): void {
     read = read === null ? chunk : Buffer.concat([read, chunk]);
-    const detected = classify(read);
+    const detected = classify(read, options.suspectsHttp);
     if (detected !== UNDECIDED) return finish(detected);
     timer.cancel();
     if (decideTimer === null && last !== null) clearImmediate(last); // it came in time after all
@@ -107,7 +127,7 @@ export function detect(
 
   function undecided(bytes: Buffer): Detected {
     if (readClientHello(bytes).kind === "incomplete") return { kind: "late" };
-    return options.suspectsHttp === true && classifyRequestLine(bytes) === UNDECIDED ? { kind: "http1" } : { kind: "opaque" };
+    return options.suspectsHttp === true && classifySuspicious(bytes) === UNDECIDED ? { kind: "http1" } : { kind: "opaque" };
   }
 
   function onGone(): void {

@@ -1,11 +1,11 @@
 // Two workloads' data planes, joined by real sockets and mTLS on loopback, without a control plane: what the stage lists and the engines do can be
 // tested with it alone. Explicit capture; the caller's sidecar finds the callee in a fixed snapshot.
-import { randomBytes, randomUUID } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { systemClock } from "../../core/clock.ts";
 import { createMetrics, type Metrics } from "../../core/metrics.ts";
 import type { Logger } from "../../core/log.ts";
 import { silentLogger } from "../../core/log.ts";
-import { childTraceparent } from "../../core/trace-context.ts";
+import { childTraceparent, newRequestId } from "../../core/trace-context.ts";
 import { noTracer } from "../../core/tracing.ts";
 import { createObserver, type Observer } from "../../sidecar/admin/observer.ts";
 import { createEngine, type EngineTimeouts } from "../../sidecar/create-engine.ts";
@@ -106,7 +106,7 @@ export async function startMeshPair(options: MeshPairOptions): Promise<MeshPair>
   const callerMetrics = createMetrics(build);
   const calleeMetrics = createMetrics(build);
   const timings = { connectTimeoutMs: 1000, silentAfterMs: 300, decidedAfterMs: 300, idleTimeoutMs: 60_000 };
-  const trace = { requestId: () => randomUUID(), childTraceparent };
+  const trace = { requestId: newRequestId, childTraceparent };
   const calleeEngine = await createEngine(options.engine ?? "splice", clock, options.timeouts);
   const callerEngine = await createEngine(options.engine ?? "splice", clock, options.timeouts);
   const callerShed = createLoadShed({ maxInFlight: 1024 });

@@ -80,12 +80,35 @@ t.test("plaintext is told by its first line", async (t) => {
     ["SET key value\r\n", "opaque"],
     ["HELO there\r\n", "opaque"],
     ["GET /\r\n", "opaque"],
-    ["get / HTTP/1.1\r\n", "http1"],
+    ["get / HTTP/1.1\r\n", "opaque"],
     [" GET / HTTP/1.1\r\n", "opaque"],
-    ["\r\nGET / HTTP/1.1\r\n", "http1"],
+    ["\r\nGET / HTTP/1.1\r\n", "opaque"],
     [`${"A".repeat(30)} / HTTP/1.1\r\n`, "opaque"],
     ["\u0000\u0000", "opaque"],
   ];
   for (const [text, expected] of cases) t.equal(classify(Buffer.from(text, "latin1"))?.kind ?? null, expected, JSON.stringify(text));
   t.equal(classify(Buffer.from(`GET /${"a".repeat(9000)}`))?.kind, "http1", "a request line without an end is the engine's to refuse");
+});
+
+t.test("where HTTP is suspected, whatever a server could take for a request is one", async (t) => {
+  for (const [text, expected] of [
+    ["GET / HTTP/1.1\r\n", "http1"],
+    ["get / HTTP/1.1\r\n", "http1"],
+    ["\r\n\r\nGET / HTTP/1.1\r\n", "http1"],
+    [" GET / HTTP/1.1\r\n", "http1"],
+    ["GET\t/\tHTTP/1.1\r\n", "http1"],
+    ["GET /\r\n", "http1"],
+    ["X! / HTTP/1.1\r\n", "http1"],
+    [`${"A".repeat(30)} / HTTP/1.1\r\n`, "http1"],
+    ["\r\n".repeat(40), "http1"],
+    ["\r\n", null],
+    ["GET", null],
+    ["GET / HTTP/1.1", null],
+    ["*1\r\n$4\r\nPING\r\n", "opaque"],
+    ["SET key value\r\n", "opaque"],
+    ["HELO there\r\n", "opaque"],
+    ["\u0000\u0000", "opaque"],
+  ] as const) {
+    t.equal(classify(Buffer.from(text, "latin1"), true)?.kind ?? null, expected, JSON.stringify(text));
+  }
 });
