@@ -32,9 +32,12 @@ const KNOWN_EXTENSION = `[!#$%&'*+.^_\`|~0-9A-Za-z-]+(?:=(?:[!#$%&'*+.^_\`|~0-9A
 /** Extensions that llhttp does not read: with blanks, without a name, with bytes beyond ASCII. RFC 9112 section 7.1.1 allows blanks as BWS. */
 const ODD_EXTENSION = new RegExp(`\\r\\n[0-9A-Fa-f]+;(?!${KNOWN_EXTENSION}(?:;${KNOWN_EXTENSION})*\\r)`);
 
-/** Interim heads, and in one of them a Connection field with `close`. */
-const CLOSE_IN_INTERIM =
-  /^(?:HTTP\/1\.[01] 1[0-9][0-9][^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n)*?HTTP\/1\.[01] 1[0-9][0-9][^\r\n]*\r\n(?:[^\r\n]+\r\n)*?connection:[^\r\n]*close/i;
+/** Interim heads, and one of them says that the connection ends: by `close`, or by being of HTTP/1.0. */
+const INTERIM = "HTTP/1\\.[01] 1[0-9][0-9][^\\r\\n]*\\r\\n";
+const CLOSE_IN_INTERIM = new RegExp(
+  `^(?:${INTERIM}(?:[^\\r\\n]+\\r\\n)*\\r\\n)*?(?:HTTP/1\\.0 1|${INTERIM}(?:[^\\r\\n]+\\r\\n)*?connection:[^\\r\\n]*close)`,
+  "i",
+);
 const TAB_BEHIND_CODING = /\r\ntransfer-encoding:[ \t]*chunked[ \t]*\t[ \t]*\r\n/i;
 
 /** The list. */
@@ -66,7 +69,7 @@ export const DEVIATIONS = {
     applies: ({ answer }) => /\r\nexpect[ \t]*:/i.test(answer),
   },
   close_in_interim: {
-    why: "llhttp takes `close` in a 1xx answer for the end of the connection, and the final answer for bytes behind it",
+    why: "llhttp takes `close` in a 1xx answer, or HTTP/1.0, for the end of the connection, and the final answer for bytes behind it",
     applies: ({ answer }) => CLOSE_IN_INTERIM.test(answer),
   },
   app_left: {
