@@ -1,4 +1,4 @@
-// `npm run docs`: writes the README's tables of settings and annotations from the tables that the code enforces, between their markers. A test holds
+// `npm run docs`: writes the README's tables of settings, annotations and what is refused from the tables that the code enforces, between their markers. A test holds
 // the README to it.
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -7,6 +7,7 @@ import { initSettings } from "../cli/init-command.ts";
 import { settingsMarkdown } from "../core/config.ts";
 import { ANNOTATION_PREFIX, ANNOTATIONS } from "../injector/annotations.ts";
 import { sidecarSettings } from "../sidecar/config.ts";
+import { STRICTNESS, type StrictnessRow } from "../sidecar/http1/strictness.ts";
 
 const README = join(import.meta.dirname, "..", "README.md");
 
@@ -17,6 +18,7 @@ function parts(): ReadonlyMap<string, string> {
     ["sidecar settings", settingsMarkdown(sidecarSettings)],
     ["init settings", settingsMarkdown(initSettings)],
     ["annotations", annotationsMarkdown()],
+    ["strictness", strictnessMarkdown()],
   ]);
 }
 
@@ -43,6 +45,18 @@ function annotationsMarkdown(): string {
   return [["Annotation", "Default", "Allowed", "Meaning"], ["---", "---", "---", "---"], ...rows]
     .map((row) => `| ${row.join(" | ")} |`)
     .join("\n");
+}
+
+function strictnessMarkdown(): string {
+  const rows = Object.entries<StrictnessRow>(STRICTNESS).map(([rule, row]) => [`\`${rule}\``, cell(row.text), row.rfc, answerTo(row)]);
+  return [["Rule", "What is refused", "Source", "Answer"], ["---", "---", "---", "---"], ...rows]
+    .map((row) => `| ${row.join(" | ")} |`)
+    .join("\n");
+}
+
+function answerTo({ where, status }: StrictnessRow): string {
+  if (where === "request") return String(status);
+  return where === "response" ? "502" : `${status}; an answer: 502`;
 }
 
 function cell(text: string): string {

@@ -177,8 +177,14 @@ function isCountPerUnit(text: string): boolean {
 
 function isRateOption(option: string): boolean {
   if (option.startsWith("burst=")) return isCount(option.slice(6));
-  // RFC 9110 5.6.2 for the method; visible ASCII for the path.
-  return /^(?:shadow|per=(?:identity|ip|all)|path=\/[!-~]*|method=[!#$%&'*+.^_`|~0-9A-Z-]+)$/.test(option);
+  if (option.startsWith("path=")) return isPathPrefix(option.slice("path=".length));
+  // RFC 9110 5.6.2 for the method.
+  return /^(?:shadow|per=(?:identity|ip|all)|method=[!#$%&'*+.^_`|~0-9A-Z-]+)$/.test(option);
+}
+
+/** A path in visible ASCII without what has two readings (an escaped slash, …): the sidecar would refuse it at its start. */
+function isPathPrefix(path: string): boolean {
+  return /^\/[!-~]*$/.test(path) && !/[#\\]|%(?![0-9A-Fa-f]{2})|%(?:2f|5c|25|[01][0-9a-f]|7f)/i.test(path);
 }
 
 function isCount(digits: string): boolean {

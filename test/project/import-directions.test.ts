@@ -16,6 +16,8 @@ const FORBIDDEN = {
   "registry/a.ts": "../sidecar/sidecar.ts",
   "injector/a.ts": "../certs/root.ts",
   "sidecar/a.ts": "../registry/registry.ts",
+  "sidecar/http1/a.ts": "../../injector/patch.ts",
+  "sidecar/workers/a.ts": "../../cli/main.ts",
   "sidecar/policy/a.ts": "../signing/profile.ts",
   "sidecar/signing/a.ts": "../../certs/root.ts",
   "sidecar/transport/a.ts": "../compat/http1.ts",
@@ -27,6 +29,8 @@ const ALLOWED = {
   "registry/c.ts": "../core/wire/registry.ts",
   "sidecar/c.ts": "./policy/rate-limit.ts",
   "sidecar/compat/c.ts": "../transport/relay.ts",
+  "sidecar/http1/c.ts": "../transport/wire.ts",
+  "sidecar/workers/c.ts": "../traffic.ts",
   "cli/c.ts": "../certs/root.ts",
   "test/c.ts": "../sidecar/sidecar.ts",
 } as const;
