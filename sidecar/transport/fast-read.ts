@@ -58,6 +58,8 @@ export function readInto(stream: Duplex, onBytes: OnBytes): void {
   };
   socket[fields.buffer] = shared;
   handle.useUserBuffer(shared);
+  // Once more: before the fields were set, a pause let the handle read on until `push` would have said stop.
+  stream.pause();
 }
 
 /** Makes `stream` an ordinary one again, with `data` events and `read`, at the price of a copy per read. Paused. */
