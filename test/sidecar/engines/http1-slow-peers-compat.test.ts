@@ -1,0 +1,3 @@
+import { http1SlowPeers } from "./http1-slow-peers.ts";
+
+http1SlowPeers("compat");
