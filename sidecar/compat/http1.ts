@@ -338,6 +338,7 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
     };
     if (authority.includes("@")) return give(USERINFO);
     if (connection.tunnel === null) return give(refuse("bad_request", `CONNECT ${authority} is not served here`));
+    connection.inFlight += 1; // for as long as the connection lives: a drain leaves tunnels alone
     connection.tunnel(authority, socket, head, (refusal) => {
       if (refusal !== null) give(refusal);
       else if (!socket.destroyed) socket.write("HTTP/1.1 200 Connection established\r\n\r\n");
