@@ -2,10 +2,16 @@
 import { cases as authority } from "./authority.ts";
 import { cases as balancer } from "./balancer.ts";
 import { cases as canonicalPath } from "./canonical-path.ts";
+import { cases as fieldKind } from "./field-kind.ts";
 import { cases as headerHygiene } from "./header-hygiene.ts";
+import { cases as http1Bodies } from "./http1-bodies.ts";
+import { cases as http1Heads } from "./http1-heads.ts";
 import { type Cases, measure } from "./measure.ts";
+import { cases as observer } from "./observer.ts";
+import { cases as outgoing } from "./outgoing.ts";
 import { cases as rateLimit } from "./rate-limit.ts";
 import { cases as signing } from "./signing.ts";
+import { cases as traceContext } from "./trace-context.ts";
 import { cases as workers } from "./workers.ts";
 
 const TWINS: Readonly<Record<string, () => Cases>> = {
@@ -13,7 +19,13 @@ const TWINS: Readonly<Record<string, () => Cases>> = {
   authority,
   balancer,
   "canonical-path": canonicalPath,
+  "field-kind": fieldKind,
   "header-hygiene": headerHygiene,
+  "http1-heads": http1Heads,
+  "http1-bodies": http1Bodies,
+  outgoing,
+  observer,
+  "trace-context": traceContext,
   signing,
   workers,
 };
