@@ -125,7 +125,7 @@ export class ClientConnection implements WireOwner, PassageOwner {
       this.#stash = null;
       this.#take(kept, kept.length);
     }
-    if (this.#stash === null && !this.#passage.isUpstreamBlocked) this.wire.resume();
+    if (!this.isOverfull && !this.#passage.isUpstreamBlocked) this.wire.resume();
     flush();
   }
 

@@ -42,7 +42,12 @@ export function createMeshAcceptor(options: {
   const server = serverFor(options.identity.current());
   const stopWatching = options.identity.onChange((credentials) => server.setSecureContext(contextOf(credentials)));
 
-  server.on("secureConnection", (socket) => take(socket)?.(null, socket));
+  server.on("secureConnection", (socket) => {
+    const settle = take(socket);
+    // The peer reset as soon as it had finished: its address is gone, and nobody waits for this socket any more.
+    if (settle === undefined) socket.destroy();
+    else settle(null, socket);
+  });
   server.on("tlsClientError", (error, socket) => take(socket)?.(error, null));
 
   function take(socket: TLSSocket): Pending | undefined {
@@ -53,6 +58,11 @@ export function createMeshAcceptor(options: {
   }
 
   function accept(socket: Socket, done: (error: CertError | ProtocolError | null, accepted: AcceptedMesh | null) => void): void {
+    if (socket.remotePort === undefined) {
+      // It reset before it was accepted, and has no address any more by which its handshake could be told from another's.
+      socket.destroy();
+      return done(new ProtocolError("bad_request", "the peer left before the TLS handshake"), null);
+    }
     const key = keyOf(socket);
     const onClose = () => settle(new ProtocolError("bad_request", "the peer left during the TLS handshake"), null);
     // Node's own timer would do, but it starts again with everything that is sent: this one bounds the whole handshake, also of a peer that dribbles it.
@@ -64,7 +74,7 @@ export function createMeshAcceptor(options: {
     function settle(error: Error | null, tls: TLSSocket | null): void {
       timer.cancel();
       if (late !== null) clearImmediate(late);
-      pending.delete(key);
+      if (pending.get(key) === settle) pending.delete(key); // the peer's port may be another connection's by now
       socket.off("close", onClose);
       if (error !== null || tls === null) {
         socket.destroy();
