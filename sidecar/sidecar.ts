@@ -71,6 +71,7 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
         identity: identityOf(config),
         capture: config.capture,
         mode: config.mode,
+        engine: config.engine,
         channel: config.channel,
         ...workersOf(host),
       }),

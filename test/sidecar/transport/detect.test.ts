@@ -86,9 +86,9 @@ t.test("what was read is read again, and a peer that ended already leaves its by
   accepted.resume();
   t.equal(String((await once(accepted, "data"))[0]), "PING\r\n");
   const second = await pair(t);
-  second.client.end("half");
+  second.client.end("HALF");
   const [kind, rest] = await new Promise<[string, Buffer | null]>((resolve) =>
     detect(second.accepted, { clock: systemClock, silentAfterMs: 500, decidedAfterMs: 500 }, (found, left) => resolve([found.kind, left])),
   );
-  t.same([kind, String(rest)], ["opaque", "half"]);
+  t.same([kind, String(rest)], ["opaque", "HALF"]);
 });
