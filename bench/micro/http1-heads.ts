@@ -26,18 +26,15 @@ const USUAL_EDIT: HeadEdit = {
   added: ["x-request-id", "0f4c8b52-1d0a-4f8b-8e0e-1b6d1f7f2f11", "x-remora-client-id", "spiffe://cluster.local/ns/shop/sa/web"],
 };
 
+/** Reads one head, as it comes or in pieces. */
 function reading(head: Buffer, pieceBytes = head.length): () => number {
   const reader = new RequestReader();
   return () => {
     reader.clear();
-    let at = 0;
-    for (let end = 0; end < head.length; ) {
-      end = Math.min(head.length, end + pieceBytes);
-      at = reader.read(head, at > end ? end : at, end);
-      if (at === -1) return -1;
-      at = end;
-    }
-    return at;
+    let next = 0;
+    for (let at = 0; at < head.length && next !== -1; at += pieceBytes)
+      next = reader.read(head, at, Math.min(head.length, at + pieceBytes));
+    return next;
   };
 }
 
