@@ -11,6 +11,7 @@ import { FIELD } from "../../core/field-kind.ts";
 import { BODY, type BodyKind, FramingFields } from "./framing.ts";
 import { HeadFields } from "./head-fields.ts";
 import { HeadStore, hasEndOfHead } from "./head-store.ts";
+import { absoluteTarget, connectTarget } from "./request-target.ts";
 import { CHARACTERS, CR, flawOfUnfinished, IN_TARGET, IN_TOKEN, LF, SP } from "./scan.ts";
 import { LIMITS, type StrictnessRule } from "./strictness.ts";
 
@@ -30,8 +31,6 @@ const SLASH = 0x2f;
 const QUESTION = 0x3f;
 const BACKSLASH = 0x5c;
 const ASTERISK = 0x2a;
-const DEFAULT_PORT = 80;
-const DEFAULT_TLS_PORT = 443;
 
 /** How a request leaves. */
 export interface RequestHop {
@@ -235,43 +234,13 @@ export class RequestReader implements RequestHead {
     if (this.method !== "CONNECT" && (first === SLASH || (isAsterisk && this.method === "OPTIONS"))) return null;
     this.#isLinePlain = false;
     this.isPlainPath = false;
-    const target = bytes.toString("latin1", this.#targetAt, this.#targetEnd);
-    return this.method === "CONNECT" ? this.#readConnect(target) : this.#readAbsolute(target, host);
-  }
-
-  /** `host:port`, both needed (RFC 9110 section 9.3.6). */
-  #readConnect(target: string): StrictnessRule | null {
-    if (target.includes("@")) return "target_userinfo";
-    const asked = parseAuthority(target);
-    if (asked === null || asked.port === 0) return "target_form";
-    if (this.framing.isChunked || this.framing.length !== -1) return "connect_with_content";
-    this.authority = target;
-    this.#path = "";
-    return null;
-  }
-
-  /** `http://authority/path`: its authority stands for Host, and must be the same (RFC 9112 section 3.2.2). */
-  #readAbsolute(target: string, host: string | null): StrictnessRule | null {
-    const scheme = target.slice(0, 8).toLowerCase();
-    const from = scheme.startsWith("http://") ? 7 : scheme === "https://" ? 8 : 0;
-    if (from === 0) return "target_form";
-    let to = from;
-    while (to < target.length && target[to] !== "/" && target[to] !== "?") to += 1;
-    const authority = target.slice(from, to);
-    if (authority.includes("@")) return "target_userinfo";
-    const asked = parseAuthority(authority);
-    if (asked === null) return "target_form";
-    if (host !== null) {
-      const named = parseAuthority(host);
-      const defaultPort = from === 7 ? DEFAULT_PORT : DEFAULT_TLS_PORT;
-      if (named === null || named.host !== asked.host || (named.port || defaultPort) !== (asked.port || defaultPort))
-        return "host_disagrees";
-    }
-    this.authority = authority;
-    const rest = target.slice(to);
-    // RFC 9112 section 3.2.4: the server itself is asked for by `*`.
-    if (rest === "") this.#path = this.method === "OPTIONS" ? "*" : "/";
-    else this.#path = rest.startsWith("/") ? rest : `/${rest}`;
+    const isConnect = this.method === "CONNECT";
+    const text = bytes.toString("latin1", this.#targetAt, this.#targetEnd);
+    const target = isConnect ? connectTarget(text) : absoluteTarget(text, host, this.method);
+    if (typeof target === "string") return target;
+    if (isConnect && (this.framing.isChunked || this.framing.length !== -1)) return "connect_with_content";
+    this.authority = target.authority;
+    this.#path = target.path;
     return null;
   }
 
