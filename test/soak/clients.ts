@@ -13,6 +13,8 @@ import { randomRequests } from "./requests.ts";
 const MAX_PATIENCE_MS = 3_000;
 /** How long one that waits for an answer does. */
 const ANSWER_MS = 400;
+/** Given to those who are there when it is time to leave. */
+const FAREWELL_MS = 2_000;
 /** How long one waits to be sent away: longer than every timeout of the mesh. */
 const STUBBORN_MS = 6_000;
 
@@ -34,13 +36,18 @@ export function startClients(options: {
   readonly seed: number;
 }): Clients {
   const mixUps: string[] = [];
+  const open = new Set<Socket>();
   let connections = 0;
   let isLeaving = false;
 
   async function live(random: SeededRandom): Promise<void> {
     while (!isLeaving) {
       connections += 1;
-      await visit(random, options.mesh, options.service, (mixUp) => mixUps.push(mixUp));
+      const route = random.pick(ROUTES);
+      const socket = dial(route, options.mesh);
+      open.add(socket);
+      socket.once("close", () => open.delete(socket));
+      await visit(random, socket, route, options.service, (mixUp) => mixUps.push(mixUp));
     }
   }
   const lives = Array.from({ length: options.count }, (_, index) => live(createSeededRandom(options.seed * 1_000 + index)));
@@ -52,14 +59,16 @@ export function startClients(options: {
     mixUps,
     async leave() {
       isLeaving = true;
+      const late = setTimeout(() => {
+        for (const socket of open) resetStream(socket);
+      }, FAREWELL_MS);
       await Promise.all(lives);
+      clearTimeout(late);
     },
   };
 }
 
-async function visit(random: SeededRandom, mesh: MeshReady, service: string, onMixUp: (mixUp: string) => void): Promise<void> {
-  const route = random.pick(ROUTES);
-  const socket = dial(route, mesh);
+async function visit(random: SeededRandom, socket: Socket, route: Route, service: string, onMixUp: (mixUp: string) => void): Promise<void> {
   // Some leave while somebody works for them: at any moment of whatever follows.
   const sudden = random.below(3) === 0 ? setTimeout(leave, random.below(400), random, socket) : undefined;
   readAtSomePace(random, socket);

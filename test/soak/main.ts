@@ -14,9 +14,11 @@ import { flawsOf, summaryOf } from "./verdict.ts";
 const MAX_SAMPLE_MS = 10_000;
 /** Samples of a short run. */
 const MIN_SAMPLES = 4;
-/** How long idle timeouts may take when all peers have left; `compat` keeps its connections for longer. */
+const POLL_MS = 250;
+/** For the exchanges of clients that have left. */
 const GRACE_MS = 4_000;
-const SETTLE_MS = { splice: 8_000, compat: 90_000 };
+/** How long idle timeouts may take when all peers have left, at the most; `compat` keeps its connections for longer. */
+const SETTLE_MS = { splice: 12_000, compat: 90_000 };
 
 const { values } = parseArgs({
   options: {
@@ -27,7 +29,7 @@ const { values } = parseArgs({
   },
 });
 const minutes = numberOf("minutes", values.minutes, 0.05, 10_000);
-const seed = numberOf("seed", values.seed, 0, 1_000_000);
+const seed = numberOf("seed", values.seed, 0, 2 ** 32 - 1);
 const connections = numberOf("connections", values.connections, 1, 900);
 const { engine } = values;
 if (engine !== "splice" && engine !== "compat") throw new RangeError(`--engine must be splice or compat, not ${JSON.stringify(engine)}`);
@@ -56,14 +58,15 @@ while (performance.now() < endMonoMs) {
 }
 
 await Promise.all([clients.leave(), control.leave(), app.calm()]);
-const alone = await settled(performance.now() + GRACE_MS);
+const alone = await until(({ look }) => look.begun === look.finished, GRACE_MS);
 say(`the clients have left, the app not yet: ${alone.look.begun - alone.look.finished} exchanges in flight`);
 say(lineOf(alone));
 app.leave();
-const end = await settled(performance.now() + SETTLE_MS[engine]);
+const isBack = (now: Sample) => now.view.openFiles <= start.view.openFiles && now.look.timers <= start.look.timers;
+const end = await until(isBack, SETTLE_MS[engine]);
 say(`all peers have left; the app crashed ${app.crashes} times`);
 say(lineOf(end));
-const findings = { start, loaded, end, clients, control };
+const findings = { start, loaded, alone, end, clients, control };
 for (const line of summaryOf(findings)) say(line);
 const flaws = flawsOf(findings);
 for (const { localPort, remotePort, state } of end.view.connections) say(`still open: ${localPort} -> ${remotePort} ${state}`);
@@ -72,13 +75,13 @@ say(flaws.length === 0 ? "nothing leaked" : `${flaws.length} things are wrong`);
 await Promise.all([mesh.stop(), app.stop()]);
 process.exit(flaws.length === 0 ? 0 : 1);
 
-/** The first sample that shows no connection and no timer too many, or the last before `untilMonoMs`. */
-async function settled(untilMonoMs: number): Promise<Sample> {
+/** The first sample of which `holds` is true, or the last one within `waitMs`. */
+async function until(holds: (sample: Sample) => boolean, waitMs: number): Promise<Sample> {
+  const endMonoMs = performance.now() + waitMs;
   for (;;) {
     const sample = await take();
-    const isQuiet = sample.view.connections.length === 0 && sample.look.timers <= start.look.timers;
-    if (isQuiet || performance.now() > untilMonoMs) return sample;
-    await sleep(500);
+    if (holds(sample) || performance.now() > endMonoMs) return sample;
+    await sleep(POLL_MS);
   }
 }
 

@@ -17,6 +17,8 @@ const MIN_SAMPLES = 12;
 export interface Findings {
   readonly start: Sample;
   readonly loaded: readonly Sample[];
+  /** The clients have left, the app has not: what is half-closed or silent on its side is still there. */
+  readonly alone: Sample;
   readonly end: Sample;
   readonly clients: Clients;
   readonly control: Control;
@@ -24,8 +26,9 @@ export interface Findings {
 
 /** Sentences on what does not hold; none when all is well. */
 export function flawsOf(findings: Findings): string[] {
-  const { start, end, clients, control } = findings;
+  const { start, alone, end, clients, control } = findings;
   const flaws = [
+    unequal("exchanges in flight whose clients had left", alone.look.begun - alone.look.finished, 0),
     unequal("exchanges that finished", end.look.finished, end.look.begun),
     unequal("exchanges that finished twice", end.look.finishedTwice, 0),
     unequal("exchanges counted in flight", end.look.inFlight, 0),
@@ -43,7 +46,7 @@ export function flawsOf(findings: Findings): string[] {
 }
 
 function unequal(what: string, seen: number, expected: number): string | null {
-  return seen === expected ? null : `${what}: ${seen} at the end, must be ${expected}`;
+  return seen === expected ? null : `${what}: ${seen}, must be ${expected}`;
 }
 
 /** Samples after the warm-up; none when the run was too short for them to say something. */
