@@ -21,7 +21,7 @@ self=$(readlink -f "$0")
 if [ "$*" = sidecar ]; then
   [ -d "\${self%/*}/compile-cache" ] && export NODE_COMPILE_CACHE="\${self%/*}/compile-cache"
   export MALLOC_ARENA_MAX="\${MALLOC_ARENA_MAX:-1}" MALLOC_TRIM_THRESHOLD_="\${MALLOC_TRIM_THRESHOLD_:-131072}"
-  exec node --max-semi-space-size=2 --disable-warning=DEP0060 --disable-warning=DEP0169 "\${self%/*}/sidecar.mjs" sidecar
+  exec node --max-semi-space-size=2 --no-async-context-frame --disable-warning=DEP0060 --disable-warning=DEP0169 "\${self%/*}/sidecar.mjs" sidecar
 fi
 exec node --disable-warning=DEP0060 --disable-warning=DEP0169 "\${self%/*}/remora.mjs" "$@"
 `;
