@@ -84,6 +84,6 @@ export function readFraming(fields: readonly Field[], isHttp10: boolean, flaws: 
   const connection = valuesOf(fields, "connection")
     .join(",")
     .split(",")
-    .map((option) => option.trim().toLowerCase());
+    .map((option) => option.replace(/^[ \t]+|[ \t]+$/g, "").toLowerCase());
   return { length: lengths[0] === undefined ? null : Number(lengths[0]), isChunked: codings.length > 0, connection };
 }
