@@ -13,6 +13,8 @@ import { contentOf } from "./messages.ts";
 const PAUSE_MS = 20;
 const ANSWER_MS = 10_000;
 const MAX_BYTES = 100_000;
+/** Those who took part in an exchange waited longer than this for a CPU, all together: then the mesh's times, some of them 300 ms, say nothing about it. */
+const STARVED_MS = 200;
 
 /** Running control traffic. */
 export interface Control {
@@ -20,23 +22,30 @@ export interface Control {
   readonly good: number;
   /** Sentences on those that did not. */
   readonly failures: readonly string[];
-  /** Exchanges that met an app which was down, as {@link startControl}'s caller said. */
+  /** Exchanges that failed while the app was down. */
   readonly excused: number;
+  /** Exchanges that failed while this machine had no CPU for them. */
+  readonly starved: number;
   leave(): Promise<void>;
 }
 
-/** Starts one caller for each way. `isAppDown(sinceMonoMs)` tells whether the hostile app was away at any time since. */
+/**
+ * Starts one caller for each way. `isAppDown(sinceMonoMs)` tells whether the hostile app was away at any time since, `waitedForCpuMs` for how long those
+ * who take part have waited for a CPU.
+ */
 export async function startControl(options: {
   readonly outboundPort: number;
   readonly service: string;
   readonly seed: number;
   readonly isAppDown: (sinceMonoMs: number) => boolean;
+  readonly waitedForCpuMs: () => number;
 }): Promise<Control> {
   const app = createServer((incoming, response) => void answerControl(incoming, response)).listen(0, "127.0.0.1");
   await once(app, "listening");
   const failures: string[] = [];
   let good = 0;
   let excused = 0;
+  let starved = 0;
   let isLeaving = false;
 
   async function call(random: SeededRandom, host: string, methods: readonly string[], isExcusable: boolean): Promise<void> {
@@ -45,9 +54,11 @@ export async function startControl(options: {
       const agent = new Agent({ keepAlive: true, maxSockets: 1 });
       for (let left = 1 + random.below(6); left > 0; left -= 1) {
         const startedMonoMs = performance.now();
+        const waitedMs = options.waitedForCpuMs();
         const flaw = await exchange(agent, options.outboundPort, host, random.pick(methods), random);
         if (flaw === null) good += 1;
         else if (isExcusable && options.isAppDown(startedMonoMs)) excused += 1;
+        else if (options.waitedForCpuMs() - waitedMs > STARVED_MS) starved += 1;
         else failures.push(`${host}: ${flaw}`);
       }
       agent.destroy();
@@ -66,6 +77,9 @@ export async function startControl(options: {
     failures,
     get excused() {
       return excused;
+    },
+    get starved() {
+      return starved;
     },
     async leave() {
       isLeaving = true;

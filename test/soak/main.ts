@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createSeededRandom } from "../support/seeded-random.ts";
 import { startClients } from "./clients.ts";
 import { startControl } from "./control.ts";
-import { viewProcess } from "./process-view.ts";
+import { viewProcess, waitedForCpuMs } from "./process-view.ts";
 import { startApp, startMesh } from "./programs.ts";
 import { lineOf, type Sample, sampleOf } from "./sample.ts";
 import { flawsOf, summaryOf } from "./verdict.ts";
@@ -46,7 +46,13 @@ say(`${engine}, seed ${seed}, ${connections} clients, ${minutes} minutes`);
 say(lineOf(start));
 
 const service = `orders:${app.port}`;
-const control = await startControl({ outboundPort: mesh.ready.outboundPort, service, seed, isAppDown: app.wasDown });
+const control = await startControl({
+  outboundPort: mesh.ready.outboundPort,
+  service,
+  seed,
+  isAppDown: app.wasDown,
+  waitedForCpuMs: () => waitedForCpuMs([process.pid, mesh.pid, app.pid]),
+});
 const clients = startClients({ mesh: mesh.ready, service, count: connections, seed });
 const endMonoMs = startedMonoMs + minutes * 60_000;
 const periodMs = Math.min(MAX_SAMPLE_MS, (minutes * 60_000) / MIN_SAMPLES);

@@ -49,6 +49,7 @@ function look(): MeshLook {
   for (const ledger of ledgers) settleLedger(ledger);
   const begun = pair.callerLedger.begun + pair.calleeLedger.begun;
   globalThis.gc?.();
+  const { heapUsed, heapTotal, external } = process.memoryUsage();
   const resources: Record<string, number> = {};
   for (const kind of process.getActiveResourcesInfo()) resources[kind] = (resources[kind] ?? 0) + 1;
   return {
@@ -57,7 +58,9 @@ function look(): MeshLook {
     finishedTwice: pair.callerLedger.finishedTwice + pair.calleeLedger.finishedTwice,
     inFlight: pair.callerShed.inFlight + pair.calleeShed.inFlight,
     refused: Object.fromEntries(refused),
-    heapUsedBytes: process.memoryUsage().heapUsed,
+    heapUsedBytes: heapUsed,
+    heapTotalBytes: heapTotal,
+    externalBytes: external,
     resources,
     timers: timers.size,
   };

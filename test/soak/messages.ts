@@ -19,8 +19,10 @@ export interface MeshLook {
   readonly inFlight: number;
   /** Of exchanges that ended in a refusal, how many for each reason. */
   readonly refused: Readonly<Record<string, number>>;
-  /** After a collection. */
+  /** After a collection: what is alive of the heap, what the heap holds of the system, and what buffers hold beside it. */
   readonly heapUsedBytes: number;
+  readonly heapTotalBytes: number;
+  readonly externalBytes: number;
   /** What keeps the event loop busy, by kind: `TCPSocketWrap`, `TLSWrap`, … */
   readonly resources: Readonly<Record<string, number>>;
   /** Timers that are armed, also those that do not keep the process alive. */

@@ -10,6 +10,21 @@ export interface ProcessView {
   readonly connections: readonly { readonly localPort: number; readonly remotePort: number; readonly state: string }[];
 }
 
+/** How long the main threads of processes were ready to run and had no CPU so far, ms. A process that has ended counts for nothing. */
+export function waitedForCpuMs(pids: readonly number[]): number {
+  let nanoseconds = 0;
+  for (const pid of pids) nanoseconds += Number(textOf(`/proc/${pid}/schedstat`).split(" ")[1] ?? 0);
+  return nanoseconds / 1e6;
+}
+
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}
+
 /** States by the kernel's numbers (include/net/tcp_states.h). */
 const STATES: Readonly<Record<string, string>> = {
   "01": "established",

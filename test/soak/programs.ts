@@ -8,6 +8,8 @@ import type { SeededRandom } from "../support/seeded-random.ts";
 import { firstOf } from "./first-of.ts";
 import type { MeshLook, MeshReady } from "./messages.ts";
 
+/** As the image runs the sidecar (bin/bundle.ts), and with a collection on demand. */
+const MESH_FLAGS = ["--max-semi-space-size=2", "--no-async-context-frame", "--expose-gc"];
 const START_MS = 20_000;
 const LOOK_MS = 20_000;
 /** The app runs at least so long between two crashes, and up to twice as long. */
@@ -27,7 +29,7 @@ export interface MeshProcess {
 
 /** Starts the mesh. */
 export async function startMesh(engine: EngineName, appPort: number): Promise<MeshProcess> {
-  const child = forkProgram("mesh.ts", [engine, String(appPort)], ["--expose-gc"]);
+  const child = forkProgram("mesh.ts", [engine, String(appPort)], MESH_FLAGS);
   const ready = (await messageOf(child, START_MS)) as MeshReady;
   return {
     pid: child.pid ?? -1,
@@ -45,6 +47,7 @@ export async function startMesh(engine: EngineName, appPort: number): Promise<Me
 /** The app, with its crashes. */
 export interface AppProcess {
   readonly port: number;
+  readonly pid: number;
   readonly crashes: number;
   /** True when it was away at any time since. */
   wasDown(sinceMonoMs: number): boolean;
@@ -82,6 +85,9 @@ export async function startApp(random: SeededRandom): Promise<AppProcess> {
 
   return {
     port,
+    get pid() {
+      return child.pid ?? -1;
+    },
     get crashes() {
       return crashes;
     },

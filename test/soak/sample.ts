@@ -37,7 +37,7 @@ export function lineOf({ atSeconds, look, view, fromClients, toMesh, toApp }: Sa
     `${atSeconds.toFixed(0).padStart(4)} s`,
     `exchanges ${look.begun}, in flight ${look.begun - look.finished}`,
     `connections accepted ${fromClients}, to mesh ${toMesh}, to app ${toApp}`,
-    `private ${mib(view.privateBytes)}, heap ${mib(look.heapUsedBytes)}`,
+    `private ${mib(view.privateBytes)}, heap ${mib(look.heapUsedBytes)} of ${mib(look.heapTotalBytes)}, external ${mib(look.externalBytes)}`,
     `TCPSocketWrap ${of("TCPSocketWrap")}, TLSWrap ${of("TLSWrap")}, Timeout ${of("Timeout")}, timers ${look.timers}, files ${view.openFiles}`,
   ].join("; ");
 }

@@ -82,7 +82,7 @@ export function summaryOf(findings: Findings): string[] {
   const refused = Object.entries(end.look.refused).map(([reason, count]) => `${reason} ${count}`);
   return [
     `${end.look.begun} exchanges begun, ${end.look.finished} finished; ${clients.connections} hostile connections; ended by a refusal: ${refused.join(", ")}`,
-    `control traffic: ${control.good} as ordered, ${control.failures.length} failed, ${control.excused} while the app was down`,
+    `control traffic: ${control.good} as ordered, ${control.failures.length} failed, ${control.excused} while the app was down, ${control.starved} while there was no CPU`,
     `private memory: ${mib(start.view.privateBytes)} at the start, ${mib(end.view.privateBytes)} at the end; heap: ${mib(start.look.heapUsedBytes)}, ${mib(end.look.heapUsedBytes)}`,
     ...(warm.length === 0
       ? ["too short a run to judge its memory"]
