@@ -181,7 +181,7 @@ t.test("an API server that refuses the lists is a clear error", async (t) => {
       clock: systemClock,
       random: Math.random,
       log: silentLogger(),
-      syncTimeoutMs: 500,
+      syncTimeoutMs: 3_000,
     }),
     { code: "unavailable", message: /pods: .*403/s },
   );
