@@ -11,6 +11,6 @@ export function sameName(name: string, lower: string): boolean {
 }
 
 /** The code of an ASCII letter in lower case; any other code as it is. */
-export function lowerCode(code: number): number {
+function lowerCode(code: number): number {
   return code >= 0x41 && code <= 0x5a ? code + 0x20 : code;
 }

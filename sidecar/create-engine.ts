@@ -9,16 +9,9 @@ import { SpliceHttp1 } from "./http1/splice-http1.ts";
 /** Times, ms; what is left out has the default of `http1/patience.ts`. `compat` keeps to `headMs` and has its own for the rest. */
 export type EngineTimeouts = Partial<Http1Timeouts>;
 
-/** Makes an engine. */
+/** Makes an engine: its own HTTP/1.1, and HTTP/2 by node:http2 until that is spliced as well. */
 export async function createEngine(name: EngineName, clock: Clock, timeouts: EngineTimeouts = {}): Promise<Engine> {
-  if (name === "splice") return createSpliceEngine(clock, timeouts);
-  const { createCompatEngine } = await import("./compat/compat-engine.ts");
-  return createCompatEngine(clock, timeouts.headMs === undefined ? {} : { headTimeoutMs: timeouts.headMs });
-}
-
-/** HTTP/1.1 spliced on sockets; HTTP/2 by node:http2 until it is spliced as well. */
-function createSpliceEngine(clock: Clock, timeouts: EngineTimeouts): Engine {
-  const http1 = new SpliceHttp1(clock, timeouts);
+  const http1 = name === "splice" ? new SpliceHttp1(clock, timeouts) : await createCompatHttp1(clock, timeouts);
   const http2 = createCompatHttp2(clock);
   return {
     serve(connection) {
@@ -34,4 +27,9 @@ function createSpliceEngine(clock: Clock, timeouts: EngineTimeouts): Engine {
       http2.close();
     },
   };
+}
+
+async function createCompatHttp1(clock: Clock, { headMs }: EngineTimeouts): Promise<Engine> {
+  const compat = await import("./compat/http1.ts");
+  return compat.createCompatHttp1(clock, headMs === undefined ? {} : { headTimeoutMs: headMs });
 }

@@ -1,7 +1,7 @@
 // A control plane and sidecars in explicit capture, each started through the launcher of a bundle, so with the very flags that the image has.
 import { randomUUID } from "node:crypto";
 import { mkdir } from "node:fs/promises";
-import { join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { freePorts } from "../../cli/run/free-ports.ts";
 import { sidecarEnv, type Workload } from "../../cli/run/workload.ts";
 import { makeToken } from "../../cli/token-command.ts";
@@ -40,17 +40,17 @@ export interface BundledMesh {
   untilReached(from: BundledSidecar, service: string): Promise<void>;
 }
 
-/** Starts the control plane of the bundle in `dist`. `env` is all that it and the sidecars find in their environment besides REMORA_*. */
+/** Starts the control plane of the bundle in `dist`. `env` is all that it and the sidecars find in their environment besides REMORA_*; default: as in a pod. */
 export async function startBundledMesh(options: {
   readonly dist: string;
   /** State goes there. */
   readonly folder: string;
   readonly start: StartProcess;
-  readonly env: NodeJS.ProcessEnv;
+  readonly env?: NodeJS.ProcessEnv;
   /** Settings of every sidecar; default: no access log. */
   readonly settings?: Readonly<Record<string, string>>;
 }): Promise<BundledMesh> {
-  const { dist, folder, start, env, settings = { REMORA_ACCESS_LOG: "false" } } = options;
+  const { dist, folder, start, env = podEnvironment(), settings = { REMORA_ACCESS_LOG: "false" } } = options;
   const run = (word: string, own: NodeJS.ProcessEnv) =>
     start({ command: join(dist, "remora"), arguments: [word], env: own, stdio: ["ignore", "ignore", "inherit"] });
 
@@ -105,4 +105,9 @@ export async function startBundledMesh(options: {
     },
     untilReached: (from, service) => untilServed({ port: from.outboundPort, host: service, timeoutMs: READY_TIMEOUT_MS }),
   };
+}
+
+/** What a pod's container has: nothing of this machine's certificates, which OpenSSL would load, nor of its Node settings. */
+export function podEnvironment(): NodeJS.ProcessEnv {
+  return { PATH: [dirname(process.execPath), process.env["PATH"]].join(delimiter), HOME: process.env["HOME"] };
 }

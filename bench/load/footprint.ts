@@ -3,11 +3,11 @@
 // same two hops stands beside it for scale. What the columns mean is in bench/README.md.
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { delimiter, dirname, join } from "node:path";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { bundle } from "../../bin/bundle.ts";
-import { startBundledMesh } from "./bundled-mesh.ts";
+import { podEnvironment, startBundledMesh } from "./bundled-mesh.ts";
 import type { Contender } from "./contender.ts";
 import { generate } from "./generate.ts";
 import { runModuleCost } from "./module-cost.ts";
@@ -143,10 +143,8 @@ function privateMib({ hops: [client, server] }: Pick<Contender, "hops">): readon
   return [memory(client).privateKiB / 1_024, memory(server).privateKiB / 1_024];
 }
 
-/** What a pod's container has: nothing of this machine's certificates, which OpenSSL would load, nor of its Node settings. */
 function environment({ nodeOptions }: Effort): NodeJS.ProcessEnv {
-  const path = [dirname(process.execPath), process.env["PATH"]].join(delimiter);
-  return { PATH: path, HOME: process.env["HOME"], ...(nodeOptions === "" ? {} : { NODE_OPTIONS: nodeOptions }) };
+  return nodeOptions === "" ? podEnvironment() : { ...podEnvironment(), NODE_OPTIONS: nodeOptions };
 }
 
 function printTable(lines: readonly Footprint[], { idleS, seconds }: Effort): void {

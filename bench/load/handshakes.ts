@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { delimiter, dirname, join } from "node:path";
+import { join } from "node:path";
 import { type ConnectionOptions, connect, type TLSSocket } from "node:tls";
 import { parseArgs } from "node:util";
 import { bundle } from "../../bin/bundle.ts";
@@ -67,8 +67,7 @@ export async function runHandshakes(words: readonly string[]): Promise<boolean> 
 async function acceptingSidecar(folder: string, start: StartProcess, appPort: number): Promise<Accepting> {
   const dist = join(folder, "dist");
   await bundle({ outDir: dist });
-  const env = { PATH: [dirname(process.execPath), process.env["PATH"]].join(delimiter), HOME: process.env["HOME"] };
-  const mesh = await startBundledMesh({ dist, folder, start, env });
+  const mesh = await startBundledMesh({ dist, folder, start });
   const sidecar = await mesh.startSidecar(SERVICE, appPort);
   const peer = await joinMesh(await mesh.invite("bench"), "bench");
   const target = { inboundPort: sidecar.inboundPort, service: SERVICE, appPort };

@@ -3,7 +3,7 @@
 import { execFileSync } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { delimiter, dirname, join } from "node:path";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { TLSSocket } from "node:tls";
 import { parseArgs } from "node:util";
@@ -64,8 +64,7 @@ async function measure(parts: { readonly folder: string; readonly start: StartPr
   const { port: appPort } = await startOrigin(folder, start);
   const dist = join(folder, "dist");
   await bundle({ outDir: dist });
-  const env = { PATH: [dirname(process.execPath), process.env["PATH"]].join(delimiter), HOME: process.env["HOME"] };
-  const mesh = await startBundledMesh({ dist, folder, start, env });
+  const mesh = await startBundledMesh({ dist, folder, start });
   const sidecar = await mesh.startSidecar(SERVICE, appPort);
   const peer = await joinMesh(await mesh.invite("bench"), "bench");
   const target = { inboundPort: sidecar.inboundPort, service: SERVICE, appPort };

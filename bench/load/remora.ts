@@ -1,7 +1,7 @@
 // Remora as the image carries it: the bundle, a control plane and two sidecars in explicit capture, `web` calling `orders`. Default settings with
 // metrics, heartbeat and registry watch; only the access log is off, as it is in every other contender.
 import { spawnSync } from "node:child_process";
-import { delimiter, dirname, join } from "node:path";
+import { join } from "node:path";
 import { bundle } from "../../bin/bundle.ts";
 import { buildInfo } from "../../core/build-info.ts";
 import { startBundledMesh } from "./bundled-mesh.ts";
@@ -23,7 +23,7 @@ export function remora(engine: EngineName, dist: () => Promise<string>): StartCo
       REMORA_ACCESS_LOG: "false",
       REMORA_RATE_LIMIT: "1000000/s per=identity", // never fires
     };
-    const mesh = await startBundledMesh({ dist: await dist(), folder, start, env: environment(), settings });
+    const mesh = await startBundledMesh({ dist: await dist(), folder, start, settings });
     const orders = await mesh.startSidecar("orders", originPort);
     const web = await mesh.startSidecar("web", null);
     await mesh.untilReached(web, "orders");
@@ -54,9 +54,4 @@ export function remoraVersion(): string {
   const words = ["status", "--porcelain", "--", ...CODE];
   const changed = (spawnSync("git", words, { cwd: PROJECT, encoding: "utf8" }).stdout ?? "") !== ""; // without git nobody can tell
   return `${version} (${commit.slice(0, SHOWN_COMMIT)}${changed ? ", changed" : ""})`;
-}
-
-/** What a pod's container has: nothing of this machine's certificates, which OpenSSL would load, nor of its Node settings. */
-function environment(): NodeJS.ProcessEnv {
-  return { PATH: [dirname(process.execPath), process.env["PATH"]].join(delimiter), HOME: process.env["HOME"] };
 }

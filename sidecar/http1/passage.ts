@@ -254,6 +254,7 @@ export class Passage implements ConnectionTaker, AnswerTaker {
     if (wasSilent && wasReused && this.#mayBeSentAgain()) {
       this.#isRetried = true;
       this.#phase = PHASE.connecting;
+      this.#owner.watch.moved(); // how long the dead connection was silent is not this one's fault
       this.#pool?.takeNew(this);
       return;
     }

@@ -90,13 +90,6 @@ export class UpstreamConnection implements WireOwner {
     this.requests += 1;
   }
 
-  /** Takes the connection back from a request that was never written. */
-  abandon(): void {
-    this.#taker = null;
-    this.#phase = PHASE.idle;
-    this.requests -= 1;
-  }
-
   /** Ends it with a reset, and says nothing more to its taker. */
   destroy(): void {
     this.#taker = null;

@@ -53,10 +53,6 @@ export class UpstreamPool {
     return this.#open.size === 0 && this.#dialling === 0;
   }
 
-  get openConnections(): number {
-    return this.#open.size;
-  }
-
   /** An idle connection, or null: then one is dialled or awaited, and the taker is called. */
   take(taker: ConnectionTaker): UpstreamConnection | null {
     for (let idle = this.#idle.pop(); idle !== undefined; idle = this.#idle.pop()) {

@@ -1,7 +1,7 @@
 // The one buffer in which messages are put together before they are written: a head and the first bytes of its body leave in one write, and nothing is
 // allocated for it. One for the process: JavaScript composes one message at a time.
 //
-// HOT PATH: per message one `latin1Write`, one copy of body bytes, one write.
+// HOT PATH: per message one text written, one copy of body bytes, one write.
 import type { Wire } from "./wire.ts";
 
 /** Size of the buffer, bytes: one full read and a head. */

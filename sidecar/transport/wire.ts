@@ -29,7 +29,7 @@ export class Wire {
   readonly isSocket: boolean;
   /** False once an end was sent, or the connection is gone. */
   isWritable = true;
-  #owner: WireOwner;
+  readonly #owner: WireOwner;
   #isPaused = false;
 
   /** Takes over `stream`. Nothing is read before {@link start}. */
@@ -56,11 +56,6 @@ export class Wire {
     if (this.stream.readableEnded) this.#owner.onEnd();
   }
 
-  /** Hands the connection to another owner. */
-  give(owner: WireOwner): void {
-    this.#owner = owner;
-  }
-
   /** Bytes accepted by `write` that are not through yet. */
   get pendingBytes(): number {
     return this.stream.writableLength;
@@ -78,10 +73,6 @@ export class Wire {
   /** True when both sides have ended and all that was written is through. */
   get isOverInOrder(): boolean {
     return this.stream.readableEnded && this.stream.writableFinished;
-  }
-
-  get isPaused(): boolean {
-    return this.#isPaused;
   }
 
   pause(): void {

@@ -1,6 +1,5 @@
 // Runs cases through the splice engine, the compat engine and node:http, and sorts what differs: explained by a row of the table, by a known deviation of the
 // other reader, or by nothing, which is a failure.
-import { createCompatEngine } from "../../../sidecar/compat/compat-engine.ts";
 import { createEngine } from "../../../sidecar/create-engine.ts";
 import type { StrictnessRule } from "../../../sidecar/http1/strictness.ts";
 import { createFakeClock } from "../fake-clock.ts";
@@ -48,7 +47,7 @@ export interface Differential {
 export async function createDifferential(): Promise<Differential> {
   const clock = createFakeClock();
   const splice = createFuzzWorld("splice", await createEngine("splice", clock), clock, true);
-  const compat = createFuzzWorld("compat", createCompatEngine(clock), clock, false);
+  const compat = createFuzzWorld("compat", await createEngine("compat", clock), clock, false);
   const node = createNodeOracle();
   const tally: Tally = {
     cases: 0,
