@@ -70,11 +70,6 @@ export class RequestReader implements RequestHead {
     this.fields.maxFields = isFromMesh ? LIMITS.fields + LIMITS.addedFields : LIMITS.fields;
   }
 
-  /** True when a part of a head has come. */
-  get isBegun(): boolean {
-    return this.#store.length > 0;
-  }
-
   /** Worth keeping for another request. */
   get isReusable(): boolean {
     return !this.#store.isLarge;

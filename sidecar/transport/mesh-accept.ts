@@ -10,6 +10,7 @@ import type { Credentials, IdentitySource } from "../identity/identity-source.ts
 import { verifyPeer } from "../../core/x509/verify-peer.ts";
 import { MESH_ALPN, type MeshAlpn } from "./client-hello.ts";
 import { channelBindingOf } from "./mesh-dial.ts";
+import { resetWhenHandshakeIsLost } from "./lost-write.ts";
 import { rememberCarrier } from "./reset.ts";
 
 /** A mesh peer's connection after its handshake. */
@@ -81,6 +82,7 @@ export function createMeshAcceptor(options: {
         return done(error instanceof ProtocolError ? error : new CertError("untrusted", `TLS handshake failed: ${error?.message}`), null);
       }
       rememberCarrier(tls, socket);
+      resetWhenHandshakeIsLost(tls, socket);
       let accepted: AcceptedMesh;
       try {
         accepted = examine(tls);

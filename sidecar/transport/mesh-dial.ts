@@ -8,6 +8,7 @@ import { type SpiffeId, sniFor } from "../../core/spiffe.ts";
 import type { Credentials, IdentitySource } from "../identity/identity-source.ts";
 import { verifyPeer } from "../../core/x509/verify-peer.ts";
 import type { MeshAlpn } from "./client-hello.ts";
+import { resetWhenHandshakeIsLost } from "./lost-write.ts";
 import { rememberCarrier, resetStream } from "./reset.ts";
 
 /** An open, verified mTLS connection. */
@@ -89,6 +90,7 @@ export function createMeshDialer(options: {
         });
         const channelBinding = channelBindingOf(socket);
         detach();
+        resetWhenHandshakeIsLost(socket, carrier);
         done(null, { socket, peer, channelBinding, sentMessageKeyId: "" });
       } catch (cause) {
         fail(asDialError(cause, target));

@@ -9,7 +9,7 @@ import { startControl } from "./control.ts";
 import { viewProcess, waitedForCpuMs } from "./process-view.ts";
 import { startApp, startMesh } from "./programs.ts";
 import { lineOf, type Sample, sampleOf } from "./sample.ts";
-import { flawsOf, summaryOf } from "./verdict.ts";
+import { flawsOf, leftoversOf, summaryOf } from "./verdict.ts";
 
 const MAX_SAMPLE_MS = 10_000;
 /** Samples of a short run. */
@@ -68,8 +68,8 @@ const alone = await until(({ look }) => look.begun === look.finished, GRACE_MS);
 say(`the clients have left, the app not yet: ${alone.look.begun - alone.look.finished} exchanges in flight`);
 say(lineOf(alone));
 app.leave();
-const isBack = (now: Sample) => now.view.openFiles <= start.view.openFiles && now.look.timers <= start.look.timers;
-const end = await until(isBack, SETTLE_MS[engine]);
+// A sample has two looks, one after the other: what left between them shows in one of both, and in the next sample no more.
+const end = await until((now) => leftoversOf(start, now).length === 0, SETTLE_MS[engine]);
 say(`all peers have left; the app crashed ${app.crashes} times`);
 say(lineOf(end));
 const findings = { start, loaded, alone, end, clients, control };

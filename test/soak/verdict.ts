@@ -32,17 +32,24 @@ export function flawsOf(findings: Findings): string[] {
     unequal("exchanges that finished", end.look.finished, end.look.begun),
     unequal("exchanges that finished twice", end.look.finishedTwice, 0),
     unequal("exchanges counted in flight", end.look.inFlight, 0),
-    unequal("pooled and other connections", end.view.connections.length, 0),
-    unequal("TCPSocketWrap", end.look.resources["TCPSocketWrap"] ?? 0, start.look.resources["TCPSocketWrap"] ?? 0),
-    unequal("TLSWrap", end.look.resources["TLSWrap"] ?? 0, 0),
-    unequal("open files", end.view.openFiles, start.view.openFiles),
-    unequal("timers", end.look.timers, start.look.timers),
+    ...leftoversOf(start, end),
     ...clients.mixUps.slice(0, 10),
     ...control.failures.slice(0, 10).map((failure) => `control traffic: ${failure}`),
     ...memoryFlaws(findings),
   ].filter((flaw) => flaw !== null);
   if (control.good === 0) flaws.push("no control exchange was made");
   return flaws;
+}
+
+/** Sentences on what a process holds that it did not hold at the start; none when all is back. */
+export function leftoversOf(start: Sample, now: Sample): string[] {
+  return [
+    unequal("pooled and other connections", now.view.connections.length, 0),
+    unequal("TCPSocketWrap", now.look.resources["TCPSocketWrap"] ?? 0, start.look.resources["TCPSocketWrap"] ?? 0),
+    unequal("TLSWrap", now.look.resources["TLSWrap"] ?? 0, 0),
+    unequal("open files", now.view.openFiles, start.view.openFiles),
+    unequal("timers", now.look.timers, start.look.timers),
+  ].filter((leftover) => leftover !== null);
 }
 
 function unequal(what: string, seen: number, expected: number): string | null {
