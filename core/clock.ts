@@ -1,5 +1,6 @@
 // Time as an argument. Everything that waits or compares instants takes a `Clock`, so that tests own time (style 19).
 // `nowMs` is wall time and may step; durations are measured with `monoMs`, which never goes back.
+import { performance } from "node:perf_hooks"; // not the global, which is looked up anew with each call
 
 /** A pending call made by {@link Clock.after} or {@link Clock.every}. */
 export interface Timer {

@@ -128,5 +128,6 @@ const ESSENTIAL: ReadonlySet<string> = new Set([
   "origin",
   "forwarded",
   "x-real-ip",
+  "traceparent",
   "tracestate",
 ]);

@@ -1,6 +1,7 @@
-// W3C Trace Context (https://www.w3.org/TR/trace-context/), `traceparent` only: always propagated, whether or not spans are exported.
-// HOT PATH: one pass over the field and one short concatenation per request; a regular expression only for one id in 65536.
-import { randomFillSync } from "node:crypto";
+// Reads W3C Trace Context (https://www.w3.org/TR/trace-context/), `traceparent` only. Where no spans are exported nobody reads it: it is passed on as it
+// came (section 4.3, "forwarding").
+//
+// HOT PATH while tracing is on: one pass over the field.
 
 /** A position in a trace. */
 export interface TraceContext {
@@ -13,7 +14,6 @@ export interface TraceContext {
 
 const VERSION_00_LENGTH = 55;
 const MAX_LENGTH = 512;
-const POOL_BYTES = 4096;
 const DASH = 0x2d;
 const ZERO = 0x30;
 
@@ -21,27 +21,6 @@ const ZERO = 0x30;
 export function parseTraceparent(value: string | undefined | null): TraceContext | null {
   if (value === undefined || value === null || !isValid(value)) return null;
   return { traceId: value.slice(3, 35), spanId: value.slice(36, 52), sampled: isSampled(value) };
-}
-
-/** Writes the version 00 field value. */
-export function formatTraceparent({ traceId, spanId, sampled }: TraceContext): string {
-  return `00-${traceId}-${spanId}-${sampled ? "01" : "00"}`;
-}
-
-/** A new span below `parent`; without one, the root of a new trace, not sampled. */
-export function childContext(parent: TraceContext | null): TraceContext {
-  return { traceId: parent?.traceId ?? randomHex(32), spanId: randomHex(16), sampled: parent?.sampled ?? false };
-}
-
-/** The `traceparent` to send on for a request that came with `value`: same trace with a new span id, or a new trace when `value` is no good. */
-export function childTraceparent(value: string | undefined | null): string {
-  if (value === undefined || value === null || !isValid(value)) return `00-${randomHex(32)}-${randomHex(16)}-00`;
-  return `00${value.slice(2, 36)}${randomHex(16)}${isSampled(value) ? "-01" : "-00"}`;
-}
-
-/** A new request id: 32 random hex digits, as nginx's `$request_id`. */
-export function newRequestId(): string {
-  return randomHex(32);
 }
 
 function isValid(value: string): boolean {
@@ -70,19 +49,4 @@ function isLowerHex(code: number): boolean {
 function isSampled(value: string): boolean {
   const code = value.charCodeAt(54);
   return (code & 1) === (code < 0x61 ? 1 : 0);
-}
-
-/** Random digits are made in blocks and cut from one text: a call and an encoding per id cost more than all the rest here. */
-const pool = Buffer.allocUnsafeSlow(POOL_BYTES);
-let digits = "";
-let used = 0;
-
-function randomHex(length: 16 | 32): string {
-  if (used + length > digits.length) {
-    digits = randomFillSync(pool).toString("hex");
-    used = 0;
-  }
-  const hex = digits.slice(used, used + length);
-  used += length;
-  return hex.startsWith("0000") && /^0+$/.test(hex) ? randomHex(length) : hex;
 }

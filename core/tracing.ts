@@ -1,5 +1,5 @@
 // Spans for those who collect them. OpenTelemetry is loaded only when OTEL_EXPORTER_OTLP_ENDPOINT is set (design 13.4): without it a span costs one
-// call that does nothing. The W3C context travels either way, see trace-context.ts; here it only decides a span's parent.
+// call that does nothing, and `traceparent` travels as it came.
 import type { Attributes, Tracer as OtelTracer } from "@opentelemetry/api";
 import type { Logger } from "./log.ts";
 import { parseTraceparent } from "./trace-context.ts";
@@ -16,7 +16,7 @@ export interface SpanOutcome {
 
 /** A span in progress. */
 export interface Span {
-  /** The context to send on: the span's own when it is recorded, otherwise a child of what came. */
+  /** The context to send on instead of what came; null to leave that as it is. */
   readonly traceparent: string | null;
   /** Call it once. */
   end(outcome: SpanOutcome): void;

@@ -5,7 +5,7 @@ import type { Reason } from "../core/reasons.ts";
 import type { SpiffeId } from "../core/spiffe.ts";
 import type { Span } from "../core/tracing.ts";
 import type { Endpoint } from "./discovery/discovery.ts";
-import { type FieldView, firstOfKind, type HeadEdit } from "./fields.ts";
+import { type FieldView, firstOfKind, RequestEdit } from "./fields.ts";
 import type { Pick } from "./resilience/balancer.ts";
 
 /** Which way the request travels, seen from the app next to this sidecar. */
@@ -70,10 +70,9 @@ export class Exchange {
   readonly grpc: boolean;
   readonly startedMonoMs: number;
   /** What is forwarded of the head's fields; set by the hygiene stage, completed by the seal. */
-  readonly edit: HeadEdit = { strip: 0, nominated: null, added: [] };
+  readonly edit = new RequestEdit();
   /** Port that was asked for: the app's port inbound, the destination's port outbound; 0 until known. */
   port: number;
-  requestId = "";
   /** Identity and name of the other side for logs: the caller inbound, the called one outbound. */
   remoteIdentity: SpiffeId | null;
   service = "";
@@ -102,6 +101,8 @@ export class Exchange {
   span: Span | null = null;
   /** The canonical form where it differs from what came; null while it does not. */
   #settledPath: string | null = null;
+  /** Null for the one that came, as long as nobody has asked for it. */
+  #requestId: string | null = "";
 
   constructor(connection: ConnectionContext, head: RequestHead, startedMonoMs: number) {
     this.connection = connection;
@@ -110,6 +111,17 @@ export class Exchange {
     this.port = connection.port;
     this.remoteIdentity = connection.peer.identity;
     this.grpc = (head.fields.kinds & FIELD.contentType) !== 0 && hasGrpcContent(head.fields);
+  }
+
+  /** Empty until the hygiene stage has seen to it. */
+  get requestId(): string {
+    this.#requestId ??= firstOfKind(this.head.fields, FIELD.requestId) ?? "";
+    return this.#requestId;
+  }
+
+  /** Null: the one that came is good. */
+  set requestId(id: string | null) {
+    this.#requestId = id;
   }
 
   get connectionId(): number {

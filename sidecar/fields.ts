@@ -12,6 +12,9 @@ export interface FieldView {
   kind(index: number): number;
   name(index: number): string;
   value(index: number): string;
+  /** Characters of a value, and one of them as a code: for a look at a value that needs no text. */
+  valueLength(index: number): number;
+  valueCode(index: number, at: number): number;
   /** True when a value is exactly `text`. */
   valueIs(index: number, text: string): boolean;
 }
@@ -19,11 +22,42 @@ export interface FieldView {
 /** What the stages do to the fields of a head. */
 export interface HeadEdit {
   /** Fields of these kinds are left out: bits of `FIELD`. */
-  strip: number;
+  readonly strip: number;
   /** Fields of these lower-case names as well; null for none: the usual case. */
-  nominated: readonly string[] | null;
+  readonly nominated: readonly string[] | null;
   /** Fields that are added behind: name, value, name, value, … */
-  readonly added: string[];
+  readonly added: readonly string[];
+  /** Fields that are added last; null for none. */
+  readonly standing: StandingFields | null;
+}
+
+const NONE: readonly string[] = [];
+
+/** The edit of a request, which its stages make one after the other. */
+export class RequestEdit implements HeadEdit {
+  strip = 0;
+  nominated: readonly string[] | null = null;
+  added: readonly string[] = NONE;
+  standing: StandingFields | null = null;
+
+  add(...fields: readonly string[]): void {
+    this.added = this.added === NONE ? fields : [...this.added, ...fields];
+  }
+}
+
+/** Fields that are added to every request of a connection: written once. */
+export class StandingFields {
+  /** Name, value, name, value, … */
+  readonly flat: readonly string[];
+  /** Their lines and the empty line behind a head (RFC 9112 section 2.1). */
+  readonly endOfHead: Buffer;
+
+  constructor(flat: readonly string[]) {
+    this.flat = flat;
+    let lines = "";
+    for (let index = 0; index < flat.length; index += 2) lines += `${flat[index]}: ${flat[index + 1]}\r\n`;
+    this.endOfHead = Buffer.from(`${lines}\r\n`, "latin1");
+  }
 }
 
 /** A head that an engine holds as a flat list: name, value, name, value, … without pseudo headers. */
@@ -56,6 +90,14 @@ export class FlatFields implements FieldView {
 
   value(index: number): string {
     return this.#flat[2 * index + 1] as string;
+  }
+
+  valueLength(index: number): number {
+    return (this.#flat[2 * index + 1] as string).length;
+  }
+
+  valueCode(index: number, at: number): number {
+    return (this.#flat[2 * index + 1] as string).charCodeAt(at);
   }
 
   valueIs(index: number, text: string): boolean {
@@ -96,5 +138,6 @@ export function editedFields(fields: FieldView, edit: HeadEdit): string[] {
     if (!isLeftOut(fields, index, edit)) flat.push(fields.name(index), fields.value(index));
   }
   for (const part of edit.added) flat.push(part);
+  if (edit.standing !== null) for (const part of edit.standing.flat) flat.push(part);
   return flat;
 }

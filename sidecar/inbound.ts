@@ -13,7 +13,7 @@ import type { Decision, Engine, HttpHandler, Upstream } from "./engine.ts";
 import { type ConnectionContext, Exchange, type Peer, type Refusal, refuse } from "./exchange.ts";
 import { type AccessPolicy, allows } from "./policy/access.ts";
 import { canonicalPath } from "./policy/canonical-path.ts";
-import { answerEdit, type ChildTraceparent, clientCertificate, editInbound, trailerFields } from "./policy/header-hygiene.ts";
+import { answerEdit, callerFields, editInbound, trailerFields } from "./policy/header-hygiene.ts";
 import type { LoadShed } from "./policy/load-shed.ts";
 import type { RateLimiter } from "./policy/rate-limit.ts";
 import type { InboundSignatures } from "./signing/inbound-signatures.ts";
@@ -44,7 +44,6 @@ export interface InboundParts {
   readonly observer: Observer;
   readonly clock: Clock;
   readonly requestId: () => string;
-  readonly childTraceparent: ChildTraceparent;
   readonly connectTimeoutMs: number;
   readonly silentAfterMs: number;
   readonly decidedAfterMs: number;
@@ -179,11 +178,9 @@ export function createInbound(parts: InboundParts): Inbound {
     const toApp: Decision = { kind: "forward", upstream, body: "stream" };
     const caller: Caller = {
       hygiene: {
-        clientIdentity: peer.identity,
-        clientCertificate: clientCertificate(parts.identity, peer.identity),
+        caller: peer.identity === null ? null : callerFields(parts.identity, peer.identity),
         peerMeshed: peer.identity !== null,
         requestId: parts.requestId,
-        childTraceparent: parts.childTraceparent,
       },
       signatures:
         peer.identity === null || peer.channelBinding === null ? null : parts.signatures.connection(peer.identity, peer.channelBinding),

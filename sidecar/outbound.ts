@@ -13,7 +13,7 @@ import { explicitDestination, HTTP_PORT } from "./explicit-destination.ts";
 import { createMeshUpstreams, type MeshUpstreamParts } from "./mesh-upstreams.ts";
 import { createOutboundTcp, type Departure, MAX_ATTEMPTS, type OutboundTcp } from "./outbound-tcp.ts";
 import { canonicalPath } from "./policy/canonical-path.ts";
-import { answerEdit, type ChildTraceparent, editOutbound, trailerFields } from "./policy/header-hygiene.ts";
+import { answerEdit, editOutbound, trailerFields } from "./policy/header-hygiene.ts";
 import type { LoadShed } from "./policy/load-shed.ts";
 import { RecentRoute } from "./recent-route.ts";
 import type { Balancer } from "./resilience/balancer.ts";
@@ -33,7 +33,6 @@ export interface OutboundParts extends MeshUpstreamParts {
   readonly shed: LoadShed;
   readonly signatures: OutboundSignatures;
   readonly requestId: () => string;
-  readonly childTraceparent: ChildTraceparent;
   readonly connectTimeoutMs: number;
   readonly silentAfterMs: number;
   readonly decidedAfterMs: number;
@@ -51,7 +50,7 @@ export function createOutbound(parts: OutboundParts): Outbound {
   const { observer, clock, engine, discovery } = parts;
   const upstreams = createMeshUpstreams(parts);
   const tcp = createOutboundTcp({ ...parts, upstreams, leadsBack });
-  const hygiene = { requestId: parts.requestId, childTraceparent: parts.childTraceparent };
+  const hygiene = { requestId: parts.requestId };
 
   /** The stages of a connection, in order. */
   function accept(socket: Socket): void {

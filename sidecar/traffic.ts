@@ -1,7 +1,7 @@
 // Both sides of the sidecar, wired and listening, and how they end without failing a request.
 import { randomBytes, randomInt } from "node:crypto";
 import type { Clock } from "../core/clock.ts";
-import { childTraceparent, newRequestId } from "../core/trace-context.ts";
+import { newRequestId } from "../core/request-id.ts";
 import { appHost, bindAddress } from "./addresses.ts";
 import type { Observer } from "./admin/observer.ts";
 import type { OwnListeners } from "./capture/loop-guard.ts";
@@ -91,7 +91,6 @@ export async function openTraffic(parts: TrafficParts): Promise<Traffic> {
     observer,
     clock,
     requestId: newRequestId,
-    childTraceparent,
     connectTimeoutMs: config.connectTimeout,
     silentAfterMs: config.detectTimeout,
     decidedAfterMs: config.detectTimeout,

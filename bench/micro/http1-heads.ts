@@ -24,6 +24,7 @@ const USUAL_EDIT: HeadEdit = {
   strip: FIELD.mesh | FIELD.identity | FIELD.hopByHop | FIELD.connection | FIELD.te,
   nominated: null,
   added: ["x-request-id", "0f4c8b52-1d0a-4f8b-8e0e-1b6d1f7f2f11", "x-remora-client-id", "spiffe://cluster.local/ns/shop/sa/web"],
+  standing: null,
 };
 
 /** Reads one head, as it comes or in pieces. */
@@ -58,7 +59,7 @@ function puttingAnswer(head: Buffer): () => void {
   reader.read(head, 0, head.length);
   const wire = swallowingWire();
   return () => {
-    reader.put(wire, { strip: FIELD.connection, nominated: null, added: [] }, NO_LINES);
+    reader.put(wire, { strip: FIELD.connection, nominated: null, added: [], standing: null }, NO_LINES);
     flush();
   };
 }

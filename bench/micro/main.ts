@@ -10,6 +10,7 @@ import { type Cases, measure } from "./measure.ts";
 import { cases as observer } from "./observer.ts";
 import { cases as outgoing } from "./outgoing.ts";
 import { cases as rateLimit } from "./rate-limit.ts";
+import { cases as requestId } from "./request-id.ts";
 import { cases as signing } from "./signing.ts";
 import { cases as traceContext } from "./trace-context.ts";
 import { cases as workers } from "./workers.ts";
@@ -25,6 +26,7 @@ const TWINS: Readonly<Record<string, () => Cases>> = {
   "http1-bodies": http1Bodies,
   outgoing,
   observer,
+  "request-id": requestId,
   "trace-context": traceContext,
   signing,
   workers,

@@ -131,13 +131,13 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
   }
 
   function forward(connection: ServedConnection, stream: ServerHttp2Stream, exchange: Exchange, decision: Forward, body: Body): void {
-    const unsealedLength = exchange.edit.added.length;
+    const unsealed = exchange.edit.added;
     let attempts = 0;
     attempt(decision.upstream);
 
     function attempt(upstream: Upstream): void {
       attempts += 1;
-      exchange.edit.added.length = unsealedLength; // what an earlier attempt's seal added was for another connection
+      exchange.edit.added = unsealed; // what an earlier attempt's seal added was for another connection
       takeSession(connection, exchange, upstream, (failure, taken) => {
         if (isGone(stream)) return;
         if (taken === null) return answer(connection, stream, exchange, failure as Refusal);

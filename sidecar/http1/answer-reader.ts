@@ -136,10 +136,8 @@ export class AnswerReader {
 
   /** Writes the head as it leaves: as bytes where nothing is to be changed. The empty line is part of it. */
   put(wire: Wire, edit: HeadEdit, hop: AnswerHop): void {
-    let added = hop.lines;
-    for (let index = 0; index < edit.added.length; index += 2) added += `${edit.added[index]}: ${edit.added[index + 1]}\r\n`;
     if (this.isHttp10) putText(wire, `HTTP/1.1 ${this.status} ${this.#bytes.toString("latin1", this.#reasonAt, this.#reasonEnd)}\r\n`);
-    this.fields.put(wire, this.isHttp10 ? this.fields.startsAt : this.#lineAt, edit, hop.strip, added);
+    this.fields.put(wire, this.isHttp10 ? this.fields.startsAt : this.#lineAt, edit, hop.strip, hop.lines);
   }
 
   #fail(flaw: StrictnessRule): -1 {

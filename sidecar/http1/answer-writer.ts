@@ -119,4 +119,5 @@ const INTERIM_EDIT: HeadEdit = {
   strip: FIELD.connection | FIELD.hopByHop | FIELD.te | FIELD.mesh | FIELD.identity | FIELD.upgrade | ANSWER_FRAMING,
   nominated: null,
   added: [],
+  standing: null,
 };

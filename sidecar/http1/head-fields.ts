@@ -9,6 +9,7 @@ import { putBytes, putText } from "../transport/outgoing.ts";
 import type { Wire } from "../transport/wire.ts";
 import { CHARACTERS, COLON, CR, IN_TOKEN, IN_VALUE, isBlank, LF, SP } from "./scan.ts";
 import { LIMITS, type StrictnessRule } from "./strictness.ts";
+import { fieldLines } from "./write-head.ts";
 
 /** Numbers per field in the table: kind, start of the line, end of the name, start and end of the value. */
 const COLUMNS = 5;
@@ -155,6 +156,15 @@ export class HeadFields implements FieldView {
     return this.#bytes.toString("latin1", this.#table[row + VALUE], this.#table[row + VALUE_END]);
   }
 
+  valueLength(index: number): number {
+    const row = index * COLUMNS;
+    return (this.#table[row + VALUE_END] as number) - (this.#table[row + VALUE] as number);
+  }
+
+  valueCode(index: number, at: number): number {
+    return this.#bytes[(this.#table[index * COLUMNS + VALUE] as number) + at] as number;
+  }
+
   /** True when a value is exactly `text`. */
   valueIs(index: number, text: string): boolean {
     const row = index * COLUMNS;
@@ -190,8 +200,8 @@ export class HeadFields implements FieldView {
   }
 
   /**
-   * Writes bytes[start..), which is a first line or nothing, the lines that the edit and `alsoStrip` leave, neighbours in one piece, then `added` and the
-   * empty line.
+   * Writes bytes[start..), which is a first line or nothing, the lines that the edit and `alsoStrip` leave, neighbours in one piece, then `added`, the lines
+   * that the edit adds, and the empty line.
    */
   put(wire: Wire, start: number, edit: HeadEdit, alsoStrip: number, added: string): void {
     const bytes = this.#bytes;
@@ -208,9 +218,13 @@ export class HeadFields implements FieldView {
         from = index + 1 < this.count ? (table[row + COLUMNS + LINE] as number) : this.#end;
       }
     }
-    if (added === "") return putBytes(wire, bytes, from, this.#end + 2); // the empty line is behind the last field
+    const { standing } = edit;
+    const lines = edit.added.length === 0 ? added : added + fieldLines(edit.added);
+    if (lines === "" && standing === null) return putBytes(wire, bytes, from, this.#end + 2); // the empty line is behind the last field
     if (this.#end > from) putBytes(wire, bytes, from, this.#end);
-    putText(wire, `${added}\r\n`);
+    if (standing === null) return putText(wire, `${lines}\r\n`);
+    if (lines !== "") putText(wire, lines);
+    putBytes(wire, standing.endOfHead, 0, standing.endOfHead.length);
   }
 
   /** Where the first field line begins, or the empty line where there is none. */

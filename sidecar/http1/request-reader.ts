@@ -255,7 +255,6 @@ export class RequestReader implements RequestHead {
     if (hop.upgradeTo !== "") added += "connection: upgrade\r\n";
     const isLineKept = this.#isLinePlain && hop.target === null;
     if (!isLineKept) putText(wire, `${this.method} ${hop.target ?? this.path} HTTP/1.1\r\n`);
-    for (let index = 0; index < edit.added.length; index += 2) added += `${edit.added[index]}: ${edit.added[index + 1]}\r\n`;
     this.fields.put(wire, isLineKept ? 0 : this.fields.startsAt, edit, strip, added);
   }
 

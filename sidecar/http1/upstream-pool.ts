@@ -84,8 +84,7 @@ export class UpstreamPool {
   /** Takes a connection back after a request. */
   release(connection: UpstreamConnection): void {
     if (!connection.isReusable || this.isClosed) return connection.destroy();
-    const next = this.#waiting.shift();
-    if (next !== undefined) return next.onConnection(connection);
+    if (this.#waiting.length > 0) return (this.#waiting.shift() as ConnectionTaker).onConnection(connection);
     if (this.#idle.length >= MAX_IDLE) return connection.retire();
     const announced = connection.keepAliveSeconds === -1 ? this.#idleMs : connection.keepAliveSeconds * 1_000 - ANNOUNCED_MARGIN_MS;
     if (announced <= 0) return connection.retire();

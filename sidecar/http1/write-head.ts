@@ -17,7 +17,8 @@ export function trailerSection(fields: readonly string[]): string {
   return fields.length === 0 ? "\r\n" : `${fieldLines(fields)}\r\n`;
 }
 
-function fieldLines(fields: readonly string[]): string {
+/** Field lines of a flat list. */
+export function fieldLines(fields: readonly string[]): string {
   let text = "";
   for (let index = 0; index < fields.length; index += 2) text += `${fields[index]}: ${fields[index + 1]}\r\n`;
   return text;

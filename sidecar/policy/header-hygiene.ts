@@ -10,53 +10,43 @@
 import { FIELD, isEssential, kindOf } from "../../core/field-kind.ts";
 import { sameName } from "../../core/field-name.ts";
 import type { SpiffeId } from "../../core/spiffe.ts";
-import type { FieldView, HeadEdit } from "../fields.ts";
+import { type FieldView, type HeadEdit, type RequestEdit, StandingFields } from "../fields.ts";
 
 /** Longest request id that is taken over. */
 const MAX_REQUEST_ID_LENGTH = 128;
 
-/** Makes the `traceparent` to forward: a child of a valid incoming one, else a new root, else (null) none. */
-export type ChildTraceparent = (incoming: string | null) => string | null;
-
 /** What is known about a request that came to this workload. Make one per connection, not per request. */
 export interface InboundHygiene {
-  /** The verified caller; null for plaintext. */
-  readonly clientIdentity: SpiffeId | null;
-  /** The word on it, made by {@link clientCertificate}; empty for plaintext. */
-  readonly clientCertificate: string;
+  /** The word on the verified caller, made by {@link callerFields}; null for plaintext. */
+  readonly caller: StandingFields | null;
   /** True when the peer is a sidecar: its signature fields end here. Those of a plaintext client belong to the app and stay. */
   readonly peerMeshed: boolean;
   /** Makes a request id. */
   readonly requestId: () => string;
-  readonly childTraceparent: ChildTraceparent;
 }
 
-/** The value of `x-forwarded-client-cert` (Envoy's form) for a caller of `identity`; empty without a caller's identity. */
-export function clientCertificate(identity: SpiffeId, caller: SpiffeId | null): string {
-  return caller === null ? "" : `By=${identity};URI=${caller}`;
+/** What the app at `identity` is told of a caller: `x-forwarded-client-cert` (`By=<this>;URI=<caller>`, Envoy's form) and `x-remora-client-id`. */
+export function callerFields(identity: SpiffeId, caller: SpiffeId): StandingFields {
+  return new StandingFields(["x-forwarded-client-cert", `By=${identity};URI=${caller}`, "x-remora-client-id", caller]);
 }
 
 /** What is known about a request of the local app. Make one per process. */
 export interface OutboundHygiene {
   readonly requestId: () => string;
-  readonly childTraceparent: ChildTraceparent;
 }
 
 /**
- * Edits a request as the app may see it and returns its request id. `x-forwarded-client-cert` (`By=<this>;URI=<caller>`, Envoy's form) and
- * `x-remora-client-id` are always the sidecar's own words: absent when the caller has no identity, so that an app may trust them. `traceparent` is that
- * of the open span; null to make one.
+ * Edits a request as the app may see it, and returns its request id; null when it has a good one already. What {@link callerFields} makes is always the
+ * sidecar's own word: absent when the caller has no identity, so that an app may trust it. `traceparent` is that of the open span; null without one.
  */
-export function editInbound(fields: FieldView, hygiene: InboundHygiene, edit: HeadEdit, traceparent: string | null): string {
+export function editInbound(fields: FieldView, hygiene: InboundHygiene, edit: RequestEdit, traceparent: string | null): string | null {
   edit.strip = hygiene.peerMeshed ? STRIPPED_FROM_MESH : STRIPPED_FROM_OUTSIDE;
-  const requestId = editRequest(fields, hygiene, edit, traceparent);
-  const { clientIdentity, clientCertificate } = hygiene;
-  if (clientIdentity !== null) edit.added.push("x-forwarded-client-cert", clientCertificate, "x-remora-client-id", clientIdentity);
-  return requestId;
+  edit.standing = hygiene.caller;
+  return editRequest(fields, hygiene, edit, traceparent);
 }
 
-/** Edits a request as it leaves for an upstream, before signing, and returns its request id: nothing the app says can pass as the mesh's word. */
-export function editOutbound(fields: FieldView, hygiene: OutboundHygiene, edit: HeadEdit, traceparent: string | null): string {
+/** As {@link editInbound}, for a request as it leaves for an upstream, before signing: nothing the app says can pass as the mesh's word. */
+export function editOutbound(fields: FieldView, hygiene: OutboundHygiene, edit: RequestEdit, traceparent: string | null): string | null {
   edit.strip = STRIPPED_FROM_MESH;
   return editRequest(fields, hygiene, edit, traceparent);
 }
@@ -85,59 +75,56 @@ const STRIPPED_FROM_ANSWERS = FIELD.connection | FIELD.hopByHop | FIELD.te;
 const STRIPPED_FROM_APP = STRIPPED_FROM_ANSWERS | FIELD.mesh;
 const STRIPPED_FROM_TRAILERS = STRIPPED_FROM_APP | FIELD.identity;
 
-const FROM_MESH: HeadEdit = Object.freeze({ strip: STRIPPED_FROM_ANSWERS, nominated: null, added: [] });
-const FROM_APP: HeadEdit = Object.freeze({ strip: STRIPPED_FROM_APP, nominated: null, added: [] });
+const FROM_MESH: HeadEdit = Object.freeze({ strip: STRIPPED_FROM_ANSWERS, nominated: null, added: [], standing: null });
+const FROM_APP: HeadEdit = Object.freeze({ strip: STRIPPED_FROM_APP, nominated: null, added: [], standing: null });
 
 /** Kinds of fields that do not cross; `identity` is the pair that the inbound side writes itself. */
-const STRIPPED_FROM_OUTSIDE = STRIPPED_FROM_TRAILERS | FIELD.traceparent;
+const STRIPPED_FROM_OUTSIDE = STRIPPED_FROM_TRAILERS;
 const STRIPPED_FROM_MESH = STRIPPED_FROM_OUTSIDE | FIELD.signature;
 
-const LOOKED_AT = FIELD.requestId | FIELD.traceparent | FIELD.te;
-
-function editRequest(fields: FieldView, hygiene: OutboundHygiene, edit: HeadEdit, spanTraceparent: string | null): string {
-  const { added } = edit;
-  added.length = 0;
+function editRequest(fields: FieldView, hygiene: OutboundHygiene, edit: RequestEdit, traceparent: string | null): string | null {
   edit.nominated = nominations(fields);
-  let requestIds = 0;
-  let requestId: string | null = null;
-  let traceparents = 0;
-  let traceparent: string | null = null;
-  let trailers = false;
-  const looksAt = (fields.kinds & LOOKED_AT) === 0 ? 0 : fields.count;
-  for (let index = 0; index < looksAt; index += 1) {
-    const kind = fields.kind(index);
-    if ((kind & LOOKED_AT) === 0) continue;
-    const value = fields.value(index);
-    if (kind === FIELD.requestId) {
-      requestIds += 1;
-      if (requestId === null && isRequestId(value)) requestId = value;
-    } else if (kind === FIELD.traceparent) {
-      traceparents += 1;
-      traceparent = value;
-    } else {
-      trailers ||= sameName(value, "trailers");
-    }
-  }
   // gRPC servers refuse a call without it; any other TE is between two neighbours.
-  if (trailers) added.push("te", "trailers");
-  if (requestId === null || requestIds > 1 || isNominated(edit.nominated, "x-request-id")) {
-    requestId ??= hygiene.requestId();
-    edit.strip |= FIELD.requestId;
-    added.push("x-request-id", requestId);
+  if (asksForTrailers(fields)) edit.add("te", "trailers");
+  if (traceparent !== null) {
+    edit.strip |= FIELD.traceparent;
+    edit.add("traceparent", traceparent);
   }
-  // Two of them are none (W3C Trace Context 3.2.2).
-  const child = spanTraceparent ?? hygiene.childTraceparent(traceparents === 1 ? traceparent : null);
-  if (child !== null) added.push("traceparent", child);
+  const index = goodRequestId(fields);
+  if (index !== -1 && isOnly(fields, FIELD.requestId, index) && !isNominated(edit.nominated, "x-request-id")) return null;
+  const requestId = index === -1 ? hygiene.requestId() : fields.value(index);
+  edit.strip |= FIELD.requestId;
+  edit.add("x-request-id", requestId);
   return requestId;
 }
 
-/** Visible ASCII without separators that would read as something else in a log line; 1..128 characters. */
-function isRequestId(value: string): boolean {
-  if (value.length === 0 || value.length > MAX_REQUEST_ID_LENGTH) return false;
-  for (let index = 0; index < value.length; index += 1) {
-    const code = value.charCodeAt(index);
+function asksForTrailers(fields: FieldView): boolean {
+  if ((fields.kinds & FIELD.te) === 0) return false;
+  for (let index = 0; index < fields.count; index += 1)
+    if (fields.kind(index) === FIELD.te && sameName(fields.value(index), "trailers")) return true;
+  return false;
+}
+
+/** The index of the first good request id: visible ASCII without what separates fields of a log line, 1 to 128 characters; -1 for none. */
+function goodRequestId(fields: FieldView): number {
+  if ((fields.kinds & FIELD.requestId) === 0) return -1;
+  for (let index = 0; index < fields.count; index += 1)
+    if (fields.kind(index) === FIELD.requestId && isRequestId(fields, index)) return index;
+  return -1;
+}
+
+function isRequestId(fields: FieldView, index: number): boolean {
+  const length = fields.valueLength(index);
+  if (length === 0 || length > MAX_REQUEST_ID_LENGTH) return false;
+  for (let at = 0; at < length; at += 1) {
+    const code = fields.valueCode(index, at);
     if (code <= 0x20 || code >= 0x7f || code === 0x22 /* " */ || code === 0x2c /* , */ || code === 0x5c /* \ */) return false;
   }
+  return true;
+}
+
+function isOnly(fields: FieldView, kind: number, only: number): boolean {
+  for (let index = 0; index < fields.count; index += 1) if (index !== only && fields.kind(index) === kind) return false;
   return true;
 }
 

@@ -41,7 +41,7 @@ export function createOutboundSignatures(signer: Signer, certificates: MessageCe
         includeCertificate: connection.sentMessageKeyId !== keyId,
       });
       connection.sentMessageKeyId = keyId;
-      for (const field of fields) exchange.edit.added.push(field);
+      exchange.edit.add(...fields);
     },
   };
 }

@@ -10,11 +10,14 @@ interface Queue {
   readonly writeQueueSize: number;
 }
 
-/** Resets `tls`, whose handshake was completed in this turn of the event loop, when its last bytes were lost. `carrier` is the socket below it. */
+/**
+ * Resets `tls`, whose handshake was completed in this turn of the event loop, when its last bytes were lost. `carrier` is the socket below it. One that was
+ * written to in this turn needs no help: what is written leaves together with the handshake's last bytes, and gets their error.
+ */
 export function resetWhenHandshakeIsLost(tls: TLSSocket, carrier: Socket): void {
   // What the kernel took, Node has let go of by then; what it did not take waits in the carrier. What is in neither place is never written.
   setImmediate(() => {
-    if (!tls.destroyed && queueOf(tls) > 0 && queueOf(carrier) === 0) resetStream(tls);
+    if (!tls.destroyed && tls.bytesWritten === 0 && queueOf(tls) > 0 && queueOf(carrier) === 0) resetStream(tls);
   });
 }
 

@@ -9,6 +9,10 @@ const OUTGOING_BYTES = 80 * 1024;
 
 let buffer = Buffer.allocUnsafeSlow(OUTGOING_BYTES);
 let length = 0;
+/** Views of the buffer from its start, by their length: making one costs more than copying the usual head. */
+let views: (Buffer | undefined)[] = [];
+/** Longest view that is kept; all of them together take at most half a megabyte. */
+const MAX_KEPT_VIEW_BYTES = 4 * 1024;
 /** Where the bytes in the buffer go; null exactly while it is empty. */
 let target: Wire | null = null;
 
@@ -70,7 +74,19 @@ export function flush(): void {
     stream.write(Buffer.from(buffer.subarray(0, bytes)));
     return;
   }
-  stream.write(buffer.subarray(0, bytes));
+  stream.write(viewOf(bytes));
   // TLS has encrypted or copied it by now. The kernel may have taken less than all: then libuv goes on reading from this buffer, and we take another.
-  if (!isTls && stream.writableLength > 0) buffer = Buffer.allocUnsafeSlow(OUTGOING_BYTES);
+  if (!isTls && stream.writableLength > 0) {
+    buffer = Buffer.allocUnsafeSlow(OUTGOING_BYTES);
+    views = [];
+  }
+}
+
+function viewOf(bytes: number): Buffer {
+  if (bytes > MAX_KEPT_VIEW_BYTES) return buffer.subarray(0, bytes);
+  const view = views[bytes];
+  if (view !== undefined) return view;
+  const made = buffer.subarray(0, bytes);
+  views[bytes] = made;
+  return made;
 }

@@ -5,7 +5,7 @@ import { systemClock } from "../../core/clock.ts";
 import { createMetrics, type Metrics } from "../../core/metrics.ts";
 import type { Logger } from "../../core/log.ts";
 import { silentLogger } from "../../core/log.ts";
-import { childTraceparent, newRequestId } from "../../core/trace-context.ts";
+import { newRequestId } from "../../core/request-id.ts";
 import { noTracer } from "../../core/tracing.ts";
 import { createObserver, type Observer } from "../../sidecar/admin/observer.ts";
 import { createEngine, type EngineTimeouts } from "../../sidecar/create-engine.ts";
@@ -106,7 +106,6 @@ export async function startMeshPair(options: MeshPairOptions): Promise<MeshPair>
   const callerMetrics = createMetrics(build);
   const calleeMetrics = createMetrics(build);
   const timings = { connectTimeoutMs: 1000, silentAfterMs: 300, decidedAfterMs: 300, idleTimeoutMs: 60_000 };
-  const trace = { requestId: newRequestId, childTraceparent };
   const calleeEngine = await createEngine(options.engine ?? "splice", clock, options.timeouts);
   const callerEngine = await createEngine(options.engine ?? "splice", clock, options.timeouts);
   const callerShed = createLoadShed({ maxInFlight: 1024 });
@@ -142,7 +141,7 @@ export async function startMeshPair(options: MeshPairOptions): Promise<MeshPair>
     ),
     observer: calleeSide.observer,
     clock,
-    ...trace,
+    requestId: newRequestId,
     ...timings,
   });
   const inboundListener = await startListener({ host: HOST, port: 0, maxConnections: 1000, accept: inbound.accept });
@@ -206,7 +205,7 @@ export async function startMeshPair(options: MeshPairOptions): Promise<MeshPair>
     observer: callerSide.observer,
     clock,
     random: Math.random,
-    ...trace,
+    requestId: newRequestId,
     ...timings,
   });
   const outboundListener = await startListener({ host: HOST, port: 0, maxConnections: 1000, accept: outbound.accept });

@@ -1,9 +1,9 @@
 import t from "tap";
 import { parseSpiffeId } from "../../../core/spiffe.ts";
-import { editedFields, FlatFields, type HeadEdit } from "../../../sidecar/fields.ts";
+import { editedFields, FlatFields, RequestEdit } from "../../../sidecar/fields.ts";
 import {
   answerEdit,
-  clientCertificate,
+  callerFields,
   editInbound,
   editOutbound,
   type InboundHygiene,
@@ -15,25 +15,23 @@ const CALLER = parseSpiffeId("spiffe://cluster.local/ns/shop/sa/web");
 const SELF = parseSpiffeId("spiffe://cluster.local/ns/shop/sa/orders");
 const OUTBOUND: OutboundHygiene = {
   requestId: () => "made-here",
-  childTraceparent: (incoming) => (incoming === null ? null : `child of ${incoming}`),
 };
 const MESHED: InboundHygiene = {
   ...OUTBOUND,
-  clientIdentity: CALLER,
-  clientCertificate: clientCertificate(SELF, CALLER),
+  caller: callerFields(SELF, CALLER),
   peerMeshed: true,
 };
-const OUTSIDE: InboundHygiene = { ...MESHED, clientIdentity: null, clientCertificate: "", peerMeshed: false };
+const OUTSIDE: InboundHygiene = { ...MESHED, caller: null, peerMeshed: false };
 
 function inboundHeaders(raw: readonly string[], hygiene: InboundHygiene): string[] {
-  const edit: HeadEdit = { strip: 0, nominated: null, added: [] };
+  const edit = new RequestEdit();
   const fields = new FlatFields(raw);
   editInbound(fields, hygiene, edit, null);
   return editedFields(fields, edit);
 }
 
 function outboundHeaders(raw: readonly string[], hygiene: OutboundHygiene): string[] {
-  const edit: HeadEdit = { strip: 0, nominated: null, added: [] };
+  const edit = new RequestEdit();
   const fields = new FlatFields(raw);
   editOutbound(fields, hygiene, edit, null);
   return editedFields(fields, edit);
@@ -118,7 +116,7 @@ t.test("Connection cannot take away what the app relies on", async (t) => {
   const out = asObject(inboundHeaders(raw, MESHED));
   for (const name of names) t.ok((name as string) in out, String(name));
   t.equal(out["x-request-id"], "R");
-  t.equal(out["traceparent"], "child of T");
+  t.equal(out["traceparent"], "T");
   t.equal(out["x-remora-client-id"], CALLER);
   t.ok("x-forwarded-client-cert" in out);
 });
@@ -194,9 +192,16 @@ t.test("a good request id is kept, the first of several; a bad one is replaced",
   t.equal(idOf(`x-request-id: ${"a".repeat(129)}`), "made-here");
 });
 
-t.test("the trace goes on in a child; two parents are none", async (t) => {
-  t.equal(asObject(outboundHeaders(flat("Traceparent: T"), OUTBOUND))["traceparent"], "child of T");
-  t.notOk("traceparent" in asObject(outboundHeaders(flat("traceparent: T", "traceparent: U"), OUTBOUND)));
+t.test("a trace passes as it came, and where this hop has a span of its own, that is the parent", async (t) => {
+  const fields = new FlatFields(flat("Traceparent: T", "traceparent: U", "tracestate: V", "x-request-id: R"));
+  for (const [own, parents] of [
+    [null, ["Traceparent", "T", "traceparent", "U"]],
+    ["SPAN", ["traceparent", "SPAN"]],
+  ] as const) {
+    const edit = new RequestEdit();
+    editOutbound(fields, OUTBOUND, edit, own);
+    t.strictSame(editedFields(fields, edit).sort(), [...parents, "tracestate", "V", "x-request-id", "R"].sort());
+  }
 });
 
 t.test("the app's answer cannot speak for the mesh, a peer's reason reaches the local app", async (t) => {

@@ -1,20 +1,20 @@
 // What the stages do to a head on its way through the world: the mesh's own hygiene, and a mark by which the app knows whose request it is. Says as well what
 // is left of a head that went through.
 import { type ConnectionContext, Exchange, type RequestHead } from "../../../sidecar/exchange.ts";
-import { editedFields, type FieldView, FlatFields, type HeadEdit } from "../../../sidecar/fields.ts";
+import { editedFields, type FieldView, FlatFields, type HeadEdit, RequestEdit } from "../../../sidecar/fields.ts";
 import { answerEdit, editOutbound } from "../../../sidecar/policy/header-hygiene.ts";
 import type { Field } from "./reference-head.ts";
 
 /** Names the client and the place of a request in its connection, on its way to the app. */
 export const MARK = "x-fuzz-mark";
 
-const HYGIENE = { requestId: () => "fuzz", childTraceparent: () => null };
+const HYGIENE = { requestId: () => "fuzz" };
 
 /** Begins an exchange, its fields cleaned and marked. */
 export function beginMarked(connection: ConnectionContext, head: RequestHead, mark: string): Exchange {
   const exchange = new Exchange(connection, head, 0);
   exchange.requestId = editOutbound(head.fields, HYGIENE, exchange.edit, null);
-  exchange.edit.added.push(MARK, mark);
+  exchange.edit.add(MARK, mark);
   return exchange;
 }
 
@@ -26,7 +26,7 @@ export function passAnswer(fields: FieldView): HeadEdit {
 /** The fields of a request behind the stages. */
 export function passedRequestFields(fields: readonly Field[]): Field[] {
   const view = new FlatFields(fields.flat());
-  const edit: HeadEdit = { strip: 0, nominated: null, added: [] };
+  const edit = new RequestEdit();
   editOutbound(view, HYGIENE, edit, null);
   return pairs(editedFields(view, edit));
 }
