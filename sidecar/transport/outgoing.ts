@@ -7,12 +7,13 @@ import type { Wire } from "./wire.ts";
 /** Size of the buffer, bytes: one full read and a head. */
 const OUTGOING_BYTES = 80 * 1024;
 
+/** Longest view that is kept; all of them together take at most half a megabyte. */
+const MAX_KEPT_VIEW_BYTES = 4 * 1024;
+
 let buffer = Buffer.allocUnsafeSlow(OUTGOING_BYTES);
 let length = 0;
 /** Views of the buffer from its start, by their length: making one costs more than copying the usual head. */
-let views: (Buffer | undefined)[] = [];
-/** Longest view that is kept; all of them together take at most half a megabyte. */
-const MAX_KEPT_VIEW_BYTES = 4 * 1024;
+let views = emptyViews();
 /** Where the bytes in the buffer go; null exactly while it is empty. */
 let target: Wire | null = null;
 
@@ -78,8 +79,13 @@ export function flush(): void {
   // TLS has encrypted or copied it by now. The kernel may have taken less than all: then libuv goes on reading from this buffer, and we take another.
   if (!isTls && stream.writableLength > 0) {
     buffer = Buffer.allocUnsafeSlow(OUTGOING_BYTES);
-    views = [];
+    views = emptyViews();
   }
+}
+
+/** As long as it will get: a list that grows by leaps would become a hash table. */
+function emptyViews(): (Buffer | undefined)[] {
+  return new Array(MAX_KEPT_VIEW_BYTES + 1);
 }
 
 function viewOf(bytes: number): Buffer {
