@@ -15,9 +15,9 @@ import { createOutboundTcp, type Departure, MAX_ATTEMPTS, type OutboundTcp } fro
 import { canonicalPath } from "./policy/canonical-path.ts";
 import { answerEdit, editOutbound, trailerFields } from "./policy/header-hygiene.ts";
 import type { LoadShed } from "./policy/load-shed.ts";
-import { RecentRoute } from "./recent-route.ts";
-import type { Balancer } from "./resilience/balancer.ts";
+import { RecentRoute, type Route } from "./recent-route.ts";
 import type { OutboundSignatures } from "./signing/outbound-signatures.ts";
+import type { Balancer } from "./resilience/balancer.ts";
 import { authorityFlaw, plainAddress } from "./transport/address.ts";
 import { type Detected, detect } from "./transport/detect.ts";
 import type { MeshConnection } from "./transport/mesh-dial.ts";
@@ -117,11 +117,21 @@ export function createOutbound(parts: OutboundParts): Outbound {
     engine.serve({ stream: departure.socket, context, handler: handlerFor(destinationOf), tunnel: tunnelHere });
   }
 
+  /** The stages of a request whose way is known, in order. */
+  function passStages(exchange: Exchange, destination: Destination, route: Route | null): Decision {
+    cleanHeaders(exchange); // before anything is added: nothing the app says can pass as the mesh's word
+    if (!parts.shed.tryEnter()) return refusal("overloaded", `${parts.shed.maxInFlight} requests in flight`, ["retry-after", "1"]);
+    exchange.admitted = true;
+    if (route === null) return egress(exchange.connection, destination); // not ours to protect, nor to rewrite: URLs may be signed
+    settlePath(exchange); // before signing: the form that the other side matches on
+    return balance(exchange, route); // breaker and P2C; the connection is taken, and signed for, by `seal`
+  }
+
   function handlerFor(destinationOf: (authority: string) => Destination | null): HttpHandler {
     const whereTo = remembering(destinationOf);
     const recent = new RecentRoute(discovery, upstreams);
     return {
-      /** The stages of a request, in order; only the look-up may take time, and only the first time. */
+      /** The first stages of a request, in order; only the look-up may take time, and only the first time. */
       request(connection, head, decide) {
         const exchange = new Exchange(connection, head, clock.monoMs());
         observer.began(exchange);
@@ -129,15 +139,9 @@ export function createOutbound(parts: OutboundParts): Outbound {
         if (destination === null) return decide(exchange, refusal("bad_request", authorityFlaw(exchange.authority)));
         if (leadsBack(destination)) return decide(exchange, refusal("loop_detected", `"${exchange.authority}" is this sidecar`));
         exchange.port = destination.port;
-        recent.find(destination, exchange.startedMonoMs, (view, balancer) => {
-          cleanHeaders(exchange); // before anything is added: nothing the app says can pass as the mesh's word
-          if (!parts.shed.tryEnter())
-            return decide(exchange, refusal("overloaded", `${parts.shed.maxInFlight} requests in flight`, ["retry-after", "1"]));
-          exchange.admitted = true;
-          if (view === null || balancer === null) return decide(exchange, egress(connection, destination)); // not ours to protect, nor to rewrite: URLs may be signed
-          settlePath(exchange); // before signing: the form that the other side matches on
-          decide(exchange, balance(exchange, view, balancer)); // breaker and P2C; the connection is taken, and signed for, by `seal`
-        });
+        const known = recent.known(destination, exchange.startedMonoMs);
+        if (known !== undefined) return decide(exchange, passStages(exchange, destination, known));
+        recent.find(destination, exchange.startedMonoMs, (route) => decide(exchange, passStages(exchange, destination, route)));
       },
       checkBody: () => null,
       seal(exchange, connection, body) {
@@ -217,7 +221,7 @@ export function createOutbound(parts: OutboundParts): Outbound {
     return { kind: "forward", upstream: { key, address: `${host}:${port}`, dial }, body: "stream" };
   }
 
-  function balance(exchange: Exchange, view: DestinationView, balancer: Balancer<Endpoint>): Decision {
+  function balance(exchange: Exchange, { view, balancer }: Route): Decision {
     exchange.service = view.service;
     exchange.destinationKey = view.key;
     const upstream = choose(exchange, balancer);
@@ -242,7 +246,7 @@ export function createOutbound(parts: OutboundParts): Outbound {
   function settle(exchange: Exchange, ok: boolean | null): void {
     if (exchange.pick === null) return;
     const endedMonoMs = exchange.answeredMonoMs === 0 ? clock.monoMs() : exchange.answeredMonoMs;
-    exchange.pick.done(ok === null ? null : { ok, latencyMs: endedMonoMs - exchange.startedMonoMs });
+    exchange.pick.done(ok === null ? null : { ok, latencyMs: endedMonoMs - exchange.startedMonoMs, endedMonoMs });
   }
 
   return { accept };

@@ -7,16 +7,18 @@ import type { Balancer } from "./resilience/balancer.ts";
 /** Longest time without asking, ms. */
 const TRUSTED_MS = 1_000;
 
-/** Takes a route: null for a destination in no snapshot. */
-export type OnRoute = (view: DestinationView | null, balancer: Balancer<Endpoint> | null) => void;
+/** A way to a destination. */
+export interface Route {
+  readonly view: DestinationView;
+  readonly balancer: Balancer<Endpoint>;
+}
 
 /** The last route of one connection. */
 export class RecentRoute {
   readonly #discovery: Discovery;
   readonly #upstreams: MeshUpstreams;
   #destination: Destination | null = null;
-  #view: DestinationView | null = null;
-  #balancer: Balancer<Endpoint> | null = null;
+  #route: Route | null = null;
   #revision = 0;
   #untilMonoMs = 0;
 
@@ -25,17 +27,20 @@ export class RecentRoute {
     this.#upstreams = upstreams;
   }
 
-  /** Finds the way to `destination`; calls back at once when it is known, else later. The same object is the same destination. */
-  find(destination: Destination, nowMonoMs: number, done: OnRoute): void {
-    if (destination === this.#destination && this.#revision === this.#discovery.revision && nowMonoMs < this.#untilMonoMs)
-      return done(this.#view, this.#balancer);
+  /** The way to `destination` as far as it is known already: null for one in no snapshot, undefined when `find` has to ask. The same object is the same destination. */
+  known(destination: Destination, nowMonoMs: number): Route | null | undefined {
+    const isKnown = destination === this.#destination && this.#revision === this.#discovery.revision && nowMonoMs < this.#untilMonoMs;
+    return isKnown ? this.#route : undefined;
+  }
+
+  /** Asks for the way to `destination`, and remembers it; null for one in no snapshot. Calls back at once, or later. */
+  find(destination: Destination, nowMonoMs: number, done: (route: Route | null) => void): void {
     this.#discovery.lookup(destination, (view) => {
       this.#destination = destination;
-      this.#view = view;
-      this.#balancer = view === null ? null : this.#upstreams.balancerFor(view);
+      this.#route = view === null ? null : { view, balancer: this.#upstreams.balancerFor(view) };
       this.#revision = this.#discovery.revision;
       this.#untilMonoMs = nowMonoMs + TRUSTED_MS;
-      done(view, this.#balancer);
+      done(this.#route);
     });
   }
 }

@@ -2,7 +2,7 @@
 // breaker edges rebuild an immutable snapshot of the endpoints that may be asked; `pick` only reads it (style 14). Owns estimates, in-flight counts and
 // breakers, kept by endpoint id across updates; it does no I/O and owns no timer.
 //
-// HOT PATH: a pick is one clock read, two random numbers, two estimates and one small object.
+// HOT PATH: a pick is one clock read, two random numbers, two estimates and one small object; where there is no choice, only the object.
 import type { Clock } from "../../core/clock.ts";
 import type { Reason } from "../../core/reasons.ts";
 import { type Breaker, type BreakerSettings, type BreakerState, createBreaker, DEFAULT_BREAKER } from "./breaker.ts";
@@ -14,6 +14,8 @@ export interface Outcome {
   readonly ok: boolean;
   /** Time to the first byte of the answer, or to the failure. */
   readonly latencyMs: number;
+  /** When that was; default now. */
+  readonly endedMonoMs?: number;
 }
 
 /** An endpoint chosen for one request. */
@@ -97,9 +99,7 @@ class PeakEwmaBalancer<E extends { readonly id: string }> implements Balancer<E>
   }
 
   pick(exceptId?: string): Pick<E> | null {
-    const nowMonoMs = this.#options.clock.monoMs();
-    if (nowMonoMs >= this.#wakeMonoMs) this.#wake(nowMonoMs);
-    const slot = this.#choose(this.#passing, exceptId, nowMonoMs);
+    const slot = this.#isAlone ? (this.#passing[0] as Slot<E>) : this.#chooseNow(exceptId);
     return slot === null ? null : new SlotPick(slot, this.#options);
   }
 
@@ -109,6 +109,17 @@ class PeakEwmaBalancer<E extends { readonly id: string }> implements Balancer<E>
 
   counts(): { readonly endpoints: number; readonly out: number } {
     return { endpoints: this.#slots.size, out: this.#out };
+  }
+
+  /** True when there is nothing to choose, and no breaker whose time may be over. */
+  get #isAlone(): boolean {
+    return this.#passing.length === 1 && this.#wakeMonoMs === Number.POSITIVE_INFINITY;
+  }
+
+  #chooseNow(exceptId: string | undefined): Slot<E> | null {
+    const nowMonoMs = this.#options.clock.monoMs();
+    if (nowMonoMs >= this.#wakeMonoMs) this.#wake(nowMonoMs);
+    return this.#choose(this.#passing, exceptId, nowMonoMs);
   }
 
   #choose(passing: readonly Slot<E>[], exceptId: string | undefined, nowMonoMs: number): Slot<E> | null {
@@ -225,7 +236,7 @@ class SlotPick<E extends { readonly id: string }> implements Pick<E> {
       this.#slot.breaker.abandon(this.#probe);
       return;
     }
-    const nowMonoMs = this.#options.clock.monoMs();
+    const nowMonoMs = outcome.endedMonoMs ?? this.#options.clock.monoMs();
     this.#observe(outcome, nowMonoMs);
     this.#slot.breaker.end(outcome.ok, this.#probe, nowMonoMs);
   }

@@ -23,7 +23,7 @@ export function putText(wire: Wire, text: string): void {
   if (text.length > OUTGOING_BYTES - length) {
     flush();
     if (text.length > OUTGOING_BYTES) {
-      if (wire.isWritable) wire.stream.write(text, "latin1");
+      if (wire.isWritable) wire.write(Buffer.from(text, "latin1"));
       return;
     }
     aimAt(wire);
@@ -52,7 +52,7 @@ function writeLarge(wire: Wire, bytes: Buffer, start: number, end: number): void
   flush();
   if (!wire.isWritable) return;
   const span = bytes.subarray(start, end);
-  wire.stream.write(wire.isTls && wire.stream.writableLength === 0 ? span : Buffer.from(span));
+  wire.write(wire.isTls && wire.stream.writableLength === 0 ? span : Buffer.from(span));
 }
 
 /** What was put together for another wire leaves first. */
@@ -65,19 +65,16 @@ function aimAt(wire: Wire): void {
 /** Writes what was put together. Whoever put bytes calls it before the event is over; `Wire.isBlocked` tells whether to go on. */
 export function flush(): void {
   if (target === null) return;
-  const { stream, isTls, isSocket, isWritable } = target;
+  const wire = target;
   const bytes = length;
   target = null;
   length = 0;
-  if (bytes === 0 || !isWritable) return; // its `close` is on the way
+  if (bytes === 0 || !wire.isWritable) return; // its `close` is on the way
   // Behind an earlier write the stream keeps a reference, and the buffer is about to be used again.
-  if (!isSocket || stream.writableLength > 0) {
-    stream.write(Buffer.from(buffer.subarray(0, bytes)));
-    return;
-  }
-  stream.write(viewOf(bytes));
+  if (!wire.isSocket || wire.stream.writableLength > 0) return wire.write(Buffer.from(buffer.subarray(0, bytes)));
+  wire.write(viewOf(bytes));
   // TLS has encrypted or copied it by now. The kernel may have taken less than all: then libuv goes on reading from this buffer, and we take another.
-  if (!isTls && stream.writableLength > 0) {
+  if (!wire.isTls && wire.stream.writableLength > 0) {
     buffer = Buffer.allocUnsafeSlow(OUTGOING_BYTES);
     views = emptyViews();
   }

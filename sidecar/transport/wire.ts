@@ -29,6 +29,8 @@ export class Wire {
   readonly isSocket: boolean;
   /** False once an end was sent, or the connection is gone. */
   isWritable = true;
+  /** True while the stream holds as much as it should: `onDrain` follows. */
+  isBlocked: boolean;
   readonly #owner: WireOwner;
   #isPaused = false;
 
@@ -37,14 +39,19 @@ export class Wire {
     this.stream = stream;
     this.isTls = stream instanceof TLSSocket;
     this.isSocket = stream instanceof Socket;
+    this.isBlocked = stream.writableNeedDrain;
     this.#owner = owner;
     stream.on("end", () => this.#owner.onEnd());
-    stream.on("drain", () => this.#owner.onDrain());
+    stream.on("drain", () => {
+      this.isBlocked = false;
+      this.#owner.onDrain();
+    });
     stream.on("error", () => {
       this.isWritable = false; // `close` follows
     });
     stream.on("close", () => {
       this.isWritable = false;
+      this.isBlocked = false;
       this.#owner.onClose();
     });
   }
@@ -65,14 +72,14 @@ export class Wire {
     return !this.stream.destroyed;
   }
 
-  /** True while the stream holds as much as it should: `onDrain` follows. */
-  get isBlocked(): boolean {
-    return this.stream.writableNeedDrain;
-  }
-
   /** True when both sides have ended and all that was written is through. */
   get isOverInOrder(): boolean {
     return this.stream.readableEnded && this.stream.writableFinished;
+  }
+
+  /** Writes bytes, which the stream may keep: see {@link isTls}. Only while {@link isWritable}. */
+  write(bytes: Buffer): void {
+    if (!this.stream.write(bytes)) this.isBlocked = true;
   }
 
   pause(): void {
@@ -90,12 +97,14 @@ export class Wire {
   /** Sends the last byte: the peer sees the end of the stream. */
   end(): void {
     this.isWritable = false;
+    this.isBlocked = false;
     if (!this.stream.destroyed && !this.stream.writableEnded) this.stream.end();
   }
 
   /** Ends both ways with a TCP reset. */
   reset(): void {
     this.isWritable = false;
+    this.isBlocked = false;
     resetStream(this.stream);
   }
 }
