@@ -30,6 +30,8 @@ export const FIELD = {
 
 interface Known {
   readonly name: string;
+  /** Its letters. */
+  readonly codes: Uint8Array;
   readonly kind: number;
   /** Of the mesh's own family: `_` counts as `-`. */
   readonly isFamily: boolean;
@@ -52,10 +54,14 @@ const KNOWN: readonly Known[] = [
 ];
 
 /** Whatever else begins like this is the mesh's. */
-const MESH_PREFIX: Known = { name: "x-remora-", kind: FIELD.mesh, isFamily: true };
+const MESH_PREFIX: Known = createKnown("x-remora-", FIELD.mesh, true);
+
+function createKnown(name: string, kind: number, isFamily: boolean): Known {
+  return { name, codes: Uint8Array.from(name, (letter) => letter.charCodeAt(0)), kind, isFamily };
+}
 
 function known(names: string, kind: number, isFamily = false): Known[] {
-  return names.split(" ").map((name) => ({ name, kind, isFamily }));
+  return names.split(" ").map((name) => createKnown(name, kind, isFamily));
 }
 
 /** The known names by their length. */
@@ -87,16 +93,17 @@ export function kindOfBytes(bytes: Uint8Array, start: number, end: number): numb
 }
 
 /** True when `name` begins with the known one, but for case. `name` is at least as long. */
-function beginsLike(name: string, { name: lower, isFamily }: Known): boolean {
-  for (let index = 0; index < lower.length; index += 1) {
-    if (folded(name.charCodeAt(index), isFamily) !== lower.charCodeAt(index)) return false;
+function beginsLike(name: string, { codes, isFamily }: Known): boolean {
+  for (let index = 0; index < codes.length; index += 1) {
+    if (folded(name.charCodeAt(index), isFamily) !== codes[index]) return false;
   }
   return true;
 }
 
-function bytesBeginLike(bytes: Uint8Array, start: number, { name: lower, isFamily }: Known): boolean {
-  for (let index = 0; index < lower.length; index += 1) {
-    if (folded(bytes[start + index] as number, isFamily) !== lower.charCodeAt(index)) return false;
+function bytesBeginLike(bytes: Uint8Array, start: number, { codes, isFamily }: Known): boolean {
+  for (let index = 0; index < codes.length; index += 1) {
+    const code = bytes[start + index] as number;
+    if (code !== codes[index] && folded(code, isFamily) !== codes[index]) return false;
   }
   return true;
 }

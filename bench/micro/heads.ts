@@ -46,7 +46,7 @@ export const HUNDRED = bytesOf("GET / HTTP/1.1", "Host: orders", ...Array.from({
 
 /** A wire whose peer takes everything at once: what is left is the work of putting a message together. */
 export function swallowingWire(): Wire {
-  const stream = { writableLength: 0, write: () => true };
+  const stream = { writableLength: 0 };
   // What `outgoing.ts` reads of a wire, and nothing else; a real one needs a connection.
-  return { stream, isTls: true, isSocket: true, isWritable: true } as unknown as Wire;
+  return { stream, isTls: true, isSocket: true, isWritable: true, isBlocked: false, write: () => {} } as unknown as Wire;
 }

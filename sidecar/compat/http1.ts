@@ -116,7 +116,8 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
     connection.handler.request(connection.context, headOf(request), (exchange, decision) => {
       exchanges.set(request, exchange);
       if (!isOpenFor(connection, exchange, response)) return;
-      response.once("finish", () => discardRest(connection, request));
+      // Before node:http hears of it, which would throw away what is left and then end the pipe: the app would take a part for the whole.
+      response.prependOnceListener("finish", () => discardRest(connection, request));
       if (decision.kind === "refuse") return answer(connection, response, exchange, decision.refusal);
       if (request.headers.expect !== undefined) response.writeContinue();
       if (decision.body !== "verify") return forward(connection, request, response, exchange, decision, null);
@@ -148,9 +149,10 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
 
   /** An answer that came before the whole body: the rest is read and thrown away for a moment, so that the connection can go on. */
   function discardRest(connection: Served, request: IncomingMessage): void {
-    if (request.complete) return;
+    if (request.readableEnded) return;
     request.unpipe();
     request.resume();
+    if (request.complete) return;
     const timer = clock.after(DISCARD_MS, () => resetStream(connection.stream));
     request.once("end", () => timer.cancel());
     request.once("close", () => timer.cancel());
@@ -241,9 +243,10 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
     created.on("proxyReq", (proxied, request, response) => {
       // http-proxy writes targets anew: `\\` as `/`, `//` as `/`.
       proxied.path = exchanges.get(request)?.path ?? proxied.path;
-      // http-proxy listens for `aborted`, which says nothing about a client that leaves after its request was complete.
+      // http-proxy listens for `aborted`, which says nothing about a client that leaves after its request was complete; and a body whose rest was thrown away
+      // must not look whole.
       response.once("close", () => {
-        if (!response.writableFinished) proxied.destroy();
+        if (!response.writableFinished || !proxied.writableEnded) proxied.destroy();
       });
       // Without a listener node:http closes the connection and says nothing.
       proxied.once("upgrade", (_answered, upstream) => {

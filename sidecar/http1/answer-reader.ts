@@ -9,7 +9,7 @@ import type { Wire } from "../transport/wire.ts";
 import { BODY, type BodyKind, FramingFields } from "./framing.ts";
 import { HeadFields } from "./head-fields.ts";
 import { HeadStore, hasEndOfHead } from "./head-store.ts";
-import { CHARACTERS, CR, flawOfUnfinished, IN_VALUE, LF, SP } from "./scan.ts";
+import { CR, endOfValue, flawOfUnfinished, LF, SP } from "./scan.ts";
 import { LIMITS, type StrictnessRule } from "./strictness.ts";
 
 const VERSION = Buffer.from("HTTP/1.", "latin1");
@@ -121,7 +121,7 @@ export class AnswerReader {
     if (bytes[at] === SP) at += 1;
     else if (bytes[at] !== CR) return this.#fail(bytes[at] === LF ? "bare_lf" : "status_invalid");
     this.#reasonAt = at;
-    while (at < end && ((CHARACTERS[bytes[at] as number] as number) & IN_VALUE) !== 0) at += 1;
+    at = endOfValue(bytes, at, end);
     this.#reasonEnd = at;
     if (at === end || (bytes[at] === CR && at + 1 === end)) return end + 1;
     if (bytes[at] !== CR) return this.#fail(bytes[at] === LF ? "bare_lf" : "status_line_malformed");

@@ -7,7 +7,7 @@ import { kindOfBytes } from "../../core/field-kind.ts";
 import { type FieldView, type HeadEdit, isLeftOut } from "../fields.ts";
 import { putBytes, putText } from "../transport/outgoing.ts";
 import type { Wire } from "../transport/wire.ts";
-import { CHARACTERS, COLON, CR, IN_TOKEN, IN_VALUE, isBlank, LF, SP } from "./scan.ts";
+import { CHARACTERS, COLON, CR, endOfValue, IN_TOKEN, isBlank, LF, SP } from "./scan.ts";
 import { LIMITS, type StrictnessRule } from "./strictness.ts";
 import { fieldLines } from "./write-head.ts";
 
@@ -71,7 +71,7 @@ export class HeadFields implements FieldView {
     at += 1;
     while (at < end && isBlank(bytes[at] as number)) at += 1;
     const valueAt = at;
-    while (at < end && ((CHARACTERS[bytes[at] as number] as number) & IN_VALUE) !== 0) at += 1;
+    at = endOfValue(bytes, at, end);
     if (at + 1 >= end) return at === end || bytes[at] === CR ? end + 1 : this.#fail(bytes[at] === LF ? "bare_lf" : "field_value_invalid");
     if (bytes[at] !== CR) return this.#fail(bytes[at] === LF ? "bare_lf" : "field_value_invalid");
     if (bytes[at + 1] !== LF) return this.#fail("bare_cr");
