@@ -1,9 +1,9 @@
 // A request on a pooled connection that dies before its answer: sent once more on a new one, which has the time that any connection has.
 import t from "tap";
 import { createEngine } from "../../../sidecar/create-engine.ts";
-import type { HttpHandler, UpstreamConnection } from "../../../sidecar/engine.ts";
+import type { UpstreamConnection } from "../../../sidecar/engine.ts";
 import { createFakeClock } from "../../support/fake-clock.ts";
-import { beginMarked, passAnswer } from "../../support/http1-fuzz/passage.ts";
+import { passAll } from "../../support/http1-fuzz/passage.ts";
 import { MemorySocket } from "../../support/memory-socket.ts";
 import { eventually } from "../../support/raw-peers.ts";
 
@@ -26,22 +26,7 @@ async function connectionLost(t: Tap, method: string) {
   const engine = await createEngine("splice", clock, { queueMs: QUEUE_MS });
   t.teardown(() => engine.close());
   const dials: Dialled[] = [];
-  const handler: HttpHandler = {
-    request(connection, head, decide) {
-      const upstream = { key: "app", address: "app:80", dial: (done: Dialled) => void dials.push(done) };
-      decide(beginMarked(connection, head, "1"), { kind: "forward", body: "stream", upstream });
-    },
-    checkBody: () => null,
-    seal: () => null,
-    another: () => null,
-    response(exchange, status, fields) {
-      exchange.status = status;
-      return passAnswer(fields);
-    },
-    trailers: (fields) => [...fields],
-    malformed: () => {},
-    finish: () => {},
-  };
+  const handler = passAll((done) => void dials.push(done));
   const [client, served] = MemorySocket.pair(() => {});
   let answers = "";
   client.on("error", () => {}); // the engine closes with the test

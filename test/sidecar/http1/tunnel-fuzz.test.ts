@@ -2,10 +2,9 @@
 // only; each side's end reaches the other while its own direction goes on; and without a 101 the same bytes are the next request.
 import t from "tap";
 import { createEngine } from "../../../sidecar/create-engine.ts";
-import type { HttpHandler } from "../../../sidecar/engine.ts";
 import type { Exchange } from "../../../sidecar/exchange.ts";
 import { createFakeClock } from "../../support/fake-clock.ts";
-import { beginMarked, passAnswer } from "../../support/http1-fuzz/passage.ts";
+import { passAll } from "../../support/http1-fuzz/passage.ts";
 import { MemorySocket } from "../../support/memory-socket.ts";
 import { createSeededRandom, type SeededRandom } from "../../support/seeded-random.ts";
 
@@ -68,41 +67,21 @@ async function connect(t: { teardown(run: () => unknown): void }, random: Seeded
   };
   const apps: End[] = [];
   const finished: Exchange[] = [];
-  const handler: HttpHandler = {
-    request(connection, head, decide) {
-      const dial: Parameters<typeof decide>[1] = {
-        kind: "forward",
-        body: "stream",
-        upstream: {
-          key: "app",
-          address: "app:80",
-          dial(done) {
-            const [ours, theirs] = MemorySocket.pair(move);
-            let isAnswered = false;
-            apps.push(
-              new End(theirs, (app) => {
-                if (isAnswered || !app.text.includes("\r\n\r\n")) return;
-                isAnswered = true;
-                app.send(random, answer);
-              }),
-            );
-            done(null, { kind: "plain", stream: ours });
-          },
-        },
-      };
-      decide(beginMarked(connection, head, "1.0"), dial);
+  const handler = passAll(
+    (done) => {
+      const [ours, theirs] = MemorySocket.pair(move);
+      let isAnswered = false;
+      apps.push(
+        new End(theirs, (app) => {
+          if (isAnswered || !app.text.includes("\r\n\r\n")) return;
+          isAnswered = true;
+          app.send(random, answer);
+        }),
+      );
+      done(null, { kind: "plain", stream: ours });
     },
-    checkBody: () => null,
-    seal: () => null,
-    another: () => null,
-    response(exchange, status, fields) {
-      exchange.status = status;
-      return passAnswer(fields);
-    },
-    trailers: (fields) => [...fields],
-    malformed: () => {},
-    finish: (exchange) => void finished.push(exchange),
-  };
+    (exchange) => void finished.push(exchange),
+  );
   const [ours, theirs] = MemorySocket.pair(move);
   engine.serve({ stream: theirs, context: CONTEXT, handler, tunnel: null });
   return { client: new End(ours), apps, finished };

@@ -1,5 +1,6 @@
 // What the stages do to a head on its way through the world: the mesh's own hygiene, and a mark by which the app knows whose request it is. Says as well what
 // is left of a head that went through.
+import type { HttpHandler, Upstream } from "../../../sidecar/engine.ts";
 import { type ConnectionContext, Exchange, type RequestHead } from "../../../sidecar/exchange.ts";
 import { editedFields, type FieldView, FlatFields, type HeadEdit, RequestEdit } from "../../../sidecar/fields.ts";
 import { answerEdit, editOutbound } from "../../../sidecar/policy/header-hygiene.ts";
@@ -16,6 +17,25 @@ export function beginMarked(connection: ConnectionContext, head: RequestHead, ma
   exchange.requestId = editOutbound(head.fields, HYGIENE, exchange.edit, null);
   exchange.edit.add(MARK, mark);
   return exchange;
+}
+
+/** Stages that let everything through to one app: heads are cleaned, requests marked. `finished` hears of each exchange at its end. */
+export function passAll(dial: Upstream["dial"], finished: (exchange: Exchange) => void = () => {}): HttpHandler {
+  return {
+    request(connection, head, decide) {
+      decide(beginMarked(connection, head, "1.0"), { kind: "forward", body: "stream", upstream: { key: "app", address: "app:80", dial } });
+    },
+    checkBody: () => null,
+    seal: () => null,
+    another: () => null,
+    response(exchange, status, fields) {
+      exchange.status = status;
+      return passAnswer(fields);
+    },
+    trailers: (fields) => [...fields],
+    malformed: () => {},
+    finish: finished,
+  };
 }
 
 /** Cleans the head of an answer. */
