@@ -10,6 +10,7 @@ import type { MeshLook, MeshReady } from "./messages.ts";
 
 /** As the image runs the sidecar (bin/bundle.ts), and with a collection on demand. */
 const MESH_FLAGS = ["--max-semi-space-size=2", "--no-async-context-frame", "--expose-gc"];
+const MESH_ENV = { MALLOC_ARENA_MAX: "1", MALLOC_TRIM_THRESHOLD_: "131072" };
 const START_MS = 20_000;
 const LOOK_MS = 20_000;
 /** The app runs at least so long between two crashes, and up to twice as long. */
@@ -29,7 +30,7 @@ export interface MeshProcess {
 
 /** Starts the mesh. */
 export async function startMesh(engine: EngineName, appPort: number): Promise<MeshProcess> {
-  const child = forkProgram("mesh.ts", [engine, String(appPort)], MESH_FLAGS);
+  const child = forkProgram("mesh.ts", [engine, String(appPort)], MESH_FLAGS, MESH_ENV);
   const ready = (await messageOf(child, START_MS)) as MeshReady;
   return {
     pid: child.pid ?? -1,
@@ -101,8 +102,13 @@ export async function startApp(random: SeededRandom): Promise<AppProcess> {
   };
 }
 
-function forkProgram(file: string, args: readonly string[], execArgv: readonly string[] = []): ChildProcess {
-  return fork(new URL(file, import.meta.url), args, { execArgv: [...execArgv] });
+function forkProgram(
+  file: string,
+  args: readonly string[],
+  execArgv: readonly string[] = [],
+  env: Readonly<Record<string, string>> = {},
+): ChildProcess {
+  return fork(new URL(file, import.meta.url), args, { execArgv: [...execArgv], env: { ...process.env, ...env } });
 }
 
 async function messageOf(child: ChildProcess, waitMs: number): Promise<unknown> {

@@ -55,6 +55,13 @@ export const DEVIATIONS = {
     applies: ({ meant, difference, state }) =>
       state !== "open" && meant.requests.slice(0, difference.place + 1).some(({ isHttp10 }) => isHttp10),
   },
+  http10_keeps: {
+    why: "node:http keeps an HTTP/1.0 connection that asked for both, to be kept and to be closed; RFC 9112 section 9.3 has `close` win",
+    applies: ({ request, state }) => {
+      const options = request === null ? "" : valuesOf(request.fields, "connection").join(",").toLowerCase();
+      return state === "open" && request?.isHttp10 === true && /\bclose\b/.test(options) && /\bkeep-alive\b/.test(options);
+    },
+  },
   tab_behind_coding: {
     why: "llhttp takes `chunked` with a tab behind it for another coding: it refuses the request, and reads the answer until the end of its connection",
     applies: ({ fuzzCase, answer }) => TAB_BEHIND_CODING.test(fuzzCase.pieces.join("")) || TAB_BEHIND_CODING.test(answer),
