@@ -11,7 +11,8 @@ import type { ProxyKind } from "./proxies.ts";
 import { proveSameWork } from "./same-work.ts";
 import type { Scenario } from "./scenarios.ts";
 
-const MAX_WARM_UP_S = 2;
+/** As fast as it goes, whatever the scenario: Node compiles what is used ten thousands of times, and until then stops for it up to 50 ms now and then. */
+const WARM_UP_S = 5;
 /** autocannon counts in whole ms: below this, means say too little to look for hung connections. */
 const TIMED_FROM_S = 0.002;
 /** Of the measured time: requests that take longer are often cut off by its end. */
@@ -59,7 +60,7 @@ export async function measureScenario(options: {
         const folder = join(options.folder, `${scenario.name}-${proxy.name}`);
         await mkdir(folder);
         entrant.path = await startPath(proxy, scenario, originPort, folder, processes);
-        await load(entrant.path, scenario, Math.min(seconds, MAX_WARM_UP_S));
+        await load(entrant.path, scenario.load === "constant" ? { ...scenario, load: "closed" } : scenario, WARM_UP_S);
       });
     }
     for (let round = 1; round <= rounds; round += 1) {
