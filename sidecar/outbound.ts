@@ -246,7 +246,7 @@ export function createOutbound(parts: OutboundParts): Outbound {
   function settle(exchange: Exchange, ok: boolean | null): void {
     if (exchange.pick === null) return;
     const endedMonoMs = exchange.answeredMonoMs === 0 ? clock.monoMs() : exchange.answeredMonoMs;
-    exchange.pick.done(ok === null ? null : { ok, latencyMs: endedMonoMs - exchange.startedMonoMs, endedMonoMs });
+    exchange.pick.done(ok === null ? null : { ok, latencyMs: endedMonoMs - exchange.startedMonoMs });
   }
 
   return { accept };

@@ -14,8 +14,6 @@ export interface Outcome {
   readonly ok: boolean;
   /** Time to the first byte of the answer, or to the failure. */
   readonly latencyMs: number;
-  /** When that was; default now. */
-  readonly endedMonoMs?: number;
 }
 
 /** An endpoint chosen for one request. */
@@ -236,7 +234,7 @@ class SlotPick<E extends { readonly id: string }> implements Pick<E> {
       this.#slot.breaker.abandon(this.#probe);
       return;
     }
-    const nowMonoMs = outcome.endedMonoMs ?? this.#options.clock.monoMs();
+    const nowMonoMs = this.#options.clock.monoMs();
     this.#observe(outcome, nowMonoMs);
     this.#slot.breaker.end(outcome.ok, this.#probe, nowMonoMs);
   }
