@@ -54,10 +54,15 @@ export class StandingFields {
 
   constructor(flat: readonly string[]) {
     this.flat = flat;
-    let lines = "";
-    for (let index = 0; index < flat.length; index += 2) lines += `${flat[index]}: ${flat[index + 1]}\r\n`;
-    this.endOfHead = Buffer.from(`${lines}\r\n`, "latin1");
+    this.endOfHead = Buffer.from(`${fieldLines(flat)}\r\n`, "latin1");
   }
+}
+
+/** The lines of a flat list of fields, as HTTP/1.1 has them. */
+export function fieldLines(fields: readonly string[]): string {
+  let text = "";
+  for (let index = 0; index < fields.length; index += 2) text += `${fields[index]}: ${fields[index + 1]}\r\n`;
+  return text;
 }
 
 /** A head that an engine holds as a flat list: name, value, name, value, … without pseudo headers. */

@@ -4,12 +4,11 @@
 //
 // HOT PATH: one pass over the bytes with a table look-up each; no allocation per field.
 import { kindOfBytes } from "../../core/field-kind.ts";
-import { type FieldView, type HeadEdit, isLeftOut } from "../fields.ts";
+import { type FieldView, fieldLines, type HeadEdit, isLeftOut } from "../fields.ts";
 import { putBytes, putText } from "../transport/outgoing.ts";
 import type { Wire } from "../transport/wire.ts";
 import { CHARACTERS, COLON, CR, endOfValue, IN_TOKEN, isBlank, LF, SP } from "./scan.ts";
 import { LIMITS, type StrictnessRule } from "./strictness.ts";
-import { fieldLines } from "./write-head.ts";
 
 /** Numbers per field in the table: kind, start of the line, end of the name, start and end of the value. */
 const COLUMNS = 5;

@@ -1,5 +1,6 @@
 // Writes what this hop says by itself: heads of its own answers, lines of fields, trailer sections (RFC 9112 sections 4, 5 and 7.1.2).
 import { STATUS_CODES } from "node:http";
+import { fieldLines } from "../fields.ts";
 
 /** The head of an answer of the sidecar's own. `connection` is `close`, `keep-alive` or empty for none. */
 export function ownAnswerHead(status: number, fields: readonly string[], contentLength: number, connection: string): string {
@@ -15,11 +16,4 @@ export function connectionLine(connection: string): string {
 /** A trailer section with its empty line. */
 export function trailerSection(fields: readonly string[]): string {
   return fields.length === 0 ? "\r\n" : `${fieldLines(fields)}\r\n`;
-}
-
-/** Field lines of a flat list. */
-export function fieldLines(fields: readonly string[]): string {
-  let text = "";
-  for (let index = 0; index < fields.length; index += 2) text += `${fields[index]}: ${fields[index + 1]}\r\n`;
-  return text;
 }

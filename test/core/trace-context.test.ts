@@ -5,10 +5,9 @@ import { parseTraceparent } from "../../core/trace-context.ts";
 const TRACE = "0af7651916cd43dd8448eb211c80319c";
 const SPAN = "b7ad6b7169203331";
 
-t.test("a valid field is read and written back", async (t) => {
+t.test("a valid field is read", async (t) => {
   const text = `00-${TRACE}-${SPAN}-01`;
   const context = parseTraceparent(text);
-  t.same(context, { traceId: TRACE, spanId: SPAN, sampled: true });
   t.strictSame(context, { traceId: TRACE, spanId: SPAN, sampled: true });
   t.equal(parseTraceparent(`00-${TRACE}-${SPAN}-00`)?.sampled, false);
   for (let flags = 0; flags < 256; flags++) {

@@ -3,19 +3,12 @@ import t from "tap";
 import { createEngine } from "../../../sidecar/create-engine.ts";
 import type { UpstreamConnection } from "../../../sidecar/engine.ts";
 import { createFakeClock } from "../../support/fake-clock.ts";
-import { passAll } from "../../support/http1-fuzz/passage.ts";
+import { APP_CONTEXT, passAll } from "../../support/http1-fuzz/passage.ts";
 import { MemorySocket } from "../../support/memory-socket.ts";
 import { eventually } from "../../support/raw-peers.ts";
 
 const QUEUE_MS = 1_000;
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-const CONTEXT = {
-  connectionId: 1,
-  direction: "outbound",
-  protocol: "http1",
-  peer: { identity: null, address: "127.0.0.1", channelBinding: null, told: true },
-  port: 80,
-} as const;
 
 type Tap = { teardown(run: () => unknown): void };
 type Dialled = (error: Error | null, connection: UpstreamConnection | null) => void;
@@ -33,7 +26,7 @@ async function connectionLost(t: Tap, method: string) {
   client.on("data", (chunk: Buffer) => {
     answers += chunk.toString("latin1");
   });
-  engine.serve({ stream: served, context: CONTEXT, handler, tunnel: null });
+  engine.serve({ stream: served, context: APP_CONTEXT, handler, tunnel: null });
 
   /** Completes the dial that is under way; gives the app's end, which counts the requests that it gets. */
   async function accept() {

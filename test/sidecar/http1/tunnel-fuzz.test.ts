@@ -4,7 +4,7 @@ import t from "tap";
 import { createEngine } from "../../../sidecar/create-engine.ts";
 import type { Exchange } from "../../../sidecar/exchange.ts";
 import { createFakeClock } from "../../support/fake-clock.ts";
-import { passAll } from "../../support/http1-fuzz/passage.ts";
+import { APP_CONTEXT, passAll } from "../../support/http1-fuzz/passage.ts";
 import { MemorySocket } from "../../support/memory-socket.ts";
 import { createSeededRandom, type SeededRandom } from "../../support/seeded-random.ts";
 
@@ -12,13 +12,6 @@ const SEED = 7;
 const TUNNELS = 400;
 const UPGRADE = "GET /chat HTTP/1.1\r\nHost: orders\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 const SWITCH = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-const CONTEXT = {
-  connectionId: 1,
-  direction: "outbound",
-  protocol: "http1",
-  peer: { identity: null, address: "127.0.0.1", channelBinding: null, told: true },
-  port: 80,
-} as const;
 
 /** One end of a connection, and what it heard. */
 class End {
@@ -83,7 +76,7 @@ async function connect(t: { teardown(run: () => unknown): void }, random: Seeded
     (exchange) => void finished.push(exchange),
   );
   const [ours, theirs] = MemorySocket.pair(move);
-  engine.serve({ stream: theirs, context: CONTEXT, handler, tunnel: null });
+  engine.serve({ stream: theirs, context: APP_CONTEXT, handler, tunnel: null });
   return { client: new End(ours), apps, finished };
 }
 

@@ -19,6 +19,15 @@ export function beginMarked(connection: ConnectionContext, head: RequestHead, ma
   return exchange;
 }
 
+/** A connection of the local app. */
+export const APP_CONTEXT: ConnectionContext = {
+  connectionId: 1,
+  direction: "outbound",
+  protocol: "http1",
+  peer: { identity: null, address: "127.0.0.1", channelBinding: null, told: true },
+  port: 80,
+};
+
 /** Stages that let everything through to one app: heads are cleaned, requests marked. `finished` hears of each exchange at its end. */
 export function passAll(dial: Upstream["dial"], finished: (exchange: Exchange) => void = () => {}): HttpHandler {
   return {
