@@ -26,6 +26,9 @@ export const FIELD = {
   upgrade: 1 << 11,
   expect: 1 << 12,
   contentType: 1 << 13,
+  grpcStatus: 1 << 14,
+  grpcTimeout: 1 << 15,
+  grpcPushback: 1 << 16,
 } as const;
 
 interface Known {
@@ -51,6 +54,9 @@ const KNOWN: readonly Known[] = [
   ...known("upgrade", FIELD.upgrade),
   ...known("expect", FIELD.expect),
   ...known("content-type", FIELD.contentType),
+  ...known("grpc-status", FIELD.grpcStatus),
+  ...known("grpc-timeout", FIELD.grpcTimeout),
+  ...known("grpc-retry-pushback-ms", FIELD.grpcPushback),
 ];
 
 /** Whatever else begins like this is the mesh's. */

@@ -97,6 +97,10 @@ export class Exchange {
   introduces: { readonly connection: { sentMessageKeyId: string }; readonly keyId: string } | null = null;
   /** Endpoints tried so far. */
   attempts = 0;
+  /** Longest time in which nothing of the exchange moves, ms, which the engine watches; 0 for no bound of its own. */
+  idleTimeoutMs = 0;
+  /** Ends the exchange from outside, as when its deadline is over: what can still be answered is answered, the rest reset. Set by the engine before `decide` returns, at the latest; no effect once finished. */
+  giveUp: ((refusal: Refusal) => void) | null = null;
   /** The open trace span; null when tracing is off. */
   span: Span | null = null;
   /** The canonical form where it differs from what came; null while it does not. */

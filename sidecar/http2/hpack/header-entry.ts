@@ -1,0 +1,92 @@
+// One header field as HPACK moves it: name and value once as texts, and everything that is worth knowing about them found once. A dynamic table holds these
+// objects and every list of fields refers to them, so that a field which repeats from request to request is neither decoded, looked up nor checked again.
+import { FIELD, kindOf } from "../../../core/field-kind.ts";
+
+/** Which pseudo-header field a name is (RFC 9113 section 8.3, RFC 8441 section 4). */
+export const PSEUDO = { none: 0, method: 1, scheme: 2, authority: 3, path: 4, status: 5, protocol: 6, unknown: 7 } as const;
+export type Pseudo = (typeof PSEUDO)[keyof typeof PSEUDO];
+
+/** How a field came, and so how it goes on (RFC 7541 section 6.2). */
+export const INDEXING = {
+  /** Its sender put it into the table, or it is in the static one: it will come again. */
+  indexed: 0,
+  /** A value that is not expected again. */
+  once: 1,
+  /** A secret: no proxy may put it into a table (RFC 7541 section 7.1.3). */
+  never: 2,
+} as const;
+export type Indexing = (typeof INDEXING)[keyof typeof INDEXING];
+
+/** What an entry counts beyond its octets, in tables and in SETTINGS_MAX_HEADER_LIST_SIZE (RFC 7541 section 4.1). */
+export const ENTRY_OVERHEAD_BYTES = 32;
+
+/** A field. Immutable. */
+export class HeaderEntry {
+  /** As it came; one Latin-1 character per octet. */
+  readonly name: string;
+  readonly value: string;
+  readonly indexing: Indexing;
+  /** A bit of `FIELD`, or 0. */
+  readonly kind: number;
+  readonly pseudo: Pseudo;
+  /** Octets of name and value, and the overhead. */
+  readonly size: number;
+  /** False for what may not be in any HTTP/2 message, whatever its place (RFC 9113 section 8.2.1). */
+  readonly isWellFormed: boolean;
+
+  constructor(name: string, value: string, indexing: Indexing) {
+    this.name = name;
+    this.value = value;
+    this.indexing = indexing;
+    this.pseudo = pseudoOf(name);
+    this.kind = this.pseudo === PSEUDO.none ? kindOf(name) : FIELD.ordinary;
+    this.size = name.length + value.length + ENTRY_OVERHEAD_BYTES;
+    this.isWellFormed = (this.pseudo !== PSEUDO.none || isFieldName(name)) && isFieldValue(value);
+  }
+}
+
+function pseudoOf(name: string): Pseudo {
+  if (name.charCodeAt(0) !== COLON) return PSEUDO.none;
+  switch (name) {
+    case ":method":
+      return PSEUDO.method;
+    case ":scheme":
+      return PSEUDO.scheme;
+    case ":authority":
+      return PSEUDO.authority;
+    case ":path":
+      return PSEUDO.path;
+    case ":status":
+      return PSEUDO.status;
+    case ":protocol":
+      return PSEUDO.protocol;
+    default:
+      return PSEUDO.unknown;
+  }
+}
+
+const COLON = 0x3a;
+const SP = 0x20;
+const HTAB = 0x09;
+const DEL = 0x7f;
+
+/** A token without upper-case letters. */
+function isFieldName(name: string): boolean {
+  if (name.length === 0) return false;
+  for (let at = 0; at < name.length; at += 1) if (NAME_CODES[name.charCodeAt(at)] !== 1) return false;
+  return true;
+}
+
+const NAME_CODES = new Uint8Array(256);
+for (const character of "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz") NAME_CODES[character.charCodeAt(0)] = 1;
+
+/** Without controls but tab, and without blanks around: what RFC 9113 asks for and, of controls, what RFC 9110 section 5.5 does. */
+function isFieldValue(value: string): boolean {
+  const last = value.length - 1;
+  for (let at = 0; at <= last; at += 1) {
+    const code = value.charCodeAt(at);
+    if (code > SP && code !== DEL) continue;
+    if ((code !== SP && code !== HTAB) || at === 0 || at === last) return false;
+  }
+  return true;
+}
