@@ -35,10 +35,19 @@ export type Decision =
       /**
        * What the engine does with the request body before the head is sent on:
        * `stream` sends at once; `verify` holds the whole body (at most 64 KiB) and asks {@link HttpHandler.checkBody};
-       * `sign` holds it for a moment, so that a unary body can be digested, and streams when it does not end.
+       * `sign` holds it for a moment (at most 64 KiB), so that a unary body can be digested, or sent again, and streams when it does not end.
+       * What may be sent again is bounded by this: a body that streams is gone once it was sent.
        */
       readonly body: "stream" | "verify" | "sign";
     };
+
+/** What happens to a request whose answer is not passed on. */
+export interface Retry {
+  /** Where it goes next; charged already. */
+  readonly upstream: Upstream;
+  /** How long the engine waits before it takes a connection, ms; 0 unless the server asked for it (`grpc-retry-pushback-ms`), at most 10 000. */
+  readonly afterMs: number;
+}
 
 /** The stage list as an engine sees it. No method throws. */
 export interface HttpHandler {
@@ -48,18 +57,33 @@ export interface HttpHandler {
   checkBody(exchange: Exchange, body: Buffer): Refusal | null;
   /**
    * Called when a connection is taken and before the head is sent: completes `exchange.edit` for this very connection.
-   * `connection` is null for HTTP/1.1, which gRPC does not speak; what must be bound to a connection is then refused.
+   * `connection` is null for HTTP/1.1, which gRPC does not speak; what must be bound to a connection is then refused. Called again for each further
+   * attempt, it takes back what it had added for the one before.
    */
   seal(exchange: Exchange, connection: UpstreamConnection | null, body: Buffer | null): Refusal | null;
-  /** The upstream could not be used and nothing was delivered: another upstream to try, or null. */
+  /**
+   * The upstream has processed nothing of the request: it could not be connected to, it refused the stream (REFUSED_STREAM, RFC 9113 section 8.7), or its
+   * GOAWAY left the stream out. Gives another upstream to try, which may be the same one, or null: then `failure` is answered. Asked only while the whole
+   * request can still be sent; how often and whether at all is decided here, for both directions.
+   */
   another(exchange: Exchange, failure: Refusal): Upstream | null;
-  /** The head of the answer: returns what of it is sent on. Sets `exchange.status`. */
+  /**
+   * The head of a final answer came, and nothing but 1xx was sent to the client: is the request to be sent again instead? Asked before `response`, and only
+   * while the whole request can still be sent: it had no body, or the body is held. Null: pass the answer on. Otherwise the engine forgets the answer (CANCEL for
+   * a stream that goes on), waits `afterMs` and continues as after {@link another}: a connection, `seal`, the head. The wait, too, ends with `exchange.giveUp` and with
+   * the client. Costs two comparisons for an answer of status below 500 without `grpc-status` and `x-remora-*` in its head.
+   */
+  retryAnswer(exchange: Exchange, status: number, fields: FieldView): Retry | null;
+  /** The head of the answer: returns what of it is sent on. Sets `exchange.status`, and `exchange.grpcStatus` of a trailers-only answer. */
   response(exchange: Exchange, status: number, fields: FieldView): HeadEdit;
-  /** Trailer fields of a request or an answer, flat: returns those to send on. */
+  /**
+   * Trailer fields of a request or an answer, flat: returns those to send on. The engine itself sets `exchange.grpcStatus` from those of an answer, by
+   * `noteGrpcStatus` of grpc-status.ts, before it calls `finish`.
+   */
   trailers(fields: readonly string[]): string[];
   /** Bytes that are not a request at all: counted and logged, no exchange was begun. */
   malformed(connection: ConnectionContext, refusal: Refusal): void;
-  /** Called exactly once for each exchange, when its last byte is through or it was given up. */
+  /** Called exactly once for each exchange, when its last byte is through or it was given up. Its deadline is over with it. */
   finish(exchange: Exchange): void;
 }
 

@@ -79,7 +79,7 @@ export class Exchange {
   endpointAddress = "";
   /** Status of the answer; 0 until there is one. */
   status = 0;
-  /** `grpc-status` of the answer, -1 until seen. */
+  /** `grpc-status` of the answer, 0 to 16, or -1 until seen: from a trailers-only head by the stage list, from trailers and for refusals by the engine. */
   grpcStatus = -1;
   /** Set exactly when this sidecar answered by itself or the upstream failed. */
   refusal: Refusal | null = null;
@@ -97,9 +97,12 @@ export class Exchange {
   introduces: { readonly connection: { sentMessageKeyId: string }; readonly keyId: string } | null = null;
   /** Endpoints tried so far. */
   attempts = 0;
-  /** Longest time in which nothing of the exchange moves, ms, which the engine watches; 0 for no bound of its own. */
+  /** Longest time in which nothing of the exchange moves in either direction, ms, which the engine watches from the decision on; 0 for no bound of its own. Past it: `timeout`. */
   idleTimeoutMs = 0;
-  /** Ends the exchange from outside, as when its deadline is over: what can still be answered is answered, the rest reset. Set by the engine before `decide` returns, at the latest; no effect once finished. */
+  /**
+   * Ends the exchange from outside, as when its deadline is over: what can still be answered is answered, the rest reset (CANCEL to the upstream, CANCEL to a
+   * client whose answer has begun). Set by the engine before `decide` returns, at the latest, and never called before that; no effect once finished.
+   */
   giveUp: ((refusal: Refusal) => void) | null = null;
   /** The open trace span; null when tracing is off. */
   span: Span | null = null;

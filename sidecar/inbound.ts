@@ -11,6 +11,7 @@ import { isOwnListener, type OwnListeners } from "./capture/loop-guard.ts";
 import type { OriginalDstReader } from "./capture/original-dst.ts";
 import type { Decision, Engine, HttpHandler, Upstream } from "./engine.ts";
 import { type ConnectionContext, Exchange, type Peer, type Refusal, refuse } from "./exchange.ts";
+import { grpcStatusOfHead } from "./grpc-status.ts";
 import { type AccessPolicy, allows } from "./policy/access.ts";
 import { canonicalPath } from "./policy/canonical-path.ts";
 import { answerEdit, callerFields, editInbound, trailerFields } from "./policy/header-hygiene.ts";
@@ -197,8 +198,10 @@ export function createInbound(parts: InboundParts): Inbound {
       checkBody: (exchange, body) => parts.signatures.checkBody(exchange.expectedDigest, body),
       seal: () => null,
       another: () => null,
+      retryAnswer: () => null,
       response(exchange, status, fields) {
         exchange.status = status;
+        if (exchange.grpc) exchange.grpcStatus = grpcStatusOfHead(fields);
         return answerEdit(fields, true);
       },
       trailers: trailerFields,

@@ -10,6 +10,7 @@ import type { Decision, Engine, HttpHandler, Upstream } from "./engine.ts";
 import { type ConnectionContext, Exchange, type Peer, type Refusal, refuse } from "./exchange.ts";
 import { type FieldView, firstNamed } from "./fields.ts";
 import { explicitDestination, HTTP_PORT } from "./explicit-destination.ts";
+import { grpcStatusOfHead } from "./grpc-status.ts";
 import { createMeshUpstreams, type MeshUpstreamParts } from "./mesh-upstreams.ts";
 import { createOutboundTcp, type Departure, MAX_ATTEMPTS, type OutboundTcp } from "./outbound-tcp.ts";
 import { canonicalPath } from "./policy/canonical-path.ts";
@@ -158,9 +159,11 @@ export function createOutbound(parts: OutboundParts): Outbound {
         observer.retried(failure.reason);
         return choose(exchange, upstreams.balancerFor(view));
       },
+      retryAnswer: () => null,
       response(exchange, status, fields) {
         exchange.status = status;
         exchange.answeredMonoMs = clock.monoMs();
+        if (exchange.grpc) exchange.grpcStatus = grpcStatusOfHead(fields);
         noteIntroduced(exchange, fields);
         return answerEdit(fields, exchange.pick === null);
       },

@@ -1,16 +1,7 @@
 // The only place where a reason becomes a status, a gRPC code, and keep or close (style 17; models: linkerd2-proxy's errors/respond.rs).
 import type { Reason } from "../core/reasons.ts";
 import type { Refusal } from "./exchange.ts";
-
-/** gRPC status codes that the sidecar itself answers with (grpc/grpc, doc/statuscodes.md). */
-export const GRPC_STATUS = {
-  DEADLINE_EXCEEDED: 4,
-  PERMISSION_DENIED: 7,
-  RESOURCE_EXHAUSTED: 8,
-  INTERNAL: 13,
-  UNAVAILABLE: 14,
-  UNAUTHENTICATED: 16,
-} as const;
+import { GRPC_STATUS } from "./grpc-status.ts";
 
 /** How a refusal is answered. */
 export interface Rescue {

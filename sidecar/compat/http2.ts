@@ -11,8 +11,9 @@ import {
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../../core/clock.ts";
 import { type Decision, HELD_BODY_BYTES, type ServedConnection, type Upstream } from "../engine.ts";
-import { type Exchange, headerValue, type Refusal, type RequestHead, refuse } from "../exchange.ts";
+import { type Exchange, type Refusal, type RequestHead, refuse } from "../exchange.ts";
 import { editedFields, FlatFields } from "../fields.ts";
+import { noteGrpcStatus } from "../grpc-status.ts";
 import { answerFor } from "../rescue.ts";
 import { failureOf } from "../upstream-failure.ts";
 import { headerObject } from "./flat-headers.ts";
@@ -229,7 +230,6 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
       const status = headers[":status"] ?? 502;
       const fields = new FlatFields(withoutPseudo(raw));
       const edit = connection.handler.response(exchange, status, fields);
-      noteGrpcStatus(exchange, raw);
       const endStream = (flags & END_STREAM_FLAG) !== 0;
       try {
         stream.respond([":status", String(status), ...editedFields(fields, edit)] as unknown as IncomingHttpHeaders, {
@@ -353,12 +353,6 @@ function requestFields(exchange: Exchange): string[] {
   const fields = [":method", exchange.method, ":scheme", "http", ":authority", exchange.authority, ":path", exchange.path];
   for (const part of editedFields(exchange.head.fields, exchange.edit)) fields.push(part);
   return fields;
-}
-
-function noteGrpcStatus(exchange: Exchange, fields: readonly string[]): void {
-  if (!exchange.grpc) return;
-  const status = headerValue(fields, "grpc-status");
-  if (status !== null) exchange.grpcStatus = Number.parseInt(status, 10);
 }
 
 /** Sends what was read of the body, then the rest as it comes, then the trailers. */

@@ -148,6 +148,7 @@ export function createFuzzWorld(name: string, engine: Engine, clock: FakeClock, 
       checkBody: () => null,
       seal: () => null,
       another: () => null,
+      retryAnswer: () => null,
       response(exchange, status, fields) {
         exchange.status = status;
         return passAnswer(fields);

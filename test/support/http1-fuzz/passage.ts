@@ -37,6 +37,7 @@ export function passAll(dial: Upstream["dial"], finished: (exchange: Exchange) =
     checkBody: () => null,
     seal: () => null,
     another: () => null,
+    retryAnswer: () => null,
     response(exchange, status, fields) {
       exchange.status = status;
       return passAnswer(fields);

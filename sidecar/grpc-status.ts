@@ -1,0 +1,35 @@
+// How a gRPC call ended (grpc/grpc, doc/statuscodes.md and PROTOCOL-HTTP2.md): the codes that the sidecar speaks of, and reading one from a trailers-only
+// head or from trailers.
+import { FIELD } from "../core/field-kind.ts";
+import { type Exchange, headerValue } from "./exchange.ts";
+import { type FieldView, firstOfKind } from "./fields.ts";
+
+/** The codes that the sidecar gives or looks at. */
+export const GRPC_STATUS = {
+  UNKNOWN: 2,
+  DEADLINE_EXCEEDED: 4,
+  PERMISSION_DENIED: 7,
+  RESOURCE_EXHAUSTED: 8,
+  INTERNAL: 13,
+  UNAVAILABLE: 14,
+  DATA_LOSS: 15,
+  UNAUTHENTICATED: 16,
+} as const;
+
+/** The code that a value stands for: 0 to 16. What is none is UNKNOWN, as clients take it. */
+export function grpcStatusOf(value: string): number {
+  return /^(?:\d|1[0-6])$/.test(value) ? Number(value) : GRPC_STATUS.UNKNOWN;
+}
+
+/** The code in a head; -1 without one. Costs a comparison where there is none. */
+export function grpcStatusOfHead(fields: FieldView): number {
+  const value = firstOfKind(fields, FIELD.grpcStatus);
+  return value === null ? -1 : grpcStatusOf(value);
+}
+
+/** Notes how a call ended from the trailers of its answer, flat. */
+export function noteGrpcStatus(exchange: Exchange, trailers: readonly string[]): void {
+  if (!exchange.grpc) return;
+  const value = headerValue(trailers, "grpc-status");
+  if (value !== null) exchange.grpcStatus = grpcStatusOf(value);
+}
