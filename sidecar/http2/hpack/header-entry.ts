@@ -20,7 +20,7 @@ export type Indexing = (typeof INDEXING)[keyof typeof INDEXING];
 /** What an entry counts beyond its octets, in tables and in SETTINGS_MAX_HEADER_LIST_SIZE (RFC 7541 section 4.1). */
 export const ENTRY_OVERHEAD_BYTES = 32;
 
-/** A field. Immutable. */
+/** A field. Immutable but for a guess. */
 export class HeaderEntry {
   /** As it came; one Latin-1 character per octet. */
   readonly name: string;
@@ -33,6 +33,11 @@ export class HeaderEntry {
   readonly size: number;
   /** False for what may not be in any HTTP/2 message, whatever its place (RFC 9113 section 8.2.1). */
   readonly isWellFormed: boolean;
+  /**
+   * Where the encoder that wrote it last found it: a place in its dynamic table or, when negative, an index of the static one. Connections share entries, so
+   * that this is a guess, and checked; but a right one spares the look-up of name and value.
+   */
+  place = 0;
 
   constructor(name: string, value: string, indexing: Indexing) {
     this.name = name;
