@@ -87,8 +87,8 @@ export class Exchange {
   admitted = false;
   /** Monotonic instant of the answer's head; 0 until there is one. */
   answeredMonoMs = 0;
-  /** Digest that the body must have, once the signature stage found one (design 9). */
-  expectedDigest: Buffer | null = null;
+  /** SHA-256 that the body must have, in base64, once the signature stage found one (design 9). */
+  expectedDigest: string | null = null;
   /** Outbound: key of the destination's view; empty for a destination outside of the mesh. */
   destinationKey = "";
   /** Outbound: the endpoint that was chosen last, from the balance stage on. */

@@ -1,6 +1,7 @@
 // Twin of sidecar/signing/signer.ts, verifier.ts and nonce-cache.ts.
 import { randomBytes } from "node:crypto";
 import { systemClock } from "../../core/clock.ts";
+import { FlatFields } from "../../sidecar/fields.ts";
 import { createMessageCertificates } from "../../sidecar/signing/message-certificates.ts";
 import { createNonceCache } from "../../sidecar/signing/nonce-cache.ts";
 import type { SigningMode } from "../../sidecar/signing/profile.ts";
@@ -40,7 +41,7 @@ function pairOf(mode: SigningMode) {
   const connection = createVerifierState();
   const wire = (includeCertificate: boolean) => ({
     ...call,
-    rawHeaders: ["content-type", call.contentType, "te", "trailers", ...signer.sign({ ...request, includeCertificate })],
+    fields: new FlatFields(["content-type", call.contentType, "te", "trailers", ...signer.sign({ ...request, includeCertificate })]),
     peer: caller.identity,
     channelBinding,
     connection,

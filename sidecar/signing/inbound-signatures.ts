@@ -3,12 +3,12 @@
 import type { SpiffeId } from "../../core/spiffe.ts";
 import { FIELD } from "../../core/field-kind.ts";
 import { type Exchange, type Refusal, refuse } from "../exchange.ts";
-import { type FieldView, firstNamed, flattened } from "../fields.ts";
+import { type FieldView, firstNamed } from "../fields.ts";
 import { createVerifierState, digestMatches, type SignatureReason, type Verifier } from "./verifier.ts";
 
 /** What the signature of a request's head says. */
 export type Verdict =
-  | { readonly kind: "accepted" /** Digest that the body must have; null: none. */; readonly expectedDigest: Buffer | null }
+  | { readonly kind: "accepted" /** SHA-256 that the body must have, in base64; null: none. */; readonly expectedDigest: string | null }
   | { readonly kind: "refused"; readonly reason: SignatureReason; readonly detail: string };
 
 /** Signatures of one mesh connection. */
@@ -21,7 +21,7 @@ export interface ConnectionSignatures {
 export interface InboundSignatures {
   connection(peer: SpiffeId, channelBinding: Buffer): ConnectionSignatures;
   /** Compares a held body with the digest its signature covers; null when it matches or none is expected. */
-  checkBody(expected: Buffer | null, body: Buffer): Refusal | null;
+  checkBody(expected: string | null, body: Buffer): Refusal | null;
 }
 
 const UNSIGNED: Verdict = { kind: "accepted", expectedDigest: null };
@@ -38,7 +38,7 @@ export function createInboundSignatures(verifier: Verifier): InboundSignatures {
             method: exchange.method,
             authority: exchange.authority,
             path: exchange.path,
-            rawHeaders: flattened(exchange.head.fields),
+            fields: exchange.head.fields,
             peer,
             channelBinding,
             connection,

@@ -2,7 +2,7 @@
 // order. Owns its text, both ways: printing the base and the input, and reading an input, which is accepted in exactly the form it is printed in.
 // Fixed, so that both sides build the base without interpreting anything.
 //
-// HOT PATH: string concatenation and comparisons at known offsets; no regex, no dictionary parser.
+// HOT PATH: comparisons at known offsets; no regex, no dictionary parser. The base is printed once per kind of request (base-form.ts).
 import { canonicalAuthority } from "./signature-base.ts";
 
 /** How messages are signed, weakest first. */
@@ -28,27 +28,35 @@ const COVERED_HEAD = '"@method" "@authority" "@path" "content-type" "x-remora-sr
 export const COVERED: Readonly<Record<BodyKind, string>> = { stream: `(${COVERED_HEAD})`, digest: `(${COVERED_HEAD} "content-digest")` };
 
 const LABEL = "remora=";
-const INPUT_STREAM = `${LABEL}${COVERED.stream}`;
-const INPUT_DIGEST = `${LABEL}${COVERED.digest}`;
 const CREATED = ";created=";
 const EXPIRES = ";expires=";
 const NONCE = ';nonce="';
+const INPUT: Readonly<Record<BodyKind, string>> = {
+  stream: `${LABEL}${COVERED.stream}${CREATED}`,
+  digest: `${LABEL}${COVERED.digest}${CREATED}`,
+};
 const KEY_ID = '";keyid="';
 const ALGORITHM = '";alg="';
 const TAG = '";tag="remora-grpc-v1"';
 
 /** Epoch seconds have ten digits until 2286. */
 const SECONDS_DIGITS = 10;
-/** 16 bytes in base64url without padding. */
-const ID_LENGTH = 22;
-/** 32 and 64 bytes in base64 with padding. */
-const HMAC_TEXT_LENGTH = 44;
+/** 16 bytes in base64url without padding: a nonce, a key id. */
+export const ID_LENGTH = 22;
+/** 32 bytes in base64url without padding: a channel binding. */
+export const BINDING_LENGTH = 43;
+/** 32 bytes in base64 with padding: a digest, a tag. */
+export const SHA256_TEXT_LENGTH = 44;
+/** 64 bytes in base64 with padding. */
 const ECDSA_TEXT_LENGTH = 88;
 const DIGEST_PREFIX = "sha-256=:";
-const DIGEST_BYTES = 32;
+const DIGEST_LINE = '\n"content-digest": ';
+const PARAMS_LINE = '\n"@signature-params": ';
+/** Two times with what stands between them. */
+export const TIMES_LENGTH = SECONDS_DIGITS + EXPIRES.length + SECONDS_DIGITS;
 
-/** What a head says, ready to be covered. */
-export interface ProfileHead {
+/** What all requests of a kind have in common, ready to be covered. */
+export interface CallHead {
   readonly method: string;
   readonly authority: string;
   /** Origin-form; no query (gRPC has none, RFC 9421's `@path` would not cover it). */
@@ -56,8 +64,18 @@ export interface ProfileHead {
   readonly contentType: string;
   readonly src: string;
   readonly dst: string;
-  /** base64url of the channel binding. */
+}
+
+/** What differs from one request of a kind to the next. */
+export interface Blanks {
+  /** base64url of the channel binding, 43 characters. */
   readonly binding: string;
+  /** base64 of the body's SHA-256, 44 characters; empty for a stream. */
+  readonly digest: string;
+  /** {@link formatTimes}. */
+  readonly times: string;
+  /** 22 characters of base64url. */
+  readonly nonce: string;
 }
 
 /** The parameters of a signature, as read. */
@@ -66,25 +84,35 @@ export interface ProfileInput {
   /** Epoch seconds. */
   readonly created: number;
   readonly expires: number;
+  /** Both as they were written: `<created>;expires=<expires>`. */
+  readonly times: string;
   /** 22 characters of base64url. */
   readonly nonce: string;
   /** Key of the signer. */
   readonly srcKeyId: string;
   /** Key of the receiver; empty exactly for `ecdsa-p256-sha256`. */
   readonly dstKeyId: string;
+  /** Both as they were written. */
+  readonly keyId: string;
   readonly algorithm: SigningAlgorithm;
-  /** Inner list and parameters as received: the `@signature-params` line. */
-  readonly signatureParams: string;
+  /** The whole value, up to the nonce and from its end. */
+  readonly beforeNonce: string;
+  readonly behindNonce: string;
 }
 
-/** Prints inner list and parameters. `keyId`: `<src>` for ecdsa, `<src>.<dst>` for hmac. */
-export function formatSignatureParams(body: BodyKind, createdS: number, nonce: string, keyId: string, algorithm: SigningAlgorithm): string {
-  return `${COVERED[body]}${CREATED}${createdS}${EXPIRES}${createdS + LIFETIME_S}${NONCE}${nonce}${KEY_ID}${keyId}${ALGORITHM}${algorithm}${TAG}`;
+/** Prints `created` and `expires` as they stand in the parameters. Ten digits, whatever the clock says: their places are fixed. */
+export function formatTimes(createdS: number): string {
+  return `${String(createdS).padStart(SECONDS_DIGITS, "0")}${EXPIRES}${String(createdS + LIFETIME_S).padStart(SECONDS_DIGITS, "0")}`;
 }
 
-/** Prints the value of `signature-input`. */
-export function formatSignatureInput(signatureParams: string): string {
-  return LABEL + signatureParams;
+/** Prints the value of `signature-input` up to its nonce. */
+export function formatBeforeNonce(body: BodyKind, times: string): string {
+  return `${INPUT[body]}${times}${NONCE}`;
+}
+
+/** Prints what follows the nonce. `keyId`: `<src>` for ecdsa, `<src>.<dst>` for hmac. */
+export function formatBehindNonce(keyId: string, algorithm: SigningAlgorithm): string {
+  return `${KEY_ID}${keyId}${ALGORITHM}${algorithm}${TAG}`;
 }
 
 /** Prints the value of `signature`. */
@@ -97,60 +125,112 @@ export function formatDigest(base64: string): string {
   return `${DIGEST_PREFIX}${base64}:`;
 }
 
-/** Prints the signature base. `contentDigest` is the field's value, or null for a stream. */
-export function profileBase(head: ProfileHead, contentDigest: string | null, signatureParams: string): string {
-  const body: BodyKind = contentDigest === null ? "stream" : "digest";
-  const digestLine = contentDigest === null ? "" : `\n"content-digest": ${contentDigest}`;
-  return `"@method": ${head.method}\n"@authority": ${canonicalAuthority(head.authority, "http")}\n"@path": ${head.path}\n"content-type": ${
-    head.contentType
-  }\n"x-remora-src": ${head.src}\n"x-remora-dst": ${head.dst}\n"x-remora-body": ${body}\n"x-remora-cb": ${
-    head.binding
-  }${digestLine}\n"@signature-params": ${signatureParams}`;
+/** The pieces of a signature base: fixed text, and between it in this order binding, digest (none for a stream), times and nonce. */
+export interface BasePieces {
+  readonly beforeBinding: string;
+  readonly beforeDigest: string;
+  readonly beforeTimes: string;
+  readonly beforeNonce: string;
+  readonly behindNonce: string;
 }
 
-/** Reads the value of `signature-input`; null when it is anything but what {@link formatSignatureInput} prints. */
-export function parseSignatureInput(value: string): ProfileInput | null {
-  const body: BodyKind = value.startsWith(INPUT_DIGEST) ? "digest" : "stream";
-  let at = expect(value, 0, body === "digest" ? INPUT_DIGEST : INPUT_STREAM);
-  at = expect(value, at, CREATED);
-  const created = readSeconds(value, at);
-  at = expect(value, at + SECONDS_DIGITS, EXPIRES);
-  const expires = readSeconds(value, at);
-  at = expect(value, at + SECONDS_DIGITS, NONCE);
-  const nonce = readId(value, at);
-  at = expect(value, at + ID_LENGTH, KEY_ID);
-  const srcKeyId = readId(value, at);
-  at += ID_LENGTH;
+/** Prints the fixed text of a base. */
+export function basePieces(call: CallHead, body: BodyKind, keyId: string, algorithm: SigningAlgorithm): BasePieces {
+  const authority = canonicalAuthority(call.authority, "http");
+  return {
+    beforeBinding: `"@method": ${call.method}\n"@authority": ${authority}\n"@path": ${call.path}\n"content-type": ${
+      call.contentType
+    }\n"x-remora-src": ${call.src}\n"x-remora-dst": ${call.dst}\n"x-remora-body": ${body}\n"x-remora-cb": `,
+    beforeDigest: body === "digest" ? `${DIGEST_LINE}${DIGEST_PREFIX}` : "",
+    beforeTimes: `${body === "digest" ? ":" : ""}${PARAMS_LINE}${COVERED[body]}${CREATED}`,
+    beforeNonce: NONCE,
+    behindNonce: formatBehindNonce(keyId, algorithm),
+  };
+}
+
+/** Prints a whole base. `digest` is empty for a stream. */
+export function profileBase({ beforeBinding, beforeDigest, beforeTimes, beforeNonce, behindNonce }: BasePieces, blanks: Blanks): string {
+  return `${beforeBinding}${blanks.binding}${beforeDigest}${blanks.digest}${beforeTimes}${blanks.times}${beforeNonce}${blanks.nonce}${behindNonce}`;
+}
+
+/**
+ * Reads the value of `signature-input`; null when it is anything but what we print. `last` is any value read before: what is the same as in it is
+ * compared in one go and not read again.
+ */
+export function parseSignatureInput(value: string, last: ProfileInput | null = null): ProfileInput | null {
+  return (last === null ? null : readLike(last, value)) ?? readWhole(value);
+}
+
+function readLike(last: ProfileInput, value: string): ProfileInput | null {
+  const nonceAt = last.beforeNonce.length;
+  const behindAt = nonceAt + ID_LENGTH;
+  // Slices and `===` compare whole words; `startsWith` and `endsWith` go letter by letter.
+  if (value.slice(0, nonceAt) !== last.beforeNonce || value.slice(behindAt) !== last.behindNonce) return null;
+  const nonce = readId(value, nonceAt);
+  return nonce === null ? null : withNonce(last, nonce);
+}
+
+function withNonce(last: ProfileInput, nonce: string): ProfileInput {
+  const { body, created, expires, times, srcKeyId, dstKeyId, keyId, algorithm, beforeNonce, behindNonce } = last;
+  return { body, created, expires, times, nonce, srcKeyId, dstKeyId, keyId, algorithm, beforeNonce, behindNonce };
+}
+
+function readWhole(value: string): ProfileInput | null {
+  const body: BodyKind = value.startsWith(INPUT.digest) ? "digest" : "stream";
+  const timesAt = expect(value, 0, INPUT[body]);
+  const created = readSeconds(value, timesAt);
+  const expiresAt = expect(value, timesAt + SECONDS_DIGITS, EXPIRES);
+  const expires = readSeconds(value, expiresAt);
+  const nonceAt = expect(value, expiresAt + SECONDS_DIGITS, NONCE);
+  const nonce = readId(value, nonceAt);
+  const keyIdAt = expect(value, nonceAt + ID_LENGTH, KEY_ID);
+  const srcKeyId = readId(value, keyIdAt);
+  let at = keyIdAt + ID_LENGTH;
   const isPair = value.charCodeAt(at) === 0x2e; /* . */
   const dstKeyId = isPair ? readId(value, at + 1) : "";
-  at = expect(value, isPair ? at + 1 + ID_LENGTH : at, ALGORITHM);
+  if (isPair) at += 1 + ID_LENGTH;
+  const keyId = value.slice(keyIdAt, at);
+  at = expect(value, at, ALGORITHM);
   const algorithm: SigningAlgorithm = isPair ? "hmac-sha256" : "ecdsa-p256-sha256";
-  at = expect(value, at, isPair ? "hmac-sha256" : "ecdsa-p256-sha256");
+  at = expect(value, at, algorithm);
   at = expect(value, at, TAG);
   if (at !== value.length || created < 0 || expires < 0 || nonce === null || srcKeyId === null || dstKeyId === null) return null;
-  return { body, created, expires, nonce, srcKeyId, dstKeyId, algorithm, signatureParams: value.slice(LABEL.length) };
+  return {
+    body,
+    created,
+    expires,
+    times: value.slice(timesAt, timesAt + TIMES_LENGTH),
+    nonce,
+    srcKeyId,
+    dstKeyId,
+    keyId,
+    algorithm,
+    beforeNonce: value.slice(0, nonceAt),
+    behindNonce: value.slice(nonceAt + ID_LENGTH),
+  };
 }
 
-/** Reads the value of `signature`: the bytes, or null when it is not one signature of the right length under our label. */
-export function parseSignature(value: string, algorithm: SigningAlgorithm): Buffer | null {
-  const textLength = algorithm === "hmac-sha256" ? HMAC_TEXT_LENGTH : ECDSA_TEXT_LENGTH;
-  const from = LABEL.length + 1;
-  if (value.length !== from + textLength + 1 || !value.startsWith(LABEL) || value.charCodeAt(from - 1) !== COLON) return null;
-  if (value.charCodeAt(value.length - 1) !== COLON) return null;
-  return canonicalBytes(value.slice(from, -1), algorithm === "hmac-sha256" ? 32 : 64);
+/** Reads the value of `signature`: its base64, or null when it is not one value of the algorithm's length under our label. */
+export function parseSignature(value: string, algorithm: SigningAlgorithm): string | null {
+  const textLength = algorithm === "hmac-sha256" ? SHA256_TEXT_LENGTH : ECDSA_TEXT_LENGTH;
+  return betweenColons(value, `${LABEL}:`, textLength);
 }
 
-/** Reads the value of `content-digest`: 32 bytes, or null when it is not exactly one SHA-256 digest. */
-export function parseDigest(value: string): Buffer | null {
-  if (value.length !== DIGEST_PREFIX.length + HMAC_TEXT_LENGTH + 1 || !value.startsWith(DIGEST_PREFIX)) return null;
-  if (value.charCodeAt(value.length - 1) !== COLON) return null;
-  return canonicalBytes(value.slice(DIGEST_PREFIX.length, -1), DIGEST_BYTES);
+/** Reads the value of `content-digest`: its base64, or null when it is not of the shape of one SHA-256 digest. */
+export function parseDigest(value: string): string | null {
+  return betweenColons(value, DIGEST_PREFIX, SHA256_TEXT_LENGTH);
 }
 
 /** Node reads base64 leniently; only the one spelling that it would print is taken. */
-function canonicalBytes(base64: string, length: number): Buffer | null {
+export function canonicalBytes(base64: string): Buffer | null {
   const bytes = Buffer.from(base64, "base64");
-  return bytes.length === length && bytes.toString("base64") === base64 ? bytes : null;
+  return bytes.toString("base64") === base64 ? bytes : null;
+}
+
+function betweenColons(value: string, prefix: string, length: number): string | null {
+  const end = prefix.length + length;
+  if (value.length !== end + 1 || value.charCodeAt(end) !== COLON || !value.startsWith(prefix)) return null;
+  return value.slice(prefix.length, end);
 }
 
 const COLON = 0x3a;

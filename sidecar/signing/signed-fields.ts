@@ -1,7 +1,12 @@
 // Picks the fields of the signature profile out of a head, each at most once. A second one is refused, not joined or overridden: two readers must never
 // choose differently.
 //
-// HOT PATH: one pass; a switch on the name's length decides for nearly every field. Names may come in any case.
+// HOT PATH: one pass over the kinds; names are looked at where the kind says that it may be one of them. Names may come in any case.
+import { FIELD } from "../../core/field-kind.ts";
+import { sameName } from "../../core/field-name.ts";
+import type { FieldView } from "../fields.ts";
+
+const LOOKED_AT = FIELD.mesh | FIELD.signature | FIELD.contentType;
 
 /** The fields; null where there is none. */
 export interface SignedFields {
@@ -16,8 +21,8 @@ export interface SignedFields {
   certificate: string | null;
 }
 
-/** Collects from a flat raw list; null when one is there twice. */
-export function collectSignedFields(raw: readonly string[]): SignedFields | null {
+/** Collects from the fields as received; null when one is there twice. */
+export function collectSignedFields(view: FieldView): SignedFields | null {
   const fields: SignedFields = {
     contentType: null,
     contentDigest: null,
@@ -29,11 +34,12 @@ export function collectSignedFields(raw: readonly string[]): SignedFields | null
     binding: null,
     certificate: null,
   };
-  for (let index = 0; index + 1 < raw.length; index += 2) {
-    const key = keyOf(raw[index] as string);
+  for (let index = 0; index < view.count; index += 1) {
+    if ((view.kind(index) & LOOKED_AT) === 0) continue;
+    const key = keyOf(view.name(index));
     if (key === null) continue;
     if (fields[key] !== null) return null;
-    fields[key] = raw[index + 1] as string;
+    fields[key] = view.value(index);
   }
   return fields;
 }
@@ -41,25 +47,21 @@ export function collectSignedFields(raw: readonly string[]): SignedFields | null
 function keyOf(name: string): keyof SignedFields | null {
   switch (name.length) {
     case 9:
-      return same(name, "signature") ? "signature" : null;
+      return sameName(name, "signature") ? "signature" : null;
     case 11:
-      return same(name, "x-remora-cb") ? "binding" : null;
+      return sameName(name, "x-remora-cb") ? "binding" : null;
     case 12:
-      if (same(name, "content-type")) return "contentType";
-      if (same(name, "x-remora-src")) return "src";
-      return same(name, "x-remora-dst") ? "dst" : null;
+      if (sameName(name, "content-type")) return "contentType";
+      if (sameName(name, "x-remora-src")) return "src";
+      return sameName(name, "x-remora-dst") ? "dst" : null;
     case 13:
-      if (same(name, "x-remora-body")) return "body";
-      return same(name, "x-remora-cert") ? "certificate" : null;
+      if (sameName(name, "x-remora-body")) return "body";
+      return sameName(name, "x-remora-cert") ? "certificate" : null;
     case 14:
-      return same(name, "content-digest") ? "contentDigest" : null;
+      return sameName(name, "content-digest") ? "contentDigest" : null;
     case 15:
-      return same(name, "signature-input") ? "signatureInput" : null;
+      return sameName(name, "signature-input") ? "signatureInput" : null;
     default:
       return null;
   }
-}
-
-function same(name: string, lower: string): boolean {
-  return name === lower || name.toLowerCase() === lower;
 }

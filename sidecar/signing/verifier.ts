@@ -1,16 +1,23 @@
 // Verifies the signature of an inbound gRPC request (design 9), in two steps: `verifyHead` when the head is there, `digestMatches` when a digested body is.
 // Everything that is not exactly right is refused; the reason tells logs and metrics what was wrong, the peer learns nothing (sidecar/rescue.ts).
 //
-// HOT PATH: one pass over the field names, one parse at fixed offsets, one base string, one HMAC, one table probe. Certificates and pairwise keys are cached.
-import { createHmac, hash, timingSafeEqual, verify as verifyBytes, type X509Certificate } from "node:crypto";
+// HOT PATH: one pass over the kinds of the fields, one comparison with the input before, one HMAC over a base that is mostly in place, one table probe.
+// Certificates and pairwise keys are cached.
+import { hash, type KeyObject, verify as verifyBytes, type X509Certificate } from "node:crypto";
 import type { Clock } from "../../core/clock.ts";
 import type { Reason } from "../../core/reasons.ts";
 import type { SpiffeId } from "../../core/spiffe.ts";
 import type { MessageCertificate } from "../../core/x509/peer-check.ts";
+import type { FieldView } from "../fields.ts";
+import { sameTag } from "./mac-key.ts";
 import type { MessageCertificates } from "./message-certificates.ts";
 import type { NonceCache } from "./nonce-cache.ts";
 import { createPairwiseKeys, type OwnMessageKey, type PairwiseKeys } from "./pairwise-key.ts";
 import {
+  basePieces,
+  type Blanks,
+  type CallHead,
+  canonicalBytes,
   LIFETIME_S,
   NONCE_BYTES,
   type ProfileInput,
@@ -30,8 +37,8 @@ export interface VerifyRequest {
   readonly authority: string;
   /** Origin-form, as received. */
   readonly path: string;
-  /** All fields as received: before any hygiene, without pseudo headers. */
-  readonly rawHeaders: readonly string[];
+  /** As received: before any hygiene, without pseudo headers. */
+  readonly fields: FieldView;
   /** The peer of the connection, as TLS verified it. */
   readonly peer: SpiffeId;
   /** RFC 9266 exporter of the connection. */
@@ -49,12 +56,14 @@ export interface VerifierState {
   certificate: MessageCertificate | null;
   /** The roots it was checked against. */
   roots: readonly X509Certificate[];
+  /** The last input read on it, right or wrong: only spares reading what is the same. */
+  input: ProfileInput | null;
 }
 
 /** The outcome for a head. A `digest` still has to match: hold the body (at most 64 KiB) and ask {@link digestMatches} before anything is delivered. */
 export type VerifyResult =
   | { readonly ok: true; readonly body: "stream" }
-  | { readonly ok: true; readonly body: "digest"; readonly expected: Buffer }
+  | { readonly ok: true; readonly body: "digest" /** SHA-256 in base64. */; readonly expected: string }
   | { readonly ok: false; readonly reason: SignatureReason /** For the log. */; readonly detail: string };
 
 export type SignatureReason = Extract<
@@ -71,7 +80,7 @@ export interface Verifier {
 
 /** Makes the state for a new connection. */
 export function createVerifierState(): VerifierState {
-  return { binding: "", certificateText: "", certificate: null, roots: [] };
+  return { binding: "", certificateText: "", certificate: null, roots: [], input: null };
 }
 
 /** Makes a verifier. `nonces` is shared by all connections of the process. */
@@ -86,10 +95,9 @@ export function createVerifier(options: {
   return new ProfileVerifier(options);
 }
 
-/** Compares the digest of a whole body in constant time. */
-export function digestMatches(expected: Buffer, body: Buffer): boolean {
-  const actual = hash("sha256", body, "buffer");
-  return expected.length === actual.length && timingSafeEqual(expected, actual);
+/** Compares the digest of a whole body (base64) in constant time. */
+export function digestMatches(expected: string, body: Buffer): boolean {
+  return sameTag(hash("sha256", body, "base64"), expected);
 }
 
 const STREAM: VerifyResult = Object.freeze({ ok: true, body: "stream" });
@@ -107,21 +115,25 @@ class ProfileVerifier implements Verifier {
 
   verifyHead(request: VerifyRequest): VerifyResult {
     if (this.required === "mtls") return STREAM;
-    const fields = collectSignedFields(request.rawHeaders);
+    const fields = collectSignedFields(request.fields);
     if (fields === null) return invalid("a field of the signature is there twice");
     if (fields.signatureInput === null && fields.signature === null) return refused("signature_missing", "no signature");
     if (fields.signatureInput === null || fields.signature === null) return invalid("half a signature");
-    const input = parseSignatureInput(fields.signatureInput);
+    const input = parseSignatureInput(fields.signatureInput, request.connection.input);
     if (input === null) return invalid("signature-input is not of the profile");
+    request.connection.input = input;
     // Weaker than required fails closed.
     if (this.required === "sign" && input.algorithm !== "ecdsa-p256-sha256") return invalid("signed with a weaker algorithm than required");
     const mismatch = this.#mismatch(request, fields, input);
     if (mismatch !== null) return invalid(mismatch);
-    const late = this.#outsideWindow(input);
+    const nowMs = this.#options.clock.nowMs();
+    const late = outsideWindow(input, nowMs / 1_000);
     if (late !== null) return refused("signature_expired", late);
-    const wrong = this.#wrongSignature(request, fields, fields.signature, input);
+    const digest = fields.contentDigest === null ? "" : parseDigest(fields.contentDigest);
+    if (digest === null) return invalid("content-digest is not of the profile");
+    const wrong = this.#wrongSignature(request, fields, input, digest, nowMs);
     if (wrong !== null) return invalid(wrong);
-    return this.#claimNonce(input, fields);
+    return this.#claimNonce(input, digest);
   }
 
   /** Compares what the fields claim with what TLS and our own identity say; null when all agree. */
@@ -142,52 +154,40 @@ class ProfileVerifier implements Verifier {
     return null;
   }
 
-  #outsideWindow(input: ProfileInput): string | null {
-    const nowS = this.#options.clock.nowMs() / 1_000;
-    if (input.expires <= input.created || input.expires - input.created > LIFETIME_S) return "expires is not within 30 s of created";
-    if (input.created > nowS + SKEW_S) return "created in the future";
-    if (input.expires < nowS - SKEW_S) return "expired";
-    return null;
-  }
-
-  #wrongSignature(request: VerifyRequest, fields: SignedFields, signature: string, input: ProfileInput): string | null {
-    const bytes = parseSignature(signature, input.algorithm);
-    if (bytes === null) return "signature is not of the profile";
-    const peer = this.#peerCertificate(request, fields.certificate, input.srcKeyId);
+  #wrongSignature(request: VerifyRequest, fields: SignedFields, input: ProfileInput, digest: string, nowMs: number): string | null {
+    const signature = parseSignature(fields.signature ?? "", input.algorithm);
+    if (signature === null) return "signature is not of the profile";
+    const peer = this.#peerCertificate(request, fields.certificate, input.srcKeyId, nowMs);
     if (peer === null) return "the signer's message certificate is unknown or not acceptable";
-    const base = profileBase(
-      {
-        method: request.method,
-        authority: request.authority,
-        path: request.path,
-        contentType: fields.contentType ?? "",
-        src: request.peer,
-        dst: this.#options.identity,
-        binding: request.connection.binding,
-      },
-      fields.contentDigest,
-      input.signatureParams,
-    );
+    const call: CallHead = {
+      method: request.method,
+      authority: request.authority,
+      path: request.path,
+      contentType: fields.contentType ?? "",
+      src: request.peer,
+      dst: this.#options.identity,
+    };
+    const blanks: Blanks = { binding: request.connection.binding, digest, times: input.times, nonce: input.nonce };
     if (input.algorithm === "ecdsa-p256-sha256") {
-      const matches = verifyBytes("sha256", Buffer.from(base), { key: peer.publicKey, dsaEncoding: "ieee-p1363" }, bytes);
-      return matches ? null : "the signature does not match";
+      const base = profileBase(basePieces(call, input.body, input.keyId, input.algorithm), blanks);
+      return isSignedBy(peer.publicKey, base, signature) ? null : "the signature does not match";
     }
-    const own = this.#ownKey(input.dstKeyId);
+    const own = this.#ownKey(input.dstKeyId, nowMs);
     if (own === null) return "signed for a message key that is not ours";
-    const expected = createHmac("sha256", this.#pairwise.get(own, peer)).update(base).digest();
-    return timingSafeEqual(expected, bytes) ? null : "the signature does not match";
+    const expected = this.#pairwise.get(own, peer).form(call, input.body, input.keyId).tag(blanks);
+    return expected !== null && sameTag(expected, signature) ? null : "the signature does not match";
   }
 
   /** The peer's certificate with that key: from this request, from this connection, or seen on another one. */
-  #peerCertificate({ connection, peer }: VerifyRequest, text: string | null, keyId: string): MessageCertificate | null {
-    const { certificates, clock } = this.#options;
+  #peerCertificate({ connection, peer }: VerifyRequest, text: string | null, keyId: string, nowMs: number): MessageCertificate | null {
+    const { certificates } = this.#options;
     const known = connection.certificate;
     if (
       known !== null &&
       known.keyId === keyId &&
       (text === null || text === connection.certificateText) &&
       connection.roots === certificates.roots &&
-      clock.nowMs() < known.expiresAtMs
+      nowMs < known.expiresAtMs
     ) {
       return known;
     }
@@ -202,26 +202,37 @@ class ProfileVerifier implements Verifier {
   }
 
   /** Our current message key, or the one before while it lasts. */
-  #ownKey(keyId: string): OwnMessageKey | null {
+  #ownKey(keyId: string, nowMs: number): OwnMessageKey | null {
     const { identity } = this.#options;
     const current = this.#options.credentials();
     if (current.messageKeyId === keyId) return { identity, keyId, privateKey: current.messageKey };
     const { previous } = current;
-    if (previous === null || previous.messageKeyId !== keyId || this.#options.clock.nowMs() >= previous.expiresAtMs) return null;
+    if (previous === null || previous.messageKeyId !== keyId || nowMs >= previous.expiresAtMs) return null;
     return { identity, keyId, privateKey: previous.messageKey };
   }
 
   /** Last of all, so that only true signatures take up memory. */
-  #claimNonce(input: ProfileInput, fields: SignedFields): VerifyResult {
+  #claimNonce(input: ProfileInput, digest: string): VerifyResult {
     if (this.#nonce.write(input.nonce, "base64url") !== NONCE_BYTES) return invalid("nonce is not 16 bytes");
-    const expected = input.body === "digest" ? parseDigest(fields.contentDigest ?? "") : null;
-    if (input.body === "digest" && expected === null) return invalid("content-digest is not of the profile");
     const answer = this.#options.nonces.claim(this.#nonce, (input.expires + SKEW_S) * 1_000);
     if (answer === "replayed") return refused("signature_replayed", "nonce seen before");
     // What cannot be remembered must not pass.
     if (answer === "full") return refused("overloaded", "too many signatures to remember their nonces");
-    return expected === null ? STREAM : { ok: true, body: "digest", expected };
+    return digest === "" ? STREAM : { ok: true, body: "digest", expected: digest };
   }
+}
+
+/** Why a signature is out of its time; null when it is not. */
+function outsideWindow(input: ProfileInput, nowS: number): string | null {
+  if (input.expires <= input.created || input.expires - input.created > LIFETIME_S) return "expires is not within 30 s of created";
+  if (input.created > nowS + SKEW_S) return "created in the future";
+  if (input.expires < nowS - SKEW_S) return "expired";
+  return null;
+}
+
+function isSignedBy(key: KeyObject, base: string, signature: string): boolean {
+  const bytes = canonicalBytes(signature);
+  return bytes !== null && verifyBytes("sha256", Buffer.from(base), { key, dsaEncoding: "ieee-p1363" }, bytes);
 }
 
 function invalid(detail: string): VerifyResult {

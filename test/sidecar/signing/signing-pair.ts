@@ -1,6 +1,7 @@
 // Two workloads that share an authority, with signers and verifiers on both ends and a connection between them: what the signing tests play with.
 import { randomBytes } from "node:crypto";
 import type { SpiffeId } from "../../../core/spiffe.ts";
+import { FlatFields } from "../../../sidecar/fields.ts";
 import { createMessageCertificates } from "../../../sidecar/signing/message-certificates.ts";
 import { createNonceCache } from "../../../sidecar/signing/nonce-cache.ts";
 import type { SigningMode } from "../../../sidecar/signing/profile.ts";
@@ -97,7 +98,7 @@ export function createSigningPair(
         method: wire.method,
         authority: wire.authority,
         path: wire.path,
-        rawHeaders: wire.headers,
+        fields: new FlatFields(wire.headers),
         peer,
         channelBinding: connection.channelBinding,
         connection: connection.state,

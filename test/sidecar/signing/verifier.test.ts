@@ -148,7 +148,9 @@ t.test("a captured request is worthless on any other connection", async (t) => {
   const [first, second] = [pair.connect(), pair.connect()];
   t.equal(verdict(pair.verify(second, pair.request(first))), "signature_invalid");
   const empty = { channelBinding: Buffer.alloc(0), state: createVerifierState() };
-  t.equal(verdict(pair.verify(empty, pair.request(empty))), "signature_invalid", "and a connection without a binding takes none");
+  t.throws(() => pair.request(empty), RangeError, "a connection without a binding can't be signed for");
+  const unbound = withField(pair.request(first), "x-remora-cb", "");
+  t.equal(verdict(pair.verify(empty, unbound)), "signature_invalid", "and takes no signature");
 });
 
 t.test("another workload cannot use it, nor can the callee send it back", async (t) => {

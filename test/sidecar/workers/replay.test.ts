@@ -1,4 +1,5 @@
 import t from "tap";
+import { FlatFields } from "../../../sidecar/fields.ts";
 import { createNonceCache } from "../../../sidecar/signing/nonce-cache.ts";
 import { createVerifier } from "../../../sidecar/signing/verifier.ts";
 import { createSigningPair } from "../signing/signing-pair.ts";
@@ -23,7 +24,7 @@ for (const mode of ["hmac", "sign"] as const) {
         method: wire.method,
         authority: wire.authority,
         path: wire.path,
-        rawHeaders: wire.headers,
+        fields: new FlatFields(wire.headers),
         peer: pair.caller.identity,
         channelBinding,
         connection: state,
