@@ -4,6 +4,7 @@ import { cases as balancer } from "./balancer.ts";
 import { cases as canonicalPath } from "./canonical-path.ts";
 import { cases as fieldKind } from "./field-kind.ts";
 import { cases as headerHygiene } from "./header-hygiene.ts";
+import { cases as hpack } from "./hpack.ts";
 import { cases as http1Bodies } from "./http1-bodies.ts";
 import { cases as http1Heads } from "./http1-heads.ts";
 import { type Cases, measure } from "./measure.ts";
@@ -22,6 +23,7 @@ const TWINS: Readonly<Record<string, () => Cases>> = {
   "canonical-path": canonicalPath,
   "field-kind": fieldKind,
   "header-hygiene": headerHygiene,
+  hpack,
   "http1-heads": http1Heads,
   "http1-bodies": http1Bodies,
   outgoing,

@@ -13,7 +13,6 @@ const CHANGING_NAMES: ReadonlySet<string> = new Set([
   "date",
   "etag",
   "expires",
-  "grpc-message",
   "grpc-status-details-bin",
   "grpc-trace-bin",
   "if-match",
@@ -32,7 +31,7 @@ const CHANGING_NAMES: ReadonlySet<string> = new Set([
   "x-correlation-id",
 ]);
 
-/** True when the value of a field is not expected again. */
+/** `name` has the kind `kind`. True when the value of a field is not expected again. */
 export function isChanging(name: string, kind: number): boolean {
   return (kind & CHANGING_KINDS) !== 0 || CHANGING_NAMES.has(name);
 }

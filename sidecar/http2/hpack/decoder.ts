@@ -3,7 +3,7 @@
 //
 // HOT PATH: a field that is in a table is passed on as the entry it is: one octet read, nothing allocated. A literal costs its texts and one entry.
 import { DynamicTable, FIRST_TABLE_BYTES, NO_ENTRY } from "./dynamic-table.ts";
-import { HeaderEntry, INDEXING, type Indexing } from "./header-entry.ts";
+import { HeaderEntry, type HeaderName, INDEXING, type Indexing } from "./header-entry.ts";
 import { integerIn, octetsOf, readInteger } from "./integer.ts";
 import { nameIn, textIn } from "./known-names.ts";
 import { STATIC_COUNT, STATIC_ENTRIES } from "./static-table.ts";
@@ -110,10 +110,10 @@ export class HpackDecoder {
     if (read === -1) return this.#fail("index is no number");
     const index = integerIn(read);
     this.#behind = at + octetsOf(read);
-    const name = index === 0 ? this.#readString(bytes, this.#behind, end, true) : this.#entry(index).name;
+    const name = index === 0 ? this.#readName(bytes, this.#behind, end) : this.#entry(index).known;
     if (name === null) return -1;
-    if (name === NO_ENTRY.name) return this.#fail("index beyond the table");
-    const value = this.#readString(bytes, this.#behind, end, false);
+    if (name === NO_ENTRY.known) return this.#fail("index beyond the table");
+    const value = this.#readValue(bytes, this.#behind, end);
     if (value === null) return -1;
     const entry = new HeaderEntry(name, value, indexing);
     if (indexing === INDEXING.indexed) this.#insert(entry);
@@ -121,19 +121,26 @@ export class HpackDecoder {
     return this.#behind;
   }
 
-  /** Section 5.2; null for a flaw. Leaves in `#behind` where the string ends. */
-  #readString(bytes: Buffer, at: number, end: number, isName: boolean): string | null {
+  #readName(bytes: Buffer, at: number, end: number): HeaderName | null {
+    const start = this.#readLength(bytes, at, end);
+    if (start === -1) return null;
+    return nameIn(bytes, start, this.#behind, (bytes[at] as number) >= 0x80) ?? this.#failHuffman();
+  }
+
+  #readValue(bytes: Buffer, at: number, end: number): string | null {
+    const start = this.#readLength(bytes, at, end);
+    if (start === -1) return null;
+    return textIn(bytes, start, this.#behind, (bytes[at] as number) >= 0x80) ?? this.#failHuffman();
+  }
+
+  /** Section 5.2: where the octets of a string begin, or -1. Leaves in `#behind` where they end. */
+  #readLength(bytes: Buffer, at: number, end: number): number {
     const read = at < end ? readInteger(bytes, at, end, 0x7f) : -1;
-    if (read === -1) return this.#failString("length of a string is no number");
+    if (read === -1) return this.#fail("length of a string is no number");
     const start = at + octetsOf(read);
-    const length = integerIn(read);
-    if (length > end - start) return this.#failString("string beyond the block");
-    const behind = start + length;
-    this.#behind = behind;
-    const isHuffman = (bytes[at] as number) >= 0x80;
-    return (
-      (isName ? nameIn(bytes, start, behind, isHuffman) : textIn(bytes, start, behind, isHuffman)) ?? this.#failString("not Huffman code")
-    );
+    if (integerIn(read) > end - start) return this.#fail("string beyond the block");
+    this.#behind = start + integerIn(read);
+    return start;
   }
 
   /** Section 4.4: an entry larger than the table empties it and is no error. */
@@ -149,8 +156,8 @@ export class HpackDecoder {
     while (table.count > 0 && !table.hasRoomFor(size)) table.dropOldest();
   }
 
-  #failString(flaw: string): null {
-    this.#fail(flaw);
+  #failHuffman(): null {
+    this.#fail("not Huffman code");
     return null;
   }
 

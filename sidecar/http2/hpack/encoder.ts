@@ -3,7 +3,6 @@
 //
 // HOT PATH: a field that is in a table is one octet, found by the guess of its entry; a value that comes once is copied, not compressed. An entry costs look-ups
 // and Huffman code once, when it enters the table.
-import { isChanging } from "./changing-names.ts";
 import { FIRST_TABLE_BYTES } from "./dynamic-table.ts";
 import { EncoderTable } from "./encoder-table.ts";
 import { ENTRY_OVERHEAD_BYTES, HeaderEntry, INDEXING, type Indexing } from "./header-entry.ts";
@@ -72,7 +71,7 @@ export class HpackEncoder {
   /** Writes a field. Returns the index behind it. */
   putEntry(bytes: Buffer, at: number, entry: HeaderEntry): number {
     // An index is no value: a secret that is asked about by its index would be as good as in the table (RFC 7541 section 7.1.3).
-    if (entry.indexing === INDEXING.never) return this.#putLiteral(bytes, at, 0x10, 0x0f, entry.name, entry.value, false);
+    if (entry.indexing === INDEXING.never) return putLiteral(bytes, at, 0x10, 0x0f, this.#nameIndex(entry), entry.name, entry.value, false);
     const place = entry.place;
     if (place < 0) return putIndex(bytes, at, -place);
     const guessed = this.#table.indexByGuess(entry);
@@ -87,9 +86,9 @@ export class HpackEncoder {
       return this.#putPlace(bytes, at, place);
     }
     if (entry.indexing === INDEXING.once || !this.#isWorthAPlace(entry)) {
-      return this.#putLiteral(bytes, at, 0x00, 0x0f, entry.name, entry.value, false);
+      return putLiteral(bytes, at, 0x00, 0x0f, this.#nameIndex(entry), entry.name, entry.value, false);
     }
-    const next = this.#putLiteral(bytes, at, 0x40, 0x3f, entry.name, entry.value, true);
+    const next = putLiteral(bytes, at, 0x40, 0x3f, this.#nameIndex(entry), entry.name, entry.value, true);
     this.#table.insert(entry);
     return next;
   }
@@ -107,24 +106,22 @@ export class HpackEncoder {
   }
 
   #isWorthAPlace(entry: HeaderEntry): boolean {
-    return entry.size <= this.#table.maxBytes * MAX_SHARE_OF_TABLE && !isChanging(entry.name, entry.kind);
+    return entry.size <= this.#table.maxBytes * MAX_SHARE_OF_TABLE && !entry.known.isChanging;
+  }
+
+  /** The index of a name; 0 without one. */
+  #nameIndex({ known }: HeaderEntry): number {
+    if (known.staticIndex === -1) known.staticIndex = staticNameIndex(known.text);
+    return known.staticIndex !== 0 ? known.staticIndex : this.#table.nameIndex(known.text);
   }
 
   /** Writes a field that is no entry yet: see {@link putEntry}. One that comes again is better made an entry. */
   putField(bytes: Buffer, at: number, name: string, value: string, indexing: Indexing): number {
-    if (indexing === INDEXING.never) return this.#putLiteral(bytes, at, 0x10, 0x0f, name, value, false);
-    const place = this.#find(name, value);
-    if (place !== NOWHERE) return this.#putPlace(bytes, at, place);
-    if (indexing === INDEXING.once) return this.#putLiteral(bytes, at, 0x00, 0x0f, name, value, false);
-    return this.#putUnknown(bytes, at, new HeaderEntry(name, value, indexing));
-  }
-
-  /** RFC 7541 section 6.2. The name is an index where there is one. What is kept is compressed: that is paid once. */
-  #putLiteral(bytes: Buffer, at: number, pattern: number, mask: number, name: string, value: string, isKept: boolean): number {
+    if (indexing === INDEXING.indexed) return this.#putUnknown(bytes, at, new HeaderEntry(name, value, indexing));
     const index = staticNameIndex(name) || this.#table.nameIndex(name);
-    let next = putInteger(bytes, at, pattern, mask, index);
-    if (index === 0) next = isKept ? putShortest(bytes, next, name) : putRaw(bytes, next, name);
-    return isKept ? putShortest(bytes, next, value) : putRaw(bytes, next, value);
+    if (indexing === INDEXING.never) return putLiteral(bytes, at, 0x10, 0x0f, index, name, value, false);
+    const place = this.#find(name, value);
+    return place === NOWHERE ? putLiteral(bytes, at, 0x00, 0x0f, index, name, value, false) : this.#putPlace(bytes, at, place);
   }
 }
 
@@ -132,6 +129,22 @@ function putIndex(bytes: Buffer, at: number, index: number): number {
   if (index >= 0x7f) return putInteger(bytes, at, 0x80, 0x7f, index);
   bytes[at] = 0x80 | index;
   return at + 1;
+}
+
+/** RFC 7541 section 6.2. The name is written where it has no index. What is kept is compressed: that is paid once. */
+function putLiteral(
+  bytes: Buffer,
+  at: number,
+  pattern: number,
+  mask: number,
+  nameIndex: number,
+  name: string,
+  value: string,
+  isKept: boolean,
+): number {
+  let next = putInteger(bytes, at, pattern, mask, nameIndex);
+  if (nameIndex === 0) next = isKept ? putShortest(bytes, next, name) : putRaw(bytes, next, name);
+  return isKept ? putShortest(bytes, next, value) : putRaw(bytes, next, value);
 }
 
 function putShortest(bytes: Buffer, at: number, text: string): number {

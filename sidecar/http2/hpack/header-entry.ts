@@ -1,6 +1,7 @@
 // One header field as HPACK moves it: name and value once as texts, and everything that is worth knowing about them found once. A dynamic table holds these
 // objects and every list of fields refers to them, so that a field which repeats from request to request is neither decoded, looked up nor checked again.
 import { FIELD, kindOf } from "../../../core/field-kind.ts";
+import { isChanging } from "./changing-names.ts";
 
 /** Which pseudo-header field a name is (RFC 9113 section 8.3, RFC 8441 section 4). */
 export const PSEUDO = { none: 0, method: 1, scheme: 2, authority: 3, path: 4, status: 5, protocol: 6, unknown: 7 } as const;
@@ -20,9 +21,32 @@ export type Indexing = (typeof INDEXING)[keyof typeof INDEXING];
 /** What an entry counts beyond its octets, in tables and in SETTINGS_MAX_HEADER_LIST_SIZE (RFC 7541 section 4.1). */
 export const ENTRY_OVERHEAD_BYTES = 32;
 
+/** What is worth knowing about a name: found once, shared by the entries that have it. */
+export class HeaderName {
+  /** As it came; one Latin-1 character per octet. */
+  readonly text: string;
+  readonly pseudo: Pseudo;
+  /** A bit of `FIELD`, or 0. */
+  readonly kind: number;
+  /** False for what may not be in any HTTP/2 message, whatever its place (RFC 9113 section 8.2.1). */
+  readonly isWellFormed: boolean;
+  /** True when its values are not expected again. */
+  readonly isChanging: boolean;
+  /** The first index of the static table with this name, 0 for none, -1 while nobody has looked. */
+  staticIndex = -1;
+
+  constructor(text: string) {
+    this.text = text;
+    this.pseudo = pseudoOf(text);
+    this.kind = this.pseudo === PSEUDO.none ? kindOf(text) : FIELD.ordinary;
+    this.isWellFormed = this.pseudo !== PSEUDO.none || isFieldName(text);
+    this.isChanging = isChanging(text, this.kind);
+  }
+}
+
 /** A field. Immutable but for a guess. */
 export class HeaderEntry {
-  /** As it came; one Latin-1 character per octet. */
+  /** As they came; one Latin-1 character per octet. */
   readonly name: string;
   readonly value: string;
   readonly indexing: Indexing;
@@ -33,20 +57,24 @@ export class HeaderEntry {
   readonly size: number;
   /** False for what may not be in any HTTP/2 message, whatever its place (RFC 9113 section 8.2.1). */
   readonly isWellFormed: boolean;
+  readonly known: HeaderName;
   /**
-   * Where the encoder that wrote it last found it: a place in its dynamic table or, when negative, an index of the static one. Connections share entries, so
+   * Where the encoder that wrote it last found it: a number of its dynamic table or, when negative, an index of the static one. Connections share entries, so
    * that this is a guess, and checked; but a right one spares the look-up of name and value.
    */
   place = 0;
 
-  constructor(name: string, value: string, indexing: Indexing) {
-    this.name = name;
+  /** A name that is known spares a look at it. */
+  constructor(name: string | HeaderName, value: string, indexing: Indexing) {
+    const known = typeof name === "string" ? new HeaderName(name) : name;
+    this.name = known.text;
     this.value = value;
     this.indexing = indexing;
-    this.pseudo = pseudoOf(name);
-    this.kind = this.pseudo === PSEUDO.none ? kindOf(name) : FIELD.ordinary;
-    this.size = name.length + value.length + ENTRY_OVERHEAD_BYTES;
-    this.isWellFormed = (this.pseudo !== PSEUDO.none || isFieldName(name)) && isFieldValue(value);
+    this.pseudo = known.pseudo;
+    this.kind = known.kind;
+    this.size = known.text.length + value.length + ENTRY_OVERHEAD_BYTES;
+    this.isWellFormed = known.isWellFormed && isFieldValue(value);
+    this.known = known;
   }
 }
 

@@ -1,8 +1,10 @@
-// Names that came as literals, kept so that the next connection which sends one has the same text: nothing is decoded, and whoever compares names compares
-// references. One store for the process, of a fixed number of places; a name that falls on a taken one takes it over.
+// Names that came as literals, kept so that the next connection which sends one has the same text, and what is known of it: nothing is decoded or looked
+// up again. One store for the process, of a fixed number of places; a name that falls on a taken one takes it over.
 //
 // HOT PATH: a name that is known costs a hash and a comparison of the octets it comes as.
+import { HeaderName } from "./header-entry.ts";
 import { decodeHuffman, mostDecoded } from "./huffman.ts";
+import { STATIC_NAMES } from "./static-table.ts";
 
 /** Places: a power of two. */
 const PLACES = 256;
@@ -15,22 +17,26 @@ const NO_OCTETS = new Uint8Array(0);
 /** What the kept names came as, and whether that was Huffman code. */
 const octetsKept: Uint8Array[] = new Array<Uint8Array>(PLACES).fill(NO_OCTETS);
 const huffmanKept = new Uint8Array(PLACES);
-const textsKept: string[] = new Array<string>(PLACES).fill("");
+const namesKept: HeaderName[] = new Array<HeaderName>(PLACES).fill(new HeaderName(""));
 
-/** The text of a name that comes as bytes[start..end); null for a flaw in its Huffman code. */
-export function nameIn(bytes: Buffer, start: number, end: number, isHuffman: boolean): string | null {
+/** The name that comes as bytes[start..end); null for a flaw in its Huffman code. */
+export function nameIn(bytes: Buffer, start: number, end: number, isHuffman: boolean): HeaderName | null {
   const length = end - start;
-  if (length === 0) return "";
-  if (length > MAX_KEPT_OCTETS) return textIn(bytes, start, end, isHuffman);
+  if (length > MAX_KEPT_OCTETS) return readName(bytes, start, end, isHuffman);
   const coding = isHuffman ? 1 : 0;
   const place = placeOf(bytes, start, end, coding);
-  if (huffmanKept[place] === coding && isKept(octetsKept[place] as Uint8Array, bytes, start, length)) return textsKept[place] as string;
-  const text = textIn(bytes, start, end, isHuffman);
-  if (text === null) return null;
+  if (huffmanKept[place] === coding && isKept(octetsKept[place] as Uint8Array, bytes, start, length)) return namesKept[place] as HeaderName;
+  const name = readName(bytes, start, end, isHuffman);
+  if (name === null) return null;
   octetsKept[place] = Uint8Array.prototype.slice.call(bytes, start, end);
   huffmanKept[place] = coding;
-  textsKept[place] = text;
-  return text;
+  namesKept[place] = name;
+  return name;
+}
+
+function readName(bytes: Buffer, start: number, end: number, isHuffman: boolean): HeaderName | null {
+  const text = textIn(bytes, start, end, isHuffman);
+  return text === null ? null : (STATIC_NAMES.get(text)?.known ?? new HeaderName(text));
 }
 
 function placeOf(bytes: Uint8Array, start: number, end: number, coding: number): number {

@@ -1,5 +1,5 @@
 // The static table (RFC 7541 appendix A): the 61 fields that every connection knows from the start, as the entries which lists refer to.
-import { HeaderEntry, INDEXING } from "./header-entry.ts";
+import { HeaderEntry, type HeaderName, INDEXING } from "./header-entry.ts";
 
 /** How many there are; the dynamic table begins behind them. */
 export const STATIC_COUNT = 61;
@@ -74,13 +74,15 @@ function createEntry(field: string, index: number): HeaderEntry {
   const [name, value = ""] = field.split("=") as [string, string?];
   const entry = new HeaderEntry(name, value, INDEXING.indexed);
   entry.place = -index;
+  // Of several entries with one name the first is as good as any.
+  entry.known.staticIndex = index;
   return entry;
 }
 
 /** What the static table has under one name. */
 export interface StaticName {
-  /** The first index with this name. */
-  readonly index: number;
+  /** Knows the first index with this name. */
+  readonly known: HeaderName;
   /** Indices by value; null where the table has the name alone, which is most often. */
   readonly values: ReadonlyMap<string, number> | null;
 }
@@ -89,27 +91,27 @@ export interface StaticName {
 export const STATIC_NAMES: ReadonlyMap<string, StaticName> = namesOf(STATIC_ENTRIES);
 
 function namesOf(entries: readonly HeaderEntry[]): Map<string, StaticName> {
-  const names = new Map<string, { index: number; values: Map<string, number> | null }>();
+  const names = new Map<string, { readonly known: HeaderName; values: Map<string, number> | null }>();
   for (let index = 1; index < entries.length; index += 1) {
-    const { name, value } = entries[index] as HeaderEntry;
-    const known = names.get(name) ?? { index, values: null };
-    names.set(name, known);
-    if (value === "") continue;
-    known.values ??= new Map();
-    known.values.set(value, index);
+    const entry = entries[index] as HeaderEntry;
+    const found = names.get(entry.name) ?? { known: entry.known, values: null };
+    names.set(entry.name, found);
+    if (entry.value === "") continue;
+    found.values ??= new Map();
+    found.values.set(entry.value, index);
   }
   return names;
 }
 
 /** The index of a name; 0 without one. */
 export function staticNameIndex(name: string): number {
-  return STATIC_NAMES.get(name)?.index ?? 0;
+  return STATIC_NAMES.get(name)?.known.staticIndex ?? 0;
 }
 
 /** The index of a field; 0 without one. A field whose value is empty is in the table where its name is alone there. */
 export function staticIndex(name: string, value: string): number {
-  const known = STATIC_NAMES.get(name);
-  if (known === undefined) return 0;
-  if (known.values === null) return value === "" ? known.index : 0;
-  return known.values.get(value) ?? 0;
+  const found = STATIC_NAMES.get(name);
+  if (found === undefined) return 0;
+  if (found.values === null) return value === "" ? found.known.staticIndex : 0;
+  return found.values.get(value) ?? 0;
 }

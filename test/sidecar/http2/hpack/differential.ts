@@ -57,7 +57,7 @@ export async function encodeForNode(seed: number, lists: number): Promise<Outcom
   });
   server.on("stream", (stream, headers, _flags, flat) => {
     stream.on("error", run.fail);
-    run.heard(stream.id as number, flat, new Set(headers[sensitiveHeaders]));
+    run.heard(stream.id as number, flat, new Set(Reflect.get(headers, sensitiveHeaders) as string[] | undefined));
     stream.close();
   });
   const socket = connect(await listen(server), "127.0.0.1").on("error", run.fail);
@@ -115,7 +115,7 @@ export async function decodeFromNode(seed: number, lists: number): Promise<Outco
       else decoder.limitTable(asked.shift() as number);
     });
     let preface = PREFACE.length;
-    socket.on("data", (chunk) => {
+    socket.on("data", (chunk: Buffer) => {
       const skipped = Math.min(preface, chunk.length);
       preface -= skipped;
       read(chunk.subarray(skipped));
