@@ -1,18 +1,18 @@
 // Chooses what moves HTTP bytes (design 1, "engine"): `splice`, the default, or `compat`, the reference it is tested against. What is not chosen is not
 // loaded: http-proxy and its like cost memory.
 import type { Clock } from "../core/clock.ts";
-import { createCompatHttp2 } from "./compat/http2.ts";
 import type { Engine, EngineName } from "./engine.ts";
 import type { Http1Timeouts } from "./http1/patience.ts";
 import { SpliceHttp1 } from "./http1/splice-http1.ts";
+import { SpliceHttp2 } from "./http2/splice-http2.ts";
 
 /** Times, ms; what is left out has the default of `http1/patience.ts`. `compat` keeps to `headMs` and has its own for the rest. */
 export type EngineTimeouts = Partial<Http1Timeouts>;
 
-/** Makes an engine: its own HTTP/1.1, and HTTP/2 by node:http2 until that is spliced as well. */
+/** Makes an engine. */
 export async function createEngine(name: EngineName, clock: Clock, timeouts: EngineTimeouts = {}): Promise<Engine> {
-  const http1 = name === "splice" ? new SpliceHttp1(clock, timeouts) : await createCompatHttp1(clock, timeouts);
-  const http2 = createCompatHttp2(clock);
+  const [http1, http2] =
+    name === "splice" ? [new SpliceHttp1(clock, timeouts), new SpliceHttp2(clock, timeouts)] : await createCompat(clock, timeouts);
   return {
     serve(connection) {
       if (connection.context.protocol === "http1") http1.serve(connection);
@@ -29,7 +29,7 @@ export async function createEngine(name: EngineName, clock: Clock, timeouts: Eng
   };
 }
 
-async function createCompatHttp1(clock: Clock, { headMs }: EngineTimeouts): Promise<Engine> {
-  const compat = await import("./compat/http1.ts");
-  return compat.createCompatHttp1(clock, headMs === undefined ? {} : { headTimeoutMs: headMs });
+async function createCompat(clock: Clock, { headMs }: EngineTimeouts): Promise<[Engine, Engine]> {
+  const [{ createCompatHttp1 }, { createCompatHttp2 }] = await Promise.all([import("./compat/http1.ts"), import("./compat/http2.ts")]);
+  return [createCompatHttp1(clock, headMs === undefined ? {} : { headTimeoutMs: headMs }), createCompatHttp2(clock)];
 }

@@ -1,0 +1,577 @@
+// One HTTP/2 connection, whichever side of it we are: frames in to the streams, frames of the streams out, and what is of the connection as a whole: settings,
+// pings, windows, errors (RFC 9113). What a head or a GOAWAY means depends on the side and is its subclass's; what is done with a stream is its taker's.
+//
+// HOT PATH: per frame a few comparisons and one look-up of the stream; what is sent is written in place into the outbox. No closure, no allocation but for heads.
+import type { Duplex } from "node:stream";
+import type { FieldView, HeadEdit } from "../fields.ts";
+import { resetStream } from "../transport/reset.ts";
+import { Wire, type WireOwner } from "../transport/wire.ts";
+import { FLOOD, type Flood, FloodGuard } from "./flood-guard.ts";
+import { type FrameOwner, FrameReader } from "./frame-reader.ts";
+import {
+  DEFAULT_WINDOW_BYTES,
+  FLAG,
+  FRAME,
+  FRAME_HEADER_BYTES,
+  H2_ERROR,
+  MAX_31_BIT,
+  MAX_FRAME_BYTES,
+  put32,
+  putFrameHeader,
+  read31,
+  read32,
+  SETTING,
+} from "./frames.ts";
+import { HeadWriter } from "./head-writer.ts";
+import { HeaderList, MAX_HEADER_LIST_BYTES } from "./header-list.ts";
+import { HpackDecoder } from "./hpack/decoder.ts";
+import { HpackEncoder } from "./hpack/encoder.ts";
+import { Outbox } from "./outbox.ts";
+import type { Stream } from "./stream.ts";
+
+/** Receive window of a connection, bytes. */
+const CONNECTION_WINDOW_BYTES = 2 * 1024 * 1024;
+/** Bytes of one connection that may wait here for slow readers before its window is held back: some 250 stalled streams never hold up the others. */
+const MAX_HELD_BYTES = 16 * 1024 * 1024;
+/** A peer that does not read is not read either, once this much waits for it, bytes. */
+const MAX_UNREAD_BYTES = 256 * 1024;
+/** Frames that one header section may come in. */
+const MAX_CONTINUATIONS = 16;
+/** Frames of WINDOW_UPDATE that each frame of DATA warrants. */
+const UPDATES_PER_DATA = 8;
+/** How long a connection that was told to go may take to close, ms. */
+const LINGER_MS = 1_000;
+
+const PING_BYTES = 8;
+const SETTING_BYTES = 6;
+const NO_BYTES = Buffer.alloc(0);
+
+/** What every connection needs of its engine. */
+export interface ConnectionEngine {
+  /** The instant of the last sweep, monotonic ms: exact enough to tell who has waited for seconds. */
+  readonly nowMonoMs: number;
+}
+
+/** A connection. */
+export abstract class Http2Connection implements WireOwner, FrameOwner {
+  readonly wire: Wire;
+  readonly streams = new Map<number, Stream>();
+  readonly heads: HeadWriter;
+  /** True once the connection is given up: nothing that comes matters any more. */
+  isOver = false;
+  /** What the peer lets us send on the connection, and on a new stream. */
+  sendWindow = DEFAULT_WINDOW_BYTES;
+  peerWindowBytes = DEFAULT_WINDOW_BYTES;
+  /** Streams that the peer lets us open. */
+  peerMaxStreams = Number.POSITIVE_INFINITY;
+  /** True once its SETTINGS have come. */
+  hasPeerSettings = false;
+  /** When bytes last came, monotonic ms of the sweep. */
+  heardMonoMs: number;
+  protected readonly engine: ConnectionEngine;
+  protected readonly guard: FloodGuard;
+  readonly #outbox: Outbox;
+  readonly #reader: FrameReader;
+  readonly #decoder = new HpackDecoder();
+  readonly #encoder = new HpackEncoder();
+  #receiveWindow = CONNECTION_WINDOW_BYTES;
+  /** Of the receive window, what is not given back yet. */
+  #owedBytes = 0;
+  /** Bytes that came on this connection and wait here for whoever they go to. */
+  #heldBytes = 0;
+  /** Whose DATA is coming; null for none that is wanted. */
+  #dataStream: Stream | null = null;
+  /** The header section that is coming in CONTINUATIONs: its stream (0: none), the flags of its HEADERS, what has come of it and in how many frames. */
+  #sectionId = 0;
+  #sectionFlags = 0;
+  #section = NO_BYTES;
+  #sectionFrames = 0;
+  /** Streams with something to send, in turn. */
+  #first: Stream | null = null;
+  #last: Stream | null = null;
+  /** When it was given up. */
+  #overMonoMs = 0;
+
+  protected constructor(stream: Duplex, engine: ConnectionEngine) {
+    this.engine = engine;
+    this.heardMonoMs = engine.nowMonoMs;
+    this.guard = new FloodGuard(engine);
+    this.wire = new Wire(stream, this);
+    this.#outbox = new Outbox(this.wire);
+    this.heads = new HeadWriter(this.#encoder, this.#outbox);
+    this.#reader = new FrameReader(this);
+  }
+
+  get nowMonoMs(): number {
+    return this.engine.nowMonoMs;
+  }
+
+  // What differs between the two sides.
+
+  /** A header section came. */
+  protected abstract onHead(id: number, head: HeaderList, isEnd: boolean): void;
+  /** True for a stream that was never opened: frames on it are errors of the connection (RFC 9113 section 5.1). */
+  protected abstract isIdle(id: number): boolean;
+  protected abstract onGoaway(lastId: number, code: number, detail: string): void;
+  protected abstract onSettings(): void;
+  protected abstract onPong(): void;
+  /** The connection broke a rule and is being closed; for the log. */
+  protected abstract onFlaw(code: number, detail: string, flood: string | null): void;
+  /** A stream was reset by its peer, before it was taken from its taker. */
+  protected abstract onPeerReset(stream: Stream): void;
+  /** A stream is over. */
+  protected abstract onStreamOver(): void;
+
+  // Bytes in.
+
+  onBytes(bytes: Buffer, length: number): void {
+    if (this.isOver) return;
+    this.heardMonoMs = this.engine.nowMonoMs;
+    this.read(bytes, 0, length);
+  }
+
+  protected read(bytes: Buffer, start: number, end: number): void {
+    this.#reader.read(bytes, start, end);
+  }
+
+  onDataFrame(id: number, length: number): void {
+    this.#dataStream = null;
+    if (this.#sectionId !== 0) return this.fail(H2_ERROR.protocolError, "DATA within a header section");
+    this.#receiveWindow -= length;
+    if (this.#receiveWindow < 0) return this.fail(H2_ERROR.flowControlError, "DATA beyond the connection's window");
+    this.#owedBytes += length;
+    this.#returnWindow();
+    const stream = this.streams.get(id);
+    if (stream === undefined) return this.#onStray(id);
+    if (stream.isRemoteEnded || !stream.hasHead) return this.failStream(stream, H2_ERROR.streamClosed, "DATA where none is due");
+    stream.receiveWindow -= length;
+    if (stream.receiveWindow < 0) return this.failStream(stream, H2_ERROR.flowControlError, "DATA beyond the stream's window");
+    this.#dataStream = stream;
+  }
+
+  onPadding(length: number): void {
+    this.#dataStream?.credit(length);
+  }
+
+  onData(bytes: Buffer, start: number, end: number, isEnd: boolean): void {
+    const stream = this.#dataStream;
+    if (stream === null) return;
+    if (start === end && !isEnd && !this.guard.spend(FLOOD.emptyData)) return this.flooded(FLOOD.emptyData);
+    stream.receivedBytes += end - start;
+    const { expectedBytes, receivedBytes } = stream;
+    if (expectedBytes !== -1 && (receivedBytes > expectedBytes || (isEnd && receivedBytes < expectedBytes)))
+      return this.failStream(stream, H2_ERROR.protocolError, "content-length disagrees with the content");
+    stream.movedMonoMs = this.engine.nowMonoMs;
+    const { taker } = stream;
+    if (isEnd) {
+      this.#dataStream = null;
+      stream.endRemote();
+    }
+    if (taker !== null) taker.onData(stream, bytes, start, end, isEnd);
+  }
+
+  onFrameFlaw(code: number, detail: string): void {
+    this.fail(code, detail);
+  }
+
+  onFrame(type: number, flags: number, id: number, bytes: Buffer, start: number, end: number): void {
+    if (this.#sectionId !== 0 && (type !== FRAME.continuation || id !== this.#sectionId))
+      return this.fail(H2_ERROR.protocolError, "another frame within a header section");
+    switch (type) {
+      case FRAME.headers:
+        return this.#onHeaders(flags, id, bytes, start, end);
+      case FRAME.continuation:
+        return this.#onContinuation(flags, id, bytes, start, end);
+      case FRAME.windowUpdate:
+        return this.#onWindowUpdate(id, bytes, start, end);
+      case FRAME.reset:
+        return this.#onReset(id, bytes, start, end);
+      case FRAME.settings:
+        return this.#onSettings(flags, id, bytes, start, end);
+      case FRAME.ping:
+        return this.#onPing(flags, id, bytes, start, end);
+      case FRAME.goaway:
+        return this.#onGoaway(id, bytes, start, end);
+      case FRAME.priority:
+        return this.#onPriority(id, end - start);
+      case FRAME.pushPromise:
+        return this.fail(H2_ERROR.protocolError, "PUSH_PROMISE");
+      default: // Unknown types are ignored (RFC 9113 section 5.5), but not for ever.
+        if (!this.guard.spend(FLOOD.stray)) this.flooded(FLOOD.stray);
+    }
+  }
+
+  #onHeaders(flags: number, id: number, bytes: Buffer, start: number, end: number): void {
+    if (id === 0) return this.fail(H2_ERROR.protocolError, "HEADERS without a stream");
+    let from = start;
+    let to = end;
+    if ((flags & FLAG.padded) !== 0) {
+      to -= bytes[from] ?? 0;
+      from += 1;
+    }
+    if ((flags & FLAG.priority) !== 0) from += 5;
+    if (from > to) return this.fail(H2_ERROR.protocolError, "HEADERS shorter than their padding");
+    if ((flags & FLAG.endHeaders) !== 0) return this.#takeSection(id, flags, bytes, from, to);
+    this.#sectionId = id;
+    this.#sectionFlags = flags;
+    this.#section = Buffer.from(bytes.subarray(from, to));
+    this.#sectionFrames = 1;
+  }
+
+  #onContinuation(flags: number, id: number, bytes: Buffer, start: number, end: number): void {
+    if (this.#sectionId === 0) return this.fail(H2_ERROR.protocolError, "CONTINUATION without HEADERS");
+    this.#sectionFrames += 1;
+    if (this.#sectionFrames > MAX_CONTINUATIONS || this.#section.length + end - start > 2 * MAX_HEADER_LIST_BYTES)
+      return this.fail(H2_ERROR.enhanceYourCalm, "a header section of too many octets or frames", "continuation");
+    this.#section = Buffer.concat([this.#section, bytes.subarray(start, end)]);
+    if ((flags & FLAG.endHeaders) === 0) return;
+    const section = this.#section;
+    this.#sectionId = 0;
+    this.#section = NO_BYTES;
+    this.#takeSection(id, this.#sectionFlags, section, 0, section.length);
+  }
+
+  #takeSection(id: number, flags: number, bytes: Buffer, start: number, end: number): void {
+    const head = new HeaderList();
+    if (!this.#decoder.decode(bytes, start, end, head)) return this.fail(H2_ERROR.compressionError, this.#decoder.flaw);
+    if (head.isAbsurd) return this.fail(H2_ERROR.enhanceYourCalm, "a header section of thousands of fields", "hpack_bomb");
+    this.onHead(id, head, (flags & FLAG.endStream) !== 0);
+  }
+
+  /** The trailer section of a stream whose head has come. */
+  protected takeTrailers(stream: Stream, trailers: HeaderList, isEnd: boolean): void {
+    if (stream.isRemoteEnded) return this.failStream(stream, H2_ERROR.streamClosed, "HEADERS behind the end of the stream");
+    const flaw = isEnd ? trailers.flawAsTrailers : "a second head that does not end the stream";
+    if (flaw !== null) return this.failStream(stream, H2_ERROR.protocolError, flaw);
+    if (stream.expectedBytes !== -1 && stream.receivedBytes !== stream.expectedBytes)
+      return this.failStream(stream, H2_ERROR.protocolError, "content-length disagrees with the content");
+    stream.movedMonoMs = this.engine.nowMonoMs;
+    const { taker } = stream;
+    stream.endRemote();
+    taker?.onTrailers(stream, trailers);
+  }
+
+  /** A frame on a stream that is over: what crossed our reset on the way is dropped. */
+  #onStray(id: number): void {
+    if (id === 0 || this.isIdle(id)) return this.fail(H2_ERROR.protocolError, `a frame on stream ${id}, which was never opened`);
+    if (!this.guard.spend(FLOOD.stray)) this.flooded(FLOOD.stray);
+  }
+
+  protected onStrayHead(id: number): void {
+    this.#onStray(id);
+  }
+
+  #onWindowUpdate(id: number, bytes: Buffer, start: number, end: number): void {
+    if (end - start !== 4) return this.fail(H2_ERROR.frameSizeError, "WINDOW_UPDATE of another size");
+    if (!this.guard.spend(FLOOD.windowUpdate)) return this.flooded(FLOOD.windowUpdate);
+    const increment = read31(bytes, start);
+    if (id === 0) {
+      this.sendWindow += increment;
+      if (increment === 0) return this.fail(H2_ERROR.protocolError, "WINDOW_UPDATE of nothing");
+      if (this.sendWindow > MAX_31_BIT) return this.fail(H2_ERROR.flowControlError, "the connection's window overflows");
+      return this.pump();
+    }
+    const stream = this.streams.get(id);
+    if (stream === undefined) return this.isIdle(id) ? this.#onStray(id) : undefined;
+    stream.sendWindow += increment;
+    if (increment === 0) return this.failStream(stream, H2_ERROR.protocolError, "WINDOW_UPDATE of nothing");
+    if (stream.sendWindow > MAX_31_BIT) return this.failStream(stream, H2_ERROR.flowControlError, "the stream's window overflows");
+    if (!stream.isPending) return;
+    this.queue(stream);
+    this.pump();
+  }
+
+  #onReset(id: number, bytes: Buffer, start: number, end: number): void {
+    if (end - start !== 4) return this.fail(H2_ERROR.frameSizeError, "RST_STREAM of another size");
+    const stream = this.streams.get(id);
+    if (stream === undefined) return this.#onStray(id);
+    const code = read32(bytes, start);
+    this.onPeerReset(stream);
+    if (this.isOver) return;
+    const { taker } = stream;
+    stream.abandon();
+    taker?.onReset(stream, code, code === H2_ERROR.refusedStream);
+  }
+
+  #onSettings(flags: number, id: number, bytes: Buffer, start: number, end: number): void {
+    const isAck = (flags & FLAG.ack) !== 0;
+    if (id !== 0) return this.fail(H2_ERROR.protocolError, "SETTINGS on a stream");
+    if ((end - start) % SETTING_BYTES !== 0 || (isAck && end > start))
+      return this.fail(H2_ERROR.frameSizeError, "SETTINGS of another size");
+    if (isAck) return;
+    if (!this.guard.spend(FLOOD.settings)) return this.flooded(FLOOD.settings);
+    for (let at = start; at < end && !this.isOver; at += SETTING_BYTES)
+      this.#applySetting(((bytes[at] as number) << 8) | (bytes[at + 1] as number), read32(bytes, at + 2));
+    if (this.isOver) return;
+    this.hasPeerSettings = true;
+    this.#writeSmall(0, FRAME.settings, FLAG.ack, 0);
+    this.onSettings();
+    this.pump();
+  }
+
+  #applySetting(setting: number, value: number): void {
+    switch (setting) {
+      case SETTING.headerTableSize:
+        return this.#encoder.setPeerTableBytes(value);
+      case SETTING.enablePush:
+        if (value > 1) this.fail(H2_ERROR.protocolError, "SETTINGS_ENABLE_PUSH is no flag");
+        return;
+      case SETTING.maxConcurrentStreams:
+        this.peerMaxStreams = value;
+        return;
+      case SETTING.initialWindowSize:
+        if (value > MAX_31_BIT) return this.fail(H2_ERROR.flowControlError, "SETTINGS_INITIAL_WINDOW_SIZE is too large");
+        return this.#resizeWindows(value);
+      case SETTING.maxFrameSize:
+        if (value < MAX_FRAME_BYTES || value > 0xffffff) this.fail(H2_ERROR.protocolError, "SETTINGS_MAX_FRAME_SIZE is out of bounds");
+        return;
+    }
+  }
+
+  /** RFC 9113 section 6.9.2: also of the streams that are open. */
+  #resizeWindows(bytes: number): void {
+    const change = bytes - this.peerWindowBytes;
+    this.peerWindowBytes = bytes;
+    for (const stream of this.streams.values()) {
+      stream.sendWindow += change;
+      if (stream.sendWindow > MAX_31_BIT) return this.fail(H2_ERROR.flowControlError, "a stream's window overflows");
+      if (stream.isPending) this.queue(stream);
+    }
+  }
+
+  #onPing(flags: number, id: number, bytes: Buffer, start: number, end: number): void {
+    if (id !== 0) return this.fail(H2_ERROR.protocolError, "PING on a stream");
+    if (end - start !== PING_BYTES) return this.fail(H2_ERROR.frameSizeError, "PING of another size");
+    if ((flags & FLAG.ack) !== 0) return this.onPong();
+    if (!this.guard.spend(FLOOD.ping)) return this.flooded(FLOOD.ping);
+    const at = this.#writeSmall(PING_BYTES, FRAME.ping, FLAG.ack, 0);
+    bytes.copy(this.#outbox.buffer as Buffer, at, start, end); // set by the line before
+  }
+
+  #onGoaway(id: number, bytes: Buffer, start: number, end: number): void {
+    if (id !== 0) return this.fail(H2_ERROR.protocolError, "GOAWAY on a stream");
+    if (end - start < 8) return this.fail(H2_ERROR.frameSizeError, "GOAWAY of another size");
+    this.onGoaway(read31(bytes, start), read32(bytes, start + 4), bytes.toString("latin1", start + 8, Math.min(end, start + 108)));
+  }
+
+  #onPriority(id: number, length: number): void {
+    if (id === 0) return this.fail(H2_ERROR.protocolError, "PRIORITY without a stream");
+    if (length !== 5) return this.fail(H2_ERROR.frameSizeError, "PRIORITY of another size");
+    if (!this.guard.spend(FLOOD.priority)) this.flooded(FLOOD.priority);
+  }
+
+  // Frames out.
+
+  /** True while nothing but heads and control frames should be written: the rest waits in its streams. */
+  get isBlocked(): boolean {
+    return this.wire.isBlocked || !this.wire.isWritable;
+  }
+
+  /** Writes DATA of a stream: within both windows, which the caller has looked at. */
+  writeData(stream: Stream, bytes: Buffer, start: number, end: number, isEnd: boolean): void {
+    const outbox = this.#outbox;
+    let from = start;
+    do {
+      const to = Math.min(end, from + MAX_FRAME_BYTES);
+      const buffer = outbox.room(FRAME_HEADER_BYTES + to - from);
+      const at = putFrameHeader(buffer, outbox.length, to - from, FRAME.data, isEnd && to === end ? FLAG.endStream : 0, stream.id);
+      outbox.length = to > from ? at + bytes.copy(buffer, at, from, to) : at;
+      if (outbox.isFull) outbox.flush();
+      from = to;
+    } while (from < end);
+    stream.sendWindow -= end - start;
+    this.sendWindow -= end - start;
+    this.guard.earn(FLOOD.windowUpdate, UPDATES_PER_DATA);
+  }
+
+  writeTrailers(stream: Stream, fields: FieldView, edit: HeadEdit): void {
+    this.heads.begin(fields, edit, 0);
+    this.heads.fields(fields, edit, 0);
+    this.heads.end(stream.id, true);
+  }
+
+  writeWindowUpdate(id: number, increment: number): void {
+    const at = this.#writeSmall(4, FRAME.windowUpdate, 0, id);
+    put32(this.#outbox.buffer as Buffer, at, increment);
+  }
+
+  writeReset(id: number, code: number): void {
+    const at = this.#writeSmall(4, FRAME.reset, 0, id);
+    put32(this.#outbox.buffer as Buffer, at, code);
+  }
+
+  protected writePreface(preface: Buffer, settings: readonly (readonly [number, number])[]): void {
+    const buffer = this.#outbox.room(preface.length);
+    this.#outbox.length += preface.copy(buffer, this.#outbox.length);
+    let at = this.#writeSmall(settings.length * SETTING_BYTES, FRAME.settings, 0, 0);
+    for (const [setting, value] of settings) {
+      const out = this.#outbox.buffer as Buffer;
+      out[at] = 0;
+      out[at + 1] = setting;
+      at = put32(out, at + 2, value);
+    }
+    this.writeWindowUpdate(0, CONNECTION_WINDOW_BYTES - DEFAULT_WINDOW_BYTES);
+  }
+
+  protected writePing(): void {
+    const at = this.#writeSmall(PING_BYTES, FRAME.ping, 0, 0);
+    (this.#outbox.buffer as Buffer).fill(0, at, at + PING_BYTES);
+  }
+
+  protected writeGoaway(lastId: number, code: number): void {
+    const at = this.#writeSmall(8, FRAME.goaway, 0, 0);
+    put32(this.#outbox.buffer as Buffer, at, lastId);
+    put32(this.#outbox.buffer as Buffer, at + 4, code);
+  }
+
+  /** Makes room for a small frame, writes its header, and returns where its payload goes. */
+  #writeSmall(length: number, type: number, flags: number, id: number): number {
+    const outbox = this.#outbox;
+    const buffer = outbox.room(FRAME_HEADER_BYTES + length);
+    const at = putFrameHeader(buffer, outbox.length, length, type, flags, id);
+    outbox.length = at + length;
+    return at;
+  }
+
+  protected flush(): void {
+    this.#outbox.flush();
+  }
+
+  // Whose turn it is to send.
+
+  /** Puts a stream with something to send into the queue. */
+  queue(stream: Stream): void {
+    if (stream.isQueued) return;
+    stream.isQueued = true;
+    if (this.#last === null) this.#first = stream;
+    else this.#last.next = stream;
+    this.#last = stream;
+  }
+
+  #takeQueued(): Stream {
+    const stream = this.#first as Stream; // the caller has seen one
+    this.#first = stream.next;
+    if (this.#first === null) this.#last = null;
+    stream.next = null;
+    stream.isQueued = false;
+    return stream;
+  }
+
+  /** Lets the streams send what waits, a frame each in turn. */
+  protected pump(): void {
+    while (this.#first !== null && !this.isBlocked) {
+      if (this.sendWindow <= 0 && this.#first.pendingBytes > 0) return;
+      const stream = this.#takeQueued();
+      if (stream.isPending && stream.sendPending(MAX_FRAME_BYTES)) this.queue(stream);
+    }
+  }
+
+  onDrain(): void {
+    this.wire.resume();
+    this.pump();
+  }
+
+  /** Stops reading a peer that does not read. */
+  protected pauseWhenUnread(): void {
+    if (this.wire.pendingBytes > MAX_UNREAD_BYTES) this.wire.pause();
+  }
+
+  // Windows.
+
+  /** Bytes that came here wait for whoever they go to. */
+  hold(bytes: number): void {
+    this.#heldBytes += bytes;
+  }
+
+  release(bytes: number): void {
+    this.#heldBytes -= bytes;
+    this.#returnWindow();
+  }
+
+  /** What came has its place here or has left: the peer may send as much again, unless too much waits. */
+  #returnWindow(): void {
+    if (this.#owedBytes * 2 < CONNECTION_WINDOW_BYTES || this.#heldBytes > MAX_HELD_BYTES || this.isOver) return;
+    this.#receiveWindow += this.#owedBytes;
+    this.writeWindowUpdate(0, this.#owedBytes);
+    this.#owedBytes = 0;
+  }
+
+  // Ends.
+
+  /** A rule was broken on one stream only: it is reset. */
+  failStream(stream: Stream, code: number, detail: string): void {
+    if (this.#dataStream === stream) this.#dataStream = null;
+    const { taker } = stream;
+    stream.reset(code);
+    if (!this.guard.spend(FLOOD.provokedReset)) this.flooded(FLOOD.provokedReset);
+    this.onStreamFlaw(stream, code, detail);
+    taker?.onReset(stream, code, false);
+  }
+
+  /** For the log. */
+  protected abstract onStreamFlaw(stream: Stream, code: number, detail: string): void;
+
+  protected flooded(kind: Flood): void {
+    this.fail(H2_ERROR.enhanceYourCalm, `too many frames of one kind: ${FloodGuard.nameOf(kind)}`, FloodGuard.nameOf(kind));
+  }
+
+  /** A rule was broken that the connection rests on: it is told and closed. */
+  fail(code: number, detail: string, flood: string | null = null): void {
+    if (this.isOver) return;
+    this.onFlaw(code, detail, flood);
+    this.writeGoaway(this.lastTakenId, code);
+    this.end();
+  }
+
+  /** The highest stream of the peer's that was looked at. */
+  protected abstract get lastTakenId(): number;
+
+  /** Sends what is written and the end, lets its streams know, and waits a moment for the peer's end. */
+  protected end(): void {
+    if (this.isOver) return;
+    this.isOver = true;
+    this.#overMonoMs = this.engine.nowMonoMs;
+    this.loseStreams();
+    this.flush();
+    this.wire.end();
+    this.wire.resume();
+  }
+
+  /** Ends it now. */
+  destroy(): void {
+    this.isOver = true;
+    this.loseStreams();
+    this.flush();
+    this.wire.stream.destroy();
+  }
+
+  protected loseStreams(): void {
+    for (const stream of [...this.streams.values()]) {
+      const { taker } = stream;
+      stream.abandon();
+      taker?.onReset(stream, H2_ERROR.cancel, false);
+    }
+  }
+
+  /** A stream is over. */
+  forget(stream: Stream): void {
+    this.streams.delete(stream.id);
+    this.onStreamOver();
+  }
+
+  /** HTTP/2 knows no half-open connections: a peer that has ended is gone. */
+  onEnd(): void {
+    if (this.isOver) this.wire.stream.destroy();
+    else this.end();
+  }
+
+  onClose(): void {
+    this.isOver = true;
+    this.loseStreams();
+  }
+
+  /** Called by the sweep: a peer that was told to go, and does not, is cut off. */
+  protected checkLinger(): void {
+    if (this.engine.nowMonoMs - this.#overMonoMs >= LINGER_MS) resetStream(this.wire.stream);
+  }
+}

@@ -1,0 +1,21 @@
+// Answers that the sidecar gives by itself on a stream (RFC 9113 section 8.1): a head, and a short text or, for gRPC, nothing but the head.
+import type { Refusal } from "../exchange.ts";
+import { FlatFields } from "../fields.ts";
+import { answerFor } from "../rescue.ts";
+import { NO_EDIT } from "./no-edit.ts";
+import type { Stream } from "./stream.ts";
+
+/** Answers a refused request whose head was not answered yet; returns status and fields. The request's rest is not read any more: the sweep resets the stream. */
+export function answerRefusal(
+  stream: Stream,
+  refusal: Refusal,
+  request: { readonly grpc: boolean; readonly told: boolean; readonly isHead: boolean },
+): { readonly status: number; readonly headers: readonly string[] } {
+  const { status, headers, body } = answerFor(refusal, request);
+  const isBodiless = body === "" || request.isHead;
+  stream.taker = null;
+  stream.source = null;
+  stream.sendAnswer(String(status), new FlatFields(headers), NO_EDIT, isBodiless);
+  if (!isBodiless) stream.sendData(Buffer.from(body), 0, Buffer.byteLength(body), true);
+  return { status, headers };
+}

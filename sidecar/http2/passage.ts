@@ -1,0 +1,509 @@
+// One request of HTTP/2 on its way: from the stage list's decision over a stream to the upstream to the last frame of the answer (design 4). Owns the exchange and
+// both streams' parts in it; the windows and what waits for them are the streams' own, so that backpressure needs nothing from here.
+//
+// HOT PATH: per request one head written each way, per piece of DATA one call. No promise and no timer per request.
+import type { Clock } from "../../core/clock.ts";
+import { FIELD } from "../../core/field-kind.ts";
+import { type Decision, HELD_BODY_BYTES, type HttpHandler, type Retry, type ServedConnection, type Upstream } from "../engine.ts";
+import { type Exchange, type Refusal, refuse } from "../exchange.ts";
+import { FlatFields, flattened, type HeadEdit } from "../fields.ts";
+import { noteGrpcStatus } from "../grpc-status.ts";
+import { ByteQueue } from "./byte-queue.ts";
+import { H2_ERROR } from "./frames.ts";
+import type { HeaderList } from "./header-list.ts";
+import { HeaderEntry, INDEXING } from "./hpack/header-entry.ts";
+import { keepBody, keptBody, NOT_KEPT } from "./kept-bodies.ts";
+import { answerRefusal } from "./local-answer.ts";
+import { NO_EDIT } from "./no-edit.ts";
+import { contentLengthOf, type Http2RequestHead, MALFORMED_LENGTH } from "./request-head.ts";
+import type { Stream, StreamTaker } from "./stream.ts";
+import type { UpstreamConnection } from "./upstream-connection.ts";
+import type { ConnectionTaker, UpstreamPool } from "./upstream-pool.ts";
+
+/** How long the end of a request body is waited for, so that a unary message can be digested (design 9), ms. */
+const UNARY_WAIT_MS = 2;
+/** How long a client may go on with its request after the whole answer, ms. */
+const ANSWERED_MS = 2_000;
+
+/** How long things may take, ms. */
+export interface Http2Timeouts {
+  /** A client that has not said that it speaks HTTP/2. */
+  readonly headMs: number;
+  /** A peer that takes nothing of what is there for it. */
+  readonly stallMs: number;
+  /** A request that waits for a connection to its upstream. */
+  readonly queueMs: number;
+  /** The rest of a body whose request was answered here. */
+  readonly discardMs: number;
+}
+
+/** What a passage needs of the engine. */
+export interface PassageEngine {
+  readonly timeouts: Http2Timeouts;
+  readonly clock: Clock;
+  readonly nowMonoMs: number;
+  poolFor(upstream: Upstream): UpstreamPool;
+  monoMs(): number;
+}
+
+/** The client connection that a passage is of. */
+export interface PassageOwner {
+  readonly served: ServedConnection;
+  /** Calls {@link Passage.holdOn} when all that came with the head is taken. */
+  holdLater(passage: Passage): void;
+  hold(bytes: number): void;
+  release(bytes: number): void;
+}
+
+const PHASE = {
+  /** The stage list was asked. */
+  deciding: 0,
+  /** The body is held until it is known whole, or long enough. */
+  holding: 1,
+  /** A connection to the upstream was asked for, or a wait for another attempt is under way. */
+  connecting: 2,
+  /** The request goes one way, the answer the other. */
+  open: 3,
+  over: 4,
+} as const;
+type Phase = (typeof PHASE)[keyof typeof PHASE];
+
+/** Takes one request to its upstream. */
+export class Passage implements StreamTaker, ConnectionTaker {
+  readonly client: Stream;
+  readonly #owner: PassageOwner;
+  readonly #engine: PassageEngine;
+  readonly #handler: HttpHandler;
+  #head: Http2RequestHead | null = null;
+  #phase: Phase = PHASE.deciding;
+  /** Set exactly from the stage list's decision to `finish`. */
+  #exchange: Exchange | null = null;
+  /** Set exactly while the request is on a stream. */
+  #upstream: Stream | null = null;
+  #pool: UpstreamPool | null = null;
+  /** Where the request goes once its body is held, and what for. */
+  #target: Upstream | null = null;
+  #isToBeVerified = false;
+  /** A whole body that came in one piece, while it is being looked at: a view of what was read. */
+  #view: Buffer | null = null;
+  /** What of the body came before it could be sent, and how much of it was not sent yet. */
+  #early: ByteQueue | null = null;
+  #unsentBytes = 0;
+  /** What came behind that, if it is kept; see `kept-bodies.ts`. */
+  #kept = NOT_KEPT;
+  #keptBytes = 0;
+  /** True while all of the request that was sent can be sent again. */
+  #isRepeatable = true;
+  /** The client has ended its request, with trailers or without. */
+  #isWhole = false;
+  #trailers: HeaderList | null = null;
+  #isAnswered = false;
+  /** Since when it waits for a connection, or for its client to end after the answer, monotonic ms of the sweep. */
+  #sinceMonoMs: number;
+  #waiting: { cancel(): void } | null = null;
+
+  constructor(owner: PassageOwner, client: Stream, engine: PassageEngine) {
+    this.#owner = owner;
+    this.client = client;
+    this.#engine = engine;
+    this.#handler = owner.served.handler;
+    this.#isWhole = client.isRemoteEnded;
+    this.#sinceMonoMs = engine.nowMonoMs;
+  }
+
+  /** True for a request that came less than `ms` ago. */
+  isYoungerThan(ms: number): boolean {
+    return this.#exchange === null || this.#engine.monoMs() - this.#exchange.startedMonoMs < ms;
+  }
+
+  // The stages.
+
+  begin(head: Http2RequestHead): void {
+    this.#head = head;
+    this.#handler.request(this.#owner.served.context, head, (exchange, decision) => this.#onDecision(exchange, decision));
+  }
+
+  #onDecision(exchange: Exchange, decision: Decision): void {
+    this.#exchange = exchange;
+    exchange.giveUp = (refusal) => this.#giveUp(refusal);
+    // The client left while the stages were waiting for a look-up.
+    if (this.#phase === PHASE.over) return this.#finish();
+    if (decision.kind === "refuse") this.#refuse(decision.refusal);
+    else if (decision.body === "stream" || (decision.body === "sign" && this.#isWhole)) this.#connect(decision.upstream);
+    else this.#hold(decision.upstream, decision.body === "verify");
+  }
+
+  #hold(upstream: Upstream, isToBeVerified: boolean): void {
+    this.#phase = PHASE.holding;
+    this.#target = upstream;
+    this.#isToBeVerified = isToBeVerified;
+    if (this.#isWhole) this.#onHeld();
+    else if (isToBeVerified) this.#checkHeld();
+    else this.#owner.holdLater(this);
+  }
+
+  /** The body did not come with its head: it has a moment more. */
+  holdOn(): void {
+    if (this.#phase !== PHASE.holding) return;
+    this.#waiting = this.#engine.clock.after(UNARY_WAIT_MS, () => {
+      if (this.#phase === PHASE.holding) this.#onHeld();
+    });
+  }
+
+  #onHeld(): void {
+    this.#waiting?.cancel();
+    this.#waiting = null;
+    if (this.#isToBeVerified) {
+      const refusal = this.#handler.checkBody(this.#exchange as Exchange, this.#body());
+      if (refusal !== null) return this.#refuse(refusal);
+    }
+    this.#connect(this.#target as Upstream); // set while holding
+  }
+
+  /** What is held: a `verify` body must fit, a `sign` body that does not is a stream. */
+  #checkHeld(): void {
+    if ((this.#early?.length ?? 0) <= HELD_BODY_BYTES) return;
+    if (this.#isToBeVerified) this.#refuse(refuse("signature_invalid", `body larger than ${HELD_BODY_BYTES} bytes`));
+    else this.#onHeld();
+  }
+
+  #body(): Buffer {
+    return this.#view ?? this.#early?.whole() ?? NO_BYTES;
+  }
+
+  // The request's content.
+
+  onData(stream: Stream, bytes: Buffer, start: number, end: number, isEnd: boolean): void {
+    if (stream !== this.client) return this.#onAnswerData(bytes, start, end, isEnd);
+    if (isEnd) this.#isWhole = true;
+    switch (this.#phase) {
+      case PHASE.open:
+        return this.#passOn(bytes, start, end, isEnd);
+      case PHASE.holding:
+        if (isEnd && this.#early === null && end - start <= HELD_BODY_BYTES) return this.#holdView(bytes, start, end);
+        this.#keepEarly(bytes, start, end);
+        if (isEnd) this.#onHeld();
+        else this.#checkHeld();
+        return;
+      case PHASE.over:
+        return;
+      default:
+        this.#keepEarly(bytes, start, end);
+    }
+  }
+
+  /** A whole body in one piece: sent from where it is, when there is a connection. */
+  #holdView(bytes: Buffer, start: number, end: number): void {
+    this.#view = bytes.subarray(start, end);
+    this.#onHeld();
+    this.#view = null;
+    if (this.#phase === PHASE.connecting) this.#keepEarly(bytes, start, end);
+  }
+
+  #keepEarly(bytes: Buffer, start: number, end: number): void {
+    this.#early ??= new ByteQueue();
+    this.#early.push(bytes, start, end);
+    this.#unsentBytes += end - start;
+    this.#owner.hold(end - start);
+  }
+
+  #passOn(bytes: Buffer, start: number, end: number, isEnd: boolean): void {
+    const upstream = this.#upstream as Stream; // set while open
+    if (this.#isRepeatable) this.#keepSent(bytes, start, end);
+    upstream.sendData(bytes, start, end, isEnd);
+  }
+
+  /** A body in one piece behind its head is kept, in case that the upstream will not look at it; anything longer is sent only once. */
+  #keepSent(bytes: Buffer, start: number, end: number): void {
+    if (end === start) return;
+    if (this.#keptBytes > 0 || this.#early !== null) this.#isRepeatable = false;
+    else {
+      this.#kept = keepBody(bytes, start, end);
+      this.#keptBytes = end - start;
+      this.#isRepeatable = this.#kept !== NOT_KEPT;
+    }
+  }
+
+  onTrailers(stream: Stream, trailers: HeaderList): void {
+    if (stream !== this.client) return this.#onAnswerTrailers(trailers);
+    this.#isWhole = true;
+    this.#trailers = trailers;
+    if (this.#phase === PHASE.open) this.#sendTrailers(this.#upstream as Stream);
+    else if (this.#phase === PHASE.holding) this.#onHeld();
+  }
+
+  // The upstream.
+
+  #connect(upstream: Upstream): void {
+    this.#phase = PHASE.connecting;
+    this.#sinceMonoMs = this.#engine.nowMonoMs;
+    this.#pool = this.#engine.poolFor(upstream);
+    const connection = this.#pool.take(this);
+    if (connection !== null) this.#send(connection);
+  }
+
+  onConnection(connection: UpstreamConnection): void {
+    this.#send(connection);
+  }
+
+  onNoConnection(failure: Refusal): void {
+    const next = failure.reason === "overloaded" ? null : this.#handler.another(this.#exchange as Exchange, failure);
+    if (next === null) this.#refuse(failure);
+    else this.#connect(next);
+  }
+
+  #send(connection: UpstreamConnection): void {
+    const exchange = this.#exchange as Exchange; // set since the decision
+    if (this.#kept !== NOT_KEPT && keptBody(this.#kept, this.#keptBytes) === null)
+      return this.#refuse(refuse("upstream_reset", "the body to send again was not kept for so long"));
+    const refusal = this.#handler.seal(exchange, connection.dialled, this.#isWhole ? this.#body() : null);
+    if (refusal !== null) return this.#refuse(refusal);
+    const upstream = connection.open(this);
+    this.#upstream = upstream;
+    upstream.source = this.client;
+    this.#phase = PHASE.open;
+    const hasBody = this.#view !== null || this.#early !== null || this.#kept !== NOT_KEPT;
+    const isEnd = this.#isWhole && !hasBody && this.#trailers === null;
+    this.#writeHead(connection, upstream.id, exchange, isEnd);
+    if (isEnd) upstream.endLocal();
+    else this.#sendBody(upstream);
+  }
+
+  #writeHead({ heads }: UpstreamConnection, id: number, exchange: Exchange, isEnd: boolean): void {
+    const { fields } = this.#head as Http2RequestHead; // set since `begin`
+    const { edit } = exchange;
+    heads.begin(fields, edit, PSEUDO_BYTES + exchange.path.length + exchange.endpointAddress.length);
+    heads.entry(fields.method as HeaderEntry); // a request has one
+    if (fields.scheme !== null) heads.entry(HTTP); // what the next hop speaks inside of its TLS
+    if (fields.authority !== null) heads.entry(fields.authority);
+    else heads.repeated(":authority", exchange.authority === "" ? exchange.endpointAddress : exchange.authority);
+    if (fields.path !== null) this.#writePath(heads, fields.path, exchange);
+    if (fields.protocol !== null) heads.entry(fields.protocol);
+    heads.fields(fields, edit, FIELD.host);
+    heads.end(id, isEnd);
+  }
+
+  /** Methods of gRPC are few and repeat: worth a place in the table, though many clients give them none. */
+  #writePath(heads: UpstreamConnection["heads"], path: HeaderEntry, exchange: Exchange): void {
+    if (exchange.grpc && path.indexing === INDEXING.once) heads.repeated(":path", exchange.path);
+    else if (exchange.isPathSettledAnew) heads.once(":path", exchange.path);
+    else heads.entry(path);
+  }
+
+  #sendBody(upstream: Stream): void {
+    const isLast = this.#isWhole && this.#trailers === null;
+    const view = this.#view;
+    if (view !== null) {
+      this.#keepSent(view, 0, view.length);
+      return upstream.sendData(view, 0, view.length, isLast);
+    }
+    const early = this.#early;
+    this.#releaseUnsent();
+    const body = early === null ? keptBody(this.#kept, this.#keptBytes) : early.whole();
+    if (body !== null) upstream.sendData(body, 0, body.length, isLast);
+    if (this.#trailers !== null) this.#sendTrailers(upstream);
+  }
+
+  #sendTrailers(upstream: Stream): void {
+    const trailers = this.#trailers as HeaderList; // set by the caller
+    upstream.sendTrailers(...this.#edited(trailers));
+  }
+
+  /** A trailer section as it may go on. The stages look only at kinds of fields that mean something to them. */
+  #edited(trailers: HeaderList): [HeaderList | FlatFields, HeadEdit] {
+    if ((trailers.kinds & ~FIELD.grpcStatus) === 0) return [trailers, NO_EDIT];
+    return [new FlatFields(this.#handler.trailers(flattened(trailers))), NO_EDIT];
+  }
+
+  // The answer.
+
+  onHead(upstream: Stream, head: HeaderList, isEnd: boolean): void {
+    if (!upstream.hasHead) return this.client.sendAnswer(head.status as HeaderEntry, head, INTERIM_EDIT, false); // checked on arrival
+    const exchange = this.#exchange as Exchange; // set since the decision
+    const status = Number((head.status as HeaderEntry).value);
+    const retry = this.#isRepeatable && this.#isWhole ? this.#handler.retryAnswer(exchange, status, head) : null;
+    if (retry !== null) return this.#again(retry);
+    const length = exchange.method === "HEAD" || status === 204 || status === 304 ? -1 : contentLengthOf(head);
+    if (length === MALFORMED_LENGTH || (isEnd && length > 0))
+      return this.#fail(refuse("upstream_reset", "the answer's content-length is wrong"));
+    upstream.expectedBytes = length;
+    const edit = this.#handler.response(exchange, status, head);
+    this.#isAnswered = true;
+    this.#early = null;
+    this.client.source = upstream;
+    this.client.sendAnswer(head.status as HeaderEntry, head, edit, isEnd);
+  }
+
+  /** The answer is forgotten and the request sent again. */
+  #again({ upstream, afterMs }: Retry): void {
+    this.#leaveUpstream(H2_ERROR.cancel);
+    if (afterMs === 0) return this.#connect(upstream);
+    this.#phase = PHASE.connecting;
+    this.#sinceMonoMs = this.#engine.nowMonoMs + afterMs;
+    this.#waiting = this.#engine.clock.after(afterMs, () => {
+      this.#waiting = null;
+      if (this.#phase === PHASE.connecting) this.#connect(upstream);
+    });
+  }
+
+  #onAnswerData(bytes: Buffer, start: number, end: number, isEnd: boolean): void {
+    this.client.sendData(bytes, start, end, isEnd);
+  }
+
+  #onAnswerTrailers(trailers: HeaderList): void {
+    const exchange = this.#exchange as Exchange; // set while an answer comes
+    if (exchange.grpc && (trailers.kinds & FIELD.grpcStatus) !== 0) noteGrpcStatus(exchange, flattened(trailers));
+    this.client.sendTrailers(...this.#edited(trailers));
+  }
+
+  /** The last frame to the client is written, or the last to the upstream. */
+  onSent(stream: Stream): void {
+    if (stream !== this.client) return;
+    this.#sinceMonoMs = this.#engine.nowMonoMs;
+    this.#finish();
+    if (this.client.isClosed) this.#leaveUpstream(H2_ERROR.noError);
+    // The upstream wants no more of the request: neither do we.
+    else if (this.#upstream === null || this.#upstream.isClosed) this.#dismiss();
+  }
+
+  // How it ends.
+
+  onReset(stream: Stream, code: number, isUnprocessed: boolean): void {
+    if (stream === this.client) return this.#onClientGone(code);
+    if (stream !== this.#upstream) return;
+    this.#upstream = null;
+    if (this.#phase !== PHASE.open) return;
+    const reset = refuse("upstream_reset", `stream closed with code ${code}`);
+    if (!this.#isAnswered && isUnprocessed) this.#onRefused(reset);
+    else if (!this.#isAnswered) this.#refuse(reset);
+    else if (!stream.isRemoteEnded) this.#break(reset, code === H2_ERROR.noError ? H2_ERROR.internalError : code);
+    else if (this.client.isLocalEnded) this.#dismiss();
+  }
+
+  /** The upstream has not looked at the request: it may be sent again, here or elsewhere, if it is still here whole. */
+  #onRefused(reset: Refusal): void {
+    const isKept = this.#isRepeatable && (this.#kept === NOT_KEPT || keptBody(this.#kept, this.#keptBytes) !== null);
+    const next = isKept ? this.#handler.another(this.#exchange as Exchange, reset) : null;
+    if (next === null) this.#refuse(reset);
+    else this.#connect(next);
+  }
+
+  #onClientGone(code: number): void {
+    this.#phase = PHASE.over;
+    this.#waiting?.cancel();
+    this.#pool?.cancel(this);
+    this.#leaveUpstream(code === H2_ERROR.noError ? H2_ERROR.cancel : code);
+    this.#dropEarly();
+    this.#finish();
+  }
+
+  /** The answer can't go on: only a reset says so. */
+  #break(refusal: Refusal, code: number): void {
+    if (this.#exchange !== null) this.#exchange.refusal ??= refusal;
+    this.#phase = PHASE.over;
+    this.#leaveUpstream(H2_ERROR.cancel);
+    this.client.reset(code);
+    this.#finish();
+  }
+
+  #fail(refusal: Refusal): void {
+    if (this.#isAnswered) this.#break(refusal, H2_ERROR.internalError);
+    else this.#refuse(refusal);
+  }
+
+  #giveUp(refusal: Refusal): void {
+    if (this.#phase === PHASE.over) return;
+    if (this.#isAnswered) this.#break(refusal, H2_ERROR.cancel);
+    else this.#refuse(refusal);
+  }
+
+  /** Answers by itself. */
+  #refuse(refusal: Refusal): void {
+    const exchange = this.#exchange as Exchange; // set since the decision
+    this.#phase = PHASE.over;
+    this.#waiting?.cancel();
+    this.#pool?.cancel(this);
+    this.#leaveUpstream(H2_ERROR.cancel);
+    this.#dropEarly();
+    exchange.refusal = refusal;
+    const { told } = this.#owner.served.context.peer;
+    const answer = answerRefusal(this.client, refusal, { grpc: exchange.grpc, told, isHead: exchange.method === "HEAD" });
+    exchange.status = answer.status;
+    noteGrpcStatus(exchange, answer.headers);
+    this.#finish();
+  }
+
+  #leaveUpstream(code: number): void {
+    const upstream = this.#upstream;
+    this.#upstream = null;
+    if (upstream === null) return;
+    upstream.taker = null;
+    upstream.reset(code);
+  }
+
+  /** The answer is through and the upstream has closed: the rest of the request has nowhere to go (RFC 9113 section 8.1). */
+  #dismiss(): void {
+    this.#phase = PHASE.over;
+    this.client.taker = null;
+    this.client.reset(H2_ERROR.noError);
+  }
+
+  #dropEarly(): void {
+    this.#releaseUnsent();
+    this.#early = null;
+  }
+
+  #releaseUnsent(): void {
+    if (this.#unsentBytes === 0) return;
+    this.#owner.release(this.#unsentBytes);
+    this.#unsentBytes = 0;
+  }
+
+  #finish(): void {
+    const exchange = this.#exchange;
+    this.#exchange = null;
+    if (exchange !== null) this.#handler.finish(exchange);
+  }
+
+  /** Looks at how long things have taken; called by the sweep. */
+  check(nowMonoMs: number): void {
+    const { timeouts } = this.#engine;
+    const { client } = this;
+    const upstream = this.#upstream;
+    if (this.#phase === PHASE.connecting && nowMonoMs - this.#sinceMonoMs >= timeouts.queueMs)
+      return this.#refuse(refuse("timeout", "no connection to the upstream in time"));
+    if (client.isLocalEnded) {
+      if (nowMonoMs - this.#sinceMonoMs >= ANSWERED_MS) this.#endUnfinished();
+      return;
+    }
+    const movedMonoMs = upstream === null ? client.movedMonoMs : Math.max(client.movedMonoMs, upstream.movedMonoMs);
+    const stillMs = nowMonoMs - movedMonoMs;
+    const idleMs = this.#exchange?.idleTimeoutMs ?? 0;
+    if (idleMs > 0 && stillMs >= idleMs) this.#giveUp(refuse("timeout", `nothing moved for ${idleMs} ms`));
+    else if (client.isPending && nowMonoMs - client.movedMonoMs >= timeouts.stallMs)
+      this.#fail(refuse("timeout", "the client does not read its answer"));
+    else if (upstream?.isPending === true && nowMonoMs - upstream.movedMonoMs >= timeouts.stallMs)
+      this.#fail(refuse("timeout", "the upstream does not read the request"));
+  }
+
+  /** The client goes on sending after the whole answer. */
+  #endUnfinished(): void {
+    this.#leaveUpstream(H2_ERROR.noError);
+    this.#dismiss();
+  }
+}
+
+const NO_BYTES = Buffer.alloc(0);
+
+/** Most octets of the pseudo-header fields beyond what they came as. */
+const PSEUDO_BYTES = 256;
+
+const HTTP = new HeaderEntry(":scheme", "http", INDEXING.indexed);
+
+/** Interim answers say nothing of the mesh, and nothing of a connection. */
+const INTERIM_EDIT: HeadEdit = Object.freeze({
+  strip: FIELD.hopByHop | FIELD.te | FIELD.mesh | FIELD.identity | FIELD.contentLength,
+  nominated: null,
+  added: [],
+  standing: null,
+});

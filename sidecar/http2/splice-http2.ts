@@ -1,0 +1,81 @@
+// HTTP/2 of the splice engine: the clients' connections, the pools of upstreams, and the sweep that watches how long everything takes. One timer for all of them:
+// waiting is counted in seconds, and a request that is answered in time costs nothing.
+import type { Clock } from "../../core/clock.ts";
+import type { ServedConnection, Upstream } from "../engine.ts";
+import type { Direction } from "../exchange.ts";
+import { ClientConnection, type ClientEngine } from "./client-connection.ts";
+import type { Http2Timeouts } from "./passage.ts";
+import { UpstreamPool } from "./upstream-pool.ts";
+
+/** Longest and shortest time between two sweeps, ms. */
+const MAX_SWEEP_MS = 1_000;
+const MIN_SWEEP_MS = 10;
+/** Idle time after which a connection to an upstream is closed, ms. */
+const UPSTREAM_IDLE_MS = 60_000;
+
+/** The defaults, ms. */
+export const HTTP2_TIMEOUTS: Http2Timeouts = { headMs: 15_000, stallMs: 60_000, queueMs: 10_000, discardMs: 2_000 };
+
+/** The HTTP/2 half of the splice engine. */
+export class SpliceHttp2 implements ClientEngine {
+  readonly timeouts: Http2Timeouts;
+  readonly clock: Clock;
+  nowMonoMs: number;
+  readonly #clients = new Set<ClientConnection>();
+  readonly #pools = new Map<string, UpstreamPool>();
+  readonly #sweeping: { cancel(): void };
+
+  constructor(clock: Clock, timeouts: Partial<Http2Timeouts> = {}) {
+    this.timeouts = { ...HTTP2_TIMEOUTS, ...timeouts };
+    this.clock = clock;
+    this.nowMonoMs = clock.monoMs();
+    const shortest = Math.min(...Object.values<number>({ ...this.timeouts }).filter((ms) => ms > 0));
+    this.#sweeping = clock.every(Math.max(MIN_SWEEP_MS, Math.min(MAX_SWEEP_MS, shortest / 4)), () => this.#sweep());
+  }
+
+  monoMs(): number {
+    return this.clock.monoMs();
+  }
+
+  serve(served: ServedConnection): void {
+    const client = new ClientConnection(served, this);
+    this.#clients.add(client);
+    client.start();
+  }
+
+  poolFor(upstream: Upstream): UpstreamPool {
+    const { key } = upstream;
+    let pool = this.#pools.get(key);
+    if (pool === undefined) {
+      pool = new UpstreamPool(upstream, this, UPSTREAM_IDLE_MS);
+      this.#pools.set(key, pool);
+    }
+    pool.upstream = upstream;
+    return pool;
+  }
+
+  forget(client: ClientConnection): void {
+    this.#clients.delete(client);
+  }
+
+  drain(direction: Direction): void {
+    for (const client of this.#clients) if (client.served.context.direction === direction) client.drain();
+  }
+
+  close(): void {
+    this.#sweeping.cancel();
+    for (const client of this.#clients) client.close();
+    for (const pool of this.#pools.values()) pool.close();
+  }
+
+  #sweep(): void {
+    this.nowMonoMs = this.clock.monoMs();
+    for (const client of this.#clients) client.check();
+    for (const [key, pool] of this.#pools) {
+      pool.sweep();
+      if (!pool.isEmpty) continue;
+      pool.close();
+      this.#pools.delete(key);
+    }
+  }
+}

@@ -1,0 +1,222 @@
+// One stream of one connection (RFC 9113 section 5): what may still be sent and received on it, and what waits for the peer's window. Frames in and out are the
+// connection's; what is sent on it, and who gets what comes, is the passage's.
+//
+// Flow control is accounted per hop: the window of the stream that bytes come on is given back only as they leave on the stream they go to, so that what a slow
+// reader does not take waits with its sender, and at most one window of it here.
+//
+// HOT PATH: per piece of DATA one copy into the connection's outbox. Only what the peer's window has no room for is kept, as a copy.
+import type { FieldView, HeadEdit } from "../fields.ts";
+import { ByteQueue } from "./byte-queue.ts";
+import type { Http2Connection } from "./connection.ts";
+import { DEFAULT_WINDOW_BYTES, H2_ERROR } from "./frames.ts";
+import type { HeaderEntry } from "./hpack/header-entry.ts";
+import type { HeaderList } from "./header-list.ts";
+
+/** Largest receive window of a stream, bytes: as much as it gets whose bytes leave as fast as they come. */
+export const MAX_STREAM_WINDOW_BYTES = 1024 * 1024;
+
+/** Most octets of a `:status`. */
+const STATUS_BYTES = 64;
+
+/** Gets what comes on a stream. After `onReset`, or the end of both sides, nothing more comes. */
+export interface StreamTaker {
+  /** An answer's head, also an interim one. Upstream streams only. */
+  onHead(stream: Stream, head: HeaderList, isEnd: boolean): void;
+  /** Bytes of content, maybe none; give their window back by {@link Stream.credit} when they have left. */
+  onData(stream: Stream, bytes: Buffer, start: number, end: number, isEnd: boolean): void;
+  /** The last of the stream. */
+  onTrailers(stream: Stream, trailers: HeaderList): void;
+  /** The peer reset it, broke a rule, or the connection is gone. `isUnprocessed`: the peer says that it has not looked at it (RFC 9113 section 8.7). */
+  onReset(stream: Stream, code: number, isUnprocessed: boolean): void;
+  /** Our side has ended in order: its last frame is written. */
+  onSent(stream: Stream): void;
+}
+
+/** A stream. */
+export class Stream {
+  readonly id: number;
+  readonly connection: Http2Connection;
+  taker: StreamTaker | null;
+  /** What the peer lets us send; negative after it made its window smaller. */
+  sendWindow: number;
+  /** What the peer may send. */
+  receiveWindow = DEFAULT_WINDOW_BYTES;
+  /** END_STREAM has come; was sent. */
+  isRemoteEnded = false;
+  isLocalEnded = false;
+  /** True once neither side can send anything. */
+  isClosed = false;
+  /** A head was sent or has come. */
+  hasHead = false;
+  /** What Content-Length promised of what comes, or -1, and what has come (RFC 9113 section 8.1.1). */
+  expectedBytes = -1;
+  receivedBytes = 0;
+  /** Whose bytes are sent on this one; null while they are the sidecar's own. */
+  source: Stream | null = null;
+  /** When something last moved on it, monotonic ms of the engine's sweep. */
+  movedMonoMs: number;
+  /** In the connection's queue of those that can send. */
+  isQueued = false;
+  next: Stream | null = null;
+  /** What waits for the window; null until something does. */
+  #pending: ByteQueue | null = null;
+  #endsAfterPending = false;
+  #trailers: { readonly fields: FieldView; readonly edit: HeadEdit } | null = null;
+  /** Size of the receive window, and what of it is not given back yet though its bytes have left. */
+  #windowBytes = DEFAULT_WINDOW_BYTES;
+  #owedBytes = 0;
+
+  constructor(connection: Http2Connection, id: number, taker: StreamTaker | null) {
+    this.connection = connection;
+    this.id = id;
+    this.taker = taker;
+    this.sendWindow = connection.peerWindowBytes;
+    this.movedMonoMs = connection.nowMonoMs;
+  }
+
+  get pendingBytes(): number {
+    return this.#pending === null ? 0 : this.#pending.length;
+  }
+
+  /** True while something of it waits. */
+  get isPending(): boolean {
+    return this.pendingBytes > 0 || this.#endsAfterPending;
+  }
+
+  /** Sends the head of an answer, or of an interim one. */
+  sendAnswer(status: HeaderEntry | string, fields: FieldView, edit: HeadEdit, isEnd: boolean): void {
+    if (this.isClosed || this.isLocalEnded) return;
+    const { heads } = this.connection;
+    heads.begin(fields, edit, STATUS_BYTES);
+    if (typeof status === "string") heads.repeated(":status", status);
+    else heads.entry(status);
+    heads.fields(fields, edit, 0);
+    heads.end(this.id, isEnd);
+    if (isEnd) this.endLocal();
+  }
+
+  /** Sends bytes[start..end), as far as both windows and the connection let it; the rest waits. */
+  sendData(bytes: Buffer, start: number, end: number, isEnd: boolean): void {
+    if (this.isClosed || this.isLocalEnded) return this.source?.credit(end - start);
+    if (this.isPending) return this.#wait(bytes, start, end, isEnd);
+    const { connection } = this;
+    const sendable = connection.isBlocked ? 0 : Math.min(this.sendWindow, connection.sendWindow, end - start);
+    const to = sendable > 0 ? start + sendable : start;
+    const isAll = to === end && (sendable > 0 || start === end);
+    if (to > start || isAll) {
+      connection.writeData(this, bytes, start, to, isAll && isEnd);
+      if (to > start) this.source?.credit(to - start);
+      if (isAll && isEnd) this.endLocal();
+    }
+    if (!isAll) this.#wait(bytes, to, end, isEnd);
+  }
+
+  /** Ends with a trailer section, behind what waits. */
+  sendTrailers(fields: FieldView, edit: HeadEdit): void {
+    if (this.isClosed || this.isLocalEnded) return;
+    if (this.isPending) {
+      this.#trailers = { fields, edit };
+      this.#endsAfterPending = true;
+    } else {
+      this.connection.writeTrailers(this, fields, edit);
+      this.endLocal();
+    }
+  }
+
+  #wait(bytes: Buffer, start: number, end: number, isEnd: boolean): void {
+    if (end > start) {
+      this.#pending ??= new ByteQueue();
+      this.#pending.push(bytes, start, end);
+      this.source?.connection.hold(end - start);
+    }
+    if (isEnd) this.#endsAfterPending = true;
+    this.connection.queue(this);
+  }
+
+  /** Sends at most `bytes` of what waits; called by the connection while it has room. Returns false when more can't go before the peer or the source says so. */
+  sendPending(bytes: number): boolean {
+    const { connection } = this;
+    const pending = this.#pending;
+    if (pending !== null && pending.length > 0) {
+      const { front } = pending;
+      const sent = Math.min(front.length, bytes, this.sendWindow, connection.sendWindow);
+      if (sent <= 0) return false;
+      pending.drop(sent);
+      this.movedMonoMs = connection.nowMonoMs;
+      this.#sendPiece(front, sent, pending.length === 0 && this.#endsAfterPending && this.#trailers === null);
+      this.source?.connection.release(sent);
+      this.source?.credit(sent);
+      if (pending.length > 0) return true;
+    } else if (this.#endsAfterPending && this.#trailers === null) this.#sendPiece(NO_BYTES, 0, true);
+    this.#sendHeldTrailers();
+    return false;
+  }
+
+  #sendPiece(bytes: Buffer, length: number, isLast: boolean): void {
+    this.connection.writeData(this, bytes, 0, length, isLast);
+    if (isLast) this.endLocal();
+  }
+
+  #sendHeldTrailers(): void {
+    const trailers = this.#trailers;
+    if (trailers === null) return;
+    this.#trailers = null;
+    this.connection.writeTrailers(this, trailers.fields, trailers.edit);
+    this.endLocal();
+  }
+
+  /** Bytes that came on this stream have left, or were thrown away: its peer may send as many more. */
+  credit(bytes: number): void {
+    if (this.isRemoteEnded || this.isClosed) return;
+    this.#owedBytes += bytes;
+    if (this.#owedBytes * 2 < this.#windowBytes) return;
+    let grown = this.#owedBytes;
+    // A stream whose bytes have all left at once is worth more of them on the way; one that a reader holds up keeps its window.
+    if (this.receiveWindow + this.#owedBytes === this.#windowBytes && this.#windowBytes < MAX_STREAM_WINDOW_BYTES) {
+      const more = Math.min(this.#windowBytes, MAX_STREAM_WINDOW_BYTES - this.#windowBytes);
+      this.#windowBytes += more;
+      grown += more;
+    }
+    this.#owedBytes = 0;
+    this.receiveWindow += grown;
+    this.connection.writeWindowUpdate(this.id, grown);
+  }
+
+  /** END_STREAM was sent. */
+  endLocal(): void {
+    this.isLocalEnded = true;
+    this.#endsAfterPending = false;
+    if (this.isRemoteEnded) this.#close();
+    this.taker?.onSent(this);
+  }
+
+  /** END_STREAM has come. */
+  endRemote(): void {
+    this.isRemoteEnded = true;
+    if (this.isLocalEnded) this.#close();
+  }
+
+  /** Breaks it off, and tells the peer why; its taker is told nothing. */
+  reset(code: number = H2_ERROR.cancel): void {
+    if (this.isClosed) return;
+    this.connection.writeReset(this.id, code);
+    this.abandon();
+  }
+
+  /** Drops it without a word. */
+  abandon(): void {
+    if (this.isClosed) return;
+    if (this.pendingBytes > 0) this.source?.connection.release(this.pendingBytes);
+    this.#pending = null;
+    this.#trailers = null;
+    this.#endsAfterPending = false;
+    this.#close();
+  }
+
+  #close(): void {
+    this.isClosed = true;
+    this.connection.forget(this);
+  }
+}
+
+const NO_BYTES = Buffer.alloc(0);
