@@ -34,9 +34,9 @@ export interface Invitation {
 export interface BundledMesh {
   /** Lets a program join as `service`, once. */
   invite(service: string): Promise<Invitation>;
-  /** Starts the sidecar of `service`, whose app is at `appPort`; null: it only calls others. */
-  startSidecar(service: string, appPort: number | null): Promise<BundledSidecar>;
-  /** Waits until `service` answers 200 through `from`. */
+  /** Starts the sidecar of `service`, whose app is at `appPort`; null: it only calls others. `protocol` is what the app speaks, default "http1". */
+  startSidecar(service: string, appPort: number | null, protocol?: "http1" | "grpc"): Promise<BundledSidecar>;
+  /** Waits until `service` answers a GET with 200 through `from`. */
   untilReached(from: BundledSidecar, service: string): Promise<void>;
 }
 
@@ -71,7 +71,7 @@ export async function startBundledMesh(options: {
 
   return {
     invite: async (service) => ({ controlAddress, joinToken: await tokenFor(service) }),
-    async startSidecar(service, appPort) {
+    async startSidecar(service, appPort, protocol = "http1") {
       const [outboundPort = 0, inboundPort = 0, adminPort = 0] = await freePorts(3);
       const own = join(folder, service);
       await mkdir(own, { mode: 0o700 });
@@ -80,7 +80,7 @@ export async function startBundledMesh(options: {
         namespace: "default",
         instanceId: randomUUID(),
         appPort,
-        protocol: "http1",
+        protocol,
         controlAddress,
         joinToken: await tokenFor(service),
         stateDir: own,

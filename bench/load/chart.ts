@@ -1,6 +1,6 @@
 // The results as one SVG: a panel for each scenario, a bar for each proxy. CPU per request, one hop behind the other; for the constant load the latency
 // added instead, p50 within p90 within p99.
-import { NO_PROXY } from "./proxies.ts";
+import { isOurs, NO_PROXY } from "./proxies.ts";
 import type { Line, ScenarioReport } from "./report.ts";
 
 const COLUMNS = 2;
@@ -101,7 +101,7 @@ function latencyBar({ row, added }: Line): Bar {
 }
 
 function colorsOf(proxy: string): readonly [string, string, string] {
-  return proxy === "splice" || proxy === "compat" ? OURS : THEIRS;
+  return isOurs(proxy) ? OURS : THEIRS;
 }
 
 function drawLegend(footer: readonly string[]): string {

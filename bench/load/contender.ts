@@ -3,16 +3,16 @@
 
 import type { StartProcess } from "./processes.ts";
 
-/** What goes through: HTTP/1.1 requests, or bytes that nobody looks at. */
-export type Traffic = "http" | "tcp";
+/** What goes through: HTTP/1.1 requests, bytes that nobody looks at, or gRPC, which is HTTP/2 in cleartext before and behind the hops. */
+export type Traffic = "http" | "tcp" | "grpc";
 
 /** Where the load goes, and whose cost is counted. */
 export interface Path {
   /** What the load generator asks for. */
   readonly url: string;
-  /** `Host` to send, or null for the URL's. */
+  /** `Host` or `:authority` to send, or null for the URL's. */
   readonly host: string | null;
-  /** Opaque TCP only: the authority to ask for by CONNECT before the bytes; default null, where the port leads there by itself. */
+  /** Bulk loads only: the authority to ask for by CONNECT before the bytes; default null, where the port leads there by itself. */
   readonly tunnel?: string | null;
   /** Process ids of the first and the second hop; null without proxies. What they start themselves is counted with them. */
   readonly hops: readonly [client: number, server: number] | null;

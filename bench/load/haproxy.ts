@@ -4,13 +4,13 @@ import { join } from "node:path";
 import { freePorts } from "../../cli/run/free-ports.ts";
 import type { StartContender } from "./contender.ts";
 import { startHop } from "./hop-process.ts";
-import { writePeerConfig } from "./peer-config.ts";
+import { configSuffix, writePeerConfig } from "./peer-config.ts";
 import { programVersion } from "./program-version.ts";
 import { TLS_NAME, writeTlsFiles } from "./tls-files.ts";
 
 /** Starts both hops. */
 export const startHaproxyPair: StartContender = async ({ originPort, folder, start, traffic = "http" }) => {
-  const suffix = traffic === "tcp" ? "-tcp" : "";
+  const suffix = configSuffix(traffic);
   const { ca, cert, key } = await writeTlsFiles(folder);
   const bundle = join(folder, "bundle.pem"); // it wants the certificate and its key in one file
   await writeFile(bundle, (await readFile(cert, "utf8")) + (await readFile(key, "utf8")), { mode: 0o600 });

@@ -5,6 +5,7 @@ import { mkdtemp, writeFile } from "node:fs/promises";
 import { constants, tmpdir } from "node:os";
 import { join } from "node:path";
 import { drawChart } from "./chart.ts";
+import { callsImpossible } from "./grpc-calls.ts";
 import { measureScenario } from "./measure.ts";
 import { startOrigin } from "./nginx.ts";
 import { type BenchOptions, parseOptions } from "./options.ts";
@@ -52,14 +53,17 @@ async function measureAll(options: BenchOptions, proxies: readonly ProxyKind[], 
   const reports: ScenarioReport[] = [];
   const processes = createProcesses();
   try {
-    const { port: originPort } = await startOrigin(folder, processes.start);
+    const origin = await startOrigin(folder, processes.start);
     for (const scenario of options.scenarios) {
-      const missing: string[] = [];
-      const taking = takingPart(chosen, proxies, scenario).filter((proxy) => {
+      const impossible = isByH2load(scenario) ? callsImpossible() : null;
+      const missing: string[] = impossible === null ? [] : [impossible];
+      const asked = options.proxies.length > 0 ? chosen : chosen.filter(({ only }) => only === null || only === scenario.name);
+      const taking = takingPart(impossible === null ? asked : [], proxies, scenario).filter((proxy) => {
         const why = versions.has(proxy.name) ? proxy.unfit(scenario) : `not installed: ${proxy.install}`;
         if (why !== null) missing.push(`${proxy.name} is missing: ${why}`);
         return why === null;
       });
+      const originPort = scenario.traffic === "grpc" ? origin.grpcPort : origin.port;
       const outcomes = await measureScenario({ scenario, proxies: taking, originPort, folder, seconds, rounds, note });
       const report = reportOf(scenario, outcomes, versions, missing);
       process.stdout.write(formatReport(report));
@@ -82,6 +86,10 @@ async function writeResults(options: BenchOptions, reports: readonly ScenarioRep
 
 function named(name: string, version: string | null): readonly (readonly [string, string])[] {
   return version === null ? [] : [[name, version]];
+}
+
+function isByH2load({ traffic, load }: Scenario): boolean {
+  return traffic === "grpc" && load === "closed";
 }
 
 /** Latency at a constant rate is compared with that of no proxy, so that one is always measured too. */

@@ -2,13 +2,14 @@
 // does meets all alike. While one is measured the others are idle.
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { atConstantRate, inBulk } from "./own-load.ts";
+import { atConstantRate, inBulk, inGrpcBulk } from "./own-load.ts";
 import type { Path } from "./contender.ts";
 import { generate, type LoadResult } from "./generate.ts";
+import { callGrpc } from "./grpc-calls.ts";
 import { createProcesses, type Processes } from "./processes.ts";
 import { cpuMs, type Memory, memory } from "./process-cost.ts";
 import type { ProxyKind } from "./proxies.ts";
-import { proveSameWork } from "./same-work.ts";
+import { proveSameGrpcWork, proveSameWork } from "./same-work.ts";
 import type { Scenario } from "./scenarios.ts";
 
 /** As fast as it goes, whatever the scenario: Node compiles what is used ten thousands of times, and until then stops for it up to 50 ms now and then. */
@@ -96,6 +97,7 @@ async function startPath(proxy: ProxyKind, scenario: Scenario, originPort: numbe
   if (proxy.start === null) return { url: `http://127.0.0.1:${originPort}/`, host: null, hops: null };
   const path = await proxy.start({ originPort, folder, start: processes.start, traffic: scenario.traffic });
   if (scenario.traffic === "http") await proveSameWork(path);
+  if (scenario.traffic === "grpc" && (path.tunnel ?? null) === null) await proveSameGrpcWork(path); // a tunnel is raw on purpose
   return path;
 }
 
@@ -104,13 +106,14 @@ async function sample(path: Path, scenario: Scenario, seconds: number): Promise<
   const result = await load(path, scenario, seconds);
   const after = eachHop(path, cpuMs);
   if (result.requests === 0) throw new Error("no request was answered");
-  const hung = scenario.load === "closed" && !scenario.newConnections ? hungShare(result, scenario.connections, seconds) : 0;
+  const hung =
+    scenario.load === "closed" && !scenario.newConnections ? hungShare(result, scenario.connections * scenario.streams, seconds) : 0;
   if (hung > 0) throw new Error(`its connections hung for ${(hung * 100).toFixed(0)} % of the time`);
   return { ...result, cpuUs: [((after[0] - before[0]) * 1_000) / result.requests, ((after[1] - before[1]) * 1_000) / result.requests] };
 }
 
 /**
- * The share of its time that a connection of a closed load spent on requests that were never answered, which no percentile shows; 0 when it is within what
+ * The share of its time that a connection (or stream) of a closed load spent on requests that were never answered, which no percentile shows; 0 when it is within what
  * requests cut off by the end explain. By Little's law, requests per second times their mean time is how many connections were at work.
  */
 export function hungShare({ perSecond, meanMs }: Pick<LoadResult, "perSecond" | "meanMs">, connections: number, seconds: number): number {
@@ -121,15 +124,17 @@ export function hungShare({ perSecond, meanMs }: Pick<LoadResult, "perSecond" | 
 }
 
 function load(path: Path, scenario: Scenario, durationS: number): Promise<LoadResult> {
-  const { connections, bodyBytes, newConnections } = scenario;
+  const { traffic, connections, streams, bodyBytes, answerBytes, newConnections } = scenario;
   const { host, tunnel = null } = path;
   const url = new URL(scenario.path, path.url).href;
   switch (scenario.load) {
     case "closed":
+      if (traffic === "grpc") return callGrpc({ url, authority: host, connections, streams, durationS, answerBytes });
       return generate({ url, host, connections, durationS, bodyBytes, newConnections });
     case "constant":
       return atConstantRate({ url, host, connections, durationS, perSecond: scenario.perSecond });
     case "bulk":
+      if (traffic === "grpc") return inGrpcBulk({ url, authority: host, tunnel, durationS, answerBytes });
       return inBulk({ url, tunnel, connections, durationS });
   }
 }

@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { freePorts } from "../../cli/run/free-ports.ts";
 import type { StartContender } from "./contender.ts";
 import { type Hop, startHop } from "./hop-process.ts";
-import { writePeerConfig } from "./peer-config.ts";
+import { configSuffix, writePeerConfig } from "./peer-config.ts";
+import { BIG_ANSWER_BYTES, BIG_ANSWER_PREFIX, STREAMED_MESSAGE, STREAMED_MESSAGES, UNARY_ANSWER } from "./grpc-messages.ts";
 import type { StartProcess } from "./processes.ts";
 import { programVersion } from "./program-version.ts";
 import { TLS_NAME, writeTlsFiles } from "./tls-files.ts";
@@ -19,20 +20,43 @@ export const BULK_BODY_BYTES = 268_435_456;
 
 const STREAM_MODULE = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
-/** Starts the origin, which serves `/`, `/1m`, `/bulk` and, for looking at what a hop adds, `/work`. */
-export async function startOrigin(folder: string, start: StartProcess): Promise<Hop> {
+/** The app behind the proxies. */
+export interface Origin extends Hop {
+  /** Where it speaks HTTP/2 in cleartext. */
+  readonly grpcPort: number;
+}
+
+/** Starts the origin, which serves `/`, `/1m`, `/bulk`, by gRPC `/unary`, `/stream`, `/64m`, and, for looking at what a hop adds, `/work` by both. */
+export async function startOrigin(folder: string, start: StartProcess): Promise<Origin> {
   if (nginxVersion() === null) throw new Error("nginx is needed, as the app behind the proxies: apt-get install nginx");
   const own = join(folder, "origin");
   await mkdir(join(own, "files"), { recursive: true });
   await writeFile(join(own, "files", "1m"), Buffer.alloc(BIG_BODY_BYTES, "m"));
   await writeFile(join(own, "files", "bulk"), "");
   await truncate(join(own, "files", "bulk"), BULK_BODY_BYTES); // zeros that take no space
-  return startNginx("origin", own, start, { body: "x".repeat(BODY_BYTES) });
+  await writeGrpcFiles(join(own, "grpc"));
+  const [grpcPort = 0] = await freePorts(1);
+  const answer = UNARY_ANSWER.toString("latin1");
+  const hop = await startNginx("origin", own, start, {
+    body: "x".repeat(BODY_BYTES),
+    grpcPort,
+    answer,
+    streamedBytes: STREAMED_MESSAGE.length,
+  });
+  return { ...hop, grpcPort };
+}
+
+async function writeGrpcFiles(folder: string): Promise<void> {
+  await mkdir(folder);
+  for (const name of ["unary", "work"]) await writeFile(join(folder, name), ""); // answered from memory
+  await writeFile(join(folder, "stream"), Buffer.concat(Array.from({ length: STREAMED_MESSAGES }, () => STREAMED_MESSAGE)));
+  await writeFile(join(folder, "64m"), BIG_ANSWER_PREFIX);
+  await truncate(join(folder, "64m"), BIG_ANSWER_BYTES);
 }
 
 /** nginx in front of nginx. */
 export const startNginxPair: StartContender = async ({ originPort, folder, start, traffic = "http" }) => {
-  const suffix = traffic === "tcp" ? "-tcp" : "";
+  const suffix = configSuffix(traffic);
   const values = { ...(await writeTlsFiles(folder)), name: TLS_NAME, loadStream: loadStream() };
   const server = await startNginx(`inbound${suffix}`, join(folder, "inbound"), start, { ...values, target: originPort });
   const client = await startNginx(`outbound${suffix}`, join(folder, "outbound"), start, { ...values, target: server.port });

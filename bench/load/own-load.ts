@@ -3,10 +3,11 @@ import { join } from "node:path";
 import type { BulkOptions, BulkResult } from "./bulk.ts";
 import type { ConstantRateOptions, ConstantRateResult } from "./constant-rate.ts";
 import type { LoadResult } from "./generate.ts";
+import type { GrpcBulkOptions } from "./grpc-bulk.ts";
 import type { NewConnectionsOptions, NewConnectionsResult } from "./new-connections.ts";
 import { runProgram } from "./run-program.ts";
 
-/** Bytes that count as one request of an opaque connection, so that its rate is MB/s and its cost CPU µs per MB, which is ms per GB. */
+/** Bytes that count as one request of a bulk load, so that its rate is MB/s and its cost CPU µs per MB, which is ms per GB. */
 const BYTES_PER_REQUEST = 1_000_000;
 
 /** Sends GETs at a constant rate. */
@@ -17,7 +18,15 @@ export async function atConstantRate(options: ConstantRateOptions): Promise<Load
 
 /** Takes what comes over opaque connections. */
 export async function inBulk(options: BulkOptions): Promise<LoadResult> {
-  const { bytes, failed, durationMs } = await runOwn<BulkResult>("bulk.ts", options);
+  return resultOf(await runOwn<BulkResult>("bulk.ts", options));
+}
+
+/** Takes what comes in one stream of gRPC after another. */
+export async function inGrpcBulk(options: GrpcBulkOptions): Promise<LoadResult> {
+  return resultOf(await runOwn<BulkResult>("grpc-bulk.ts", options));
+}
+
+function resultOf({ bytes, failed, durationMs }: BulkResult): LoadResult {
   const requests = bytes / BYTES_PER_REQUEST;
   return {
     requests,

@@ -5,33 +5,42 @@ import { join } from "node:path";
 import { bundle } from "../../bin/bundle.ts";
 import { buildInfo } from "../../core/build-info.ts";
 import { startBundledMesh } from "./bundled-mesh.ts";
+import { untilGrpcServed } from "./ask-grpc.ts";
 import type { StartContender } from "./contender.ts";
 
 const PROJECT = join(import.meta.dirname, "..", "..");
 /** What the sidecar is made of. */
 const CODE = ["bin", "cli", "core", "sidecar", "package-lock.json"];
 const SHOWN_COMMIT = 8;
+const REACHED_TIMEOUT_MS = 30_000;
 
 /** What moves the bytes: a value of REMORA_ENGINE. */
 export type EngineName = "splice" | "compat";
 
-/** Makes a contender. `dist` holds the bundle; see {@link makeBundle}. */
-export function remora(engine: EngineName, dist: () => Promise<string>): StartContender {
-  return async ({ originPort, folder, start }) => {
+/** How gRPC goes between the sidecars: a value of REMORA_SIGNING, which the second hop insists on, or as opaque bytes through a CONNECT tunnel. */
+export type GrpcWay = "hmac" | "sign" | "mtls" | "tunnel";
+
+/** Makes a contender. `dist` holds the bundle; see {@link makeBundle}. By default gRPC carries no signatures, as in every other contender. */
+export function remora(engine: EngineName, dist: () => Promise<string>, grpcWay: GrpcWay = "mtls"): StartContender {
+  return async ({ originPort, folder, start, traffic = "http" }) => {
+    const signing = grpcWay === "tunnel" ? "mtls" : grpcWay;
     const settings = {
       REMORA_ENGINE: engine,
+      ...(traffic === "grpc" ? { REMORA_SIGNING: signing, REMORA_VERIFY: signing } : {}),
       REMORA_ACCESS_LOG: "false",
       REMORA_RATE_LIMIT: "1000000/s per=identity", // never fires
     };
     const mesh = await startBundledMesh({ dist: await dist(), folder, start, settings });
-    const orders = await mesh.startSidecar("orders", originPort);
+    const orders = await mesh.startSidecar("orders", originPort, traffic === "grpc" ? "grpc" : "http1");
     const web = await mesh.startSidecar("web", null);
-    await mesh.untilReached(web, "orders");
+    const url = `http://127.0.0.1:${web.outboundPort}/`;
+    if (traffic === "grpc") await untilGrpcServed(new URL("/work", url), "orders", REACHED_TIMEOUT_MS);
+    else await mesh.untilReached(web, "orders");
     return {
       name: engine,
-      url: `http://127.0.0.1:${web.outboundPort}/`,
+      url,
       host: "orders",
-      tunnel: `orders:${originPort}`,
+      tunnel: traffic === "tcp" || grpcWay === "tunnel" ? `orders:${originPort}` : null,
       hops: [web.pid, orders.pid],
       startMs: Math.max(web.readyMs, orders.readyMs),
     };

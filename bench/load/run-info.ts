@@ -26,11 +26,18 @@ export function describeRun(reports: readonly ScenarioReport[], { seconds, round
     at: new Date().toISOString(),
     seconds,
     rounds,
-    driver: driverFor({}).name,
+    driver: driversOf(reports),
     machine: { cpu: cpus()[0]?.model ?? "unknown", cores: cpus().length, kernel: release(), node: process.version },
     versions: Object.fromEntries(rows.map(({ proxy, version }) => [proxy, version])),
     remarks: reports.flatMap(({ scenario, remarks }) => remarks.map((sentence) => `${scenario.name}: ${sentence}.`)),
   };
+}
+
+function driversOf(reports: readonly ScenarioReport[]): string {
+  const names = reports
+    .filter(({ scenario }) => scenario.load === "closed")
+    .map(({ scenario }) => (scenario.traffic === "grpc" ? "h2load (gRPC)" : driverFor(scenario).name));
+  return [...new Set(names)].join(" and ") || "our own";
 }
 
 /** In a few sentences. */

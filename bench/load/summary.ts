@@ -1,5 +1,5 @@
 // The few numbers that the project's README shows: a line for each, a column for each proxy.
-import { NO_PROXY } from "./proxies.ts";
+import { isVariant, NO_PROXY } from "./proxies.ts";
 import type { Line, ScenarioReport } from "./report.ts";
 import type { Scenario } from "./scenarios.ts";
 import type { Table } from "./table.ts";
@@ -7,9 +7,11 @@ import type { Table } from "./table.ts";
 /** What stands in the place of what was not measured. */
 const NOTHING = "-";
 
-/** The table, its head first. Costs are the mean of the two hops. */
+/** The table, its head first. Costs are the mean of the two hops. Remora with other settings than usual is left out. */
 export function summaryOf(reports: readonly ScenarioReport[]): Table {
-  const names = [...new Set(reports.flatMap(({ lines }) => lines.map(({ row }) => row.proxy)))].filter((name) => name !== NO_PROXY);
+  const names = [...new Set(reports.flatMap(({ lines }) => lines.map(({ row }) => row.proxy)))].filter(
+    (name) => name !== NO_PROXY && !isVariant(name),
+  );
   const rowOf = ({ lines }: ScenarioReport, title: string, cell: (line: Line) => string): readonly string[] => [
     title,
     ...names.map((name) => {

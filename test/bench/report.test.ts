@@ -107,6 +107,19 @@ t.test("tables and chart say the same in Markdown and SVG", async (t) => {
   t.equal(svg.match(/<g /g)?.length, svg.match(/<\/g>/g)?.length);
 });
 
+t.test("Remora's variants are of gRPC, drawn as Remora, and left out of the summary", async (t) => {
+  t.match(proxyNamed("splice-hmac").unfit(scenarioNamed("get-1k-c1")), /for gRPC/);
+  t.equal(proxyNamed("splice-hmac").unfit(scenarioNamed("grpc-unary-4x32")), null);
+  t.match(proxyNamed("splice-tcp").unfit(scenarioNamed("grpc-unary-4x32")), /bulk answer/);
+  t.equal(proxyNamed("splice-tcp").unfit(scenarioNamed("grpc-bulk-64m")), null);
+  t.match(proxyNamed("http-proxy").unfit(scenarioNamed("grpc-bulk-64m")), /no HTTP\/2/);
+  const outcomes = ["splice", "splice-tcp", "nginx"].map((name) => measured(name, [sample([15, 17], 1)]));
+  const report = reportOf(scenarioNamed("grpc-bulk-64m"), outcomes, new Map(), []);
+  t.match(formatReport(report), /CPU ms\/GB out/);
+  t.same(summaryOf([report])[0], ["", "splice", "nginx"]);
+  t.equal(drawChart([report], []).match(/#0f766e/g)?.length, 2, "two of three bars are green");
+});
+
 t.test("results replace what stood between the markers, and only that", async (t) => {
   const text = "above\n<!-- begin benchmark -->\nold\n<!-- end benchmark -->\nbelow\n";
   t.equal(between(text, "new"), "above\n<!-- begin benchmark -->\nnew\n<!-- end benchmark -->\nbelow\n");

@@ -10,11 +10,16 @@ const BENCH = join(import.meta.dirname, "..", "..", "bench", "main.ts");
 /** What the bundle's launcher and the benchmark call, where it is; not wrk, so that every checkout runs the same. */
 const PROGRAMS = ["nginx", "readlink", "dirname", "sh", "setpriv"];
 
-/** Starts the benchmark where nothing else is installed, with all it writes in `folder`. */
-export async function startBench(t: Test, folder: string, words: readonly string[]): Promise<HelperProcess> {
+/** Starts the benchmark where nothing else is installed but what `further` names, with all it writes in `folder`. */
+export async function startBench(
+  t: Test,
+  folder: string,
+  words: readonly string[],
+  further: readonly string[] = [],
+): Promise<HelperProcess> {
   const programs = join(folder, "programs");
   await mkdir(programs);
-  for (const name of PROGRAMS) {
+  for (const name of [...PROGRAMS, ...further]) {
     const program = findProgram(name);
     if (program !== null) symlinkSync(program, join(programs, name));
   }
