@@ -1,10 +1,14 @@
 // The table of settings of the sidecar (style 18). The injector and `remora run` set them; operators do by annotation.
 import { setting, type Values } from "../core/config.ts";
 import { LOG_LEVELS } from "../core/log.ts";
+import { formatPercentage, parsePercentage } from "../core/percentage.ts";
 import { type AppPort, formatAppPorts, parseAppPorts, parsePortSet } from "./app-ports.ts";
 import { ENGINES } from "./engine.ts";
 import { parseAccess } from "./policy/access.ts";
 import { formatRateLimits, parseRateLimits } from "./policy/rate-limit.ts";
+import { formatRoutes, parseRoutes } from "./policy/route-rules.ts";
+import { DEFAULT_BREAKER } from "./resilience/breaker.ts";
+import { DEFAULT_RETRY_BUDGET } from "./resilience/retry-budget.ts";
 
 /** In the environment of a worker: its number, from 1. No setting: the sidecar sets it for its own workers, and nobody else does. */
 export const WORKER_VARIABLE = "REMORA_INTERNAL_WORKER";
@@ -75,6 +79,53 @@ export const sidecarSettings = {
     format: formatRateLimits,
     allowed: "rate limit rules",
     doc: "Rate limits: `100/s burst=200 per=identity path=/api/ method=POST; 20/s per=ip`.",
+  }),
+  routes: setting.parsed({
+    default: parseRoutes(""),
+    parse: parseRoutes,
+    format: formatRoutes,
+    allowed: "routes",
+    doc: "Timeouts and retries of the app's own requests: `service=orders path=/shop.Orders/ timeout=2s retry=idempotent; service=pay/* timeout=1s`.",
+  }),
+  requestTimeout: setting.duration({
+    default: "0s",
+    max: "1d",
+    doc: "Time for a request of the app, from its head to the last byte of its answer; 0s for none.",
+  }),
+  answerTimeout: setting.duration({
+    default: "0s",
+    max: "1d",
+    doc: "Time for the head of the answer to a request of the app, retries included; 0s for none.",
+  }),
+  streamIdleTimeout: setting.duration({
+    default: "0s",
+    max: "1d",
+    doc: "Longest time in which nothing of a request of the app or of its answer moves; 0s for none.",
+  }),
+  retryBudget: setting.parsed<number>({
+    default: DEFAULT_RETRY_BUDGET.ratio,
+    parse: parsePercentage,
+    format: formatPercentage,
+    allowed: "0% to 100%",
+    doc: "Retries per request, for each destination over 10 s; 10 per second are free. 0% for no retries.",
+  }),
+  breakerFailures: setting.integer({
+    default: DEFAULT_BREAKER.failures,
+    min: 1,
+    max: 1_000,
+    doc: "Failures in a row after which an endpoint is left alone; never more than half of a destination's endpoints are.",
+  }),
+  breakerMinBackoff: setting.duration({
+    default: DEFAULT_BREAKER.minBackoffMs,
+    min: "10ms",
+    max: "1h",
+    doc: "First time for which a failing endpoint is left alone; it doubles with each failure after that.",
+  }),
+  breakerMaxBackoff: setting.duration({
+    default: DEFAULT_BREAKER.maxBackoffMs,
+    min: "10ms",
+    max: "1d",
+    doc: "Longest time for which a failing endpoint is left alone.",
   }),
   engine: setting.choice({
     values: ENGINES,

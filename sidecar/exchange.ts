@@ -6,7 +6,10 @@ import type { SpiffeId } from "../core/spiffe.ts";
 import type { Span } from "../core/tracing.ts";
 import type { Endpoint } from "./discovery/discovery.ts";
 import { type FieldView, firstOfKind, RequestEdit } from "./fields.ts";
+import type { RoutePolicy } from "./policy/routes.ts";
+import type { Route } from "./recent-route.ts";
 import type { Pick } from "./resilience/balancer.ts";
+import type { Deadline } from "./resilience/deadlines.ts";
 
 /** Which way the request travels, seen from the app next to this sidecar. */
 export type Direction = "inbound" | "outbound";
@@ -89,14 +92,22 @@ export class Exchange {
   answeredMonoMs = 0;
   /** SHA-256 that the body must have, in base64, once the signature stage found one (design 9). */
   expectedDigest: string | null = null;
-  /** Outbound: key of the destination's view; empty for a destination outside of the mesh. */
-  destinationKey = "";
+  /** Outbound: the way to its destination in the mesh; null outside of it. */
+  route: Route | null = null;
+  /** Outbound: what its route allows, from the route stage on. */
+  policy: RoutePolicy | null = null;
   /** Outbound: the endpoint that was chosen last, from the balance stage on. */
   pick: Pick<Endpoint> | null = null;
   /** Outbound: the message key whose certificate this request carries, and the connection it is introduced to; null when it carries none. */
   introduces: { readonly connection: { sentMessageKeyId: string }; readonly keyId: string } | null = null;
-  /** Endpoints tried so far. */
+  /** Times that it was sent, or would have been. */
   attempts = 0;
+  /** Instant from which the endpoint that was chosen last is to answer. */
+  attemptMonoMs: number;
+  /** Why the sidecar at the other end answered instead of its app; null when the app did, or nobody. */
+  peerReason: string | null = null;
+  /** Until when it may take; null for a request that nothing bounds. */
+  deadline: Deadline | null = null;
   /** Longest time in which nothing of the exchange moves in either direction, ms, which the engine watches from the decision on; 0 for no bound of its own. Past it: `timeout`. */
   idleTimeoutMs = 0;
   /**
@@ -115,6 +126,7 @@ export class Exchange {
     this.connection = connection;
     this.head = head;
     this.startedMonoMs = startedMonoMs;
+    this.attemptMonoMs = startedMonoMs;
     this.port = connection.port;
     this.remoteIdentity = connection.peer.identity;
     this.grpc = (head.fields.kinds & FIELD.contentType) !== 0 && hasGrpcContent(head.fields);

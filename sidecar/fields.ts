@@ -39,6 +39,14 @@ export class RequestEdit implements HeadEdit {
   nominated: readonly string[] | null = null;
   added: readonly string[] = NONE;
   standing: StandingFields | null = null;
+  /** What the stages added; null until the first attempt begins. */
+  #stagesAdded: readonly string[] | null = null;
+
+  /** What is added from here on is for one attempt, and gone with the next call: a request that is sent again is sealed for another connection. */
+  beginAttempt(): void {
+    if (this.#stagesAdded === null) this.#stagesAdded = this.added;
+    else this.added = this.#stagesAdded;
+  }
 
   add(...fields: readonly string[]): void {
     this.added = this.added === NONE ? fields : [...this.added, ...fields];

@@ -33,3 +33,16 @@ export function noteGrpcStatus(exchange: Exchange, trailers: readonly string[]):
   const value = headerValue(trailers, "grpc-status");
   if (value !== null) exchange.grpcStatus = grpcStatusOf(value);
 }
+
+/** Codes of a server that failed, as bits: whatever was asked, another server might have done it. Others speak of the request or of its caller. */
+const SERVER_FAULTS =
+  (1 << GRPC_STATUS.UNKNOWN) | // an exception that nobody caught, or an answer without a status
+  (1 << GRPC_STATUS.DEADLINE_EXCEEDED) |
+  (1 << GRPC_STATUS.INTERNAL) |
+  (1 << GRPC_STATUS.UNAVAILABLE) |
+  (1 << GRPC_STATUS.DATA_LOSS);
+
+/** True for a code (0 to 16, or -1 for none) with which a server says that it failed. */
+export function isServerFault(code: number): boolean {
+  return code > 0 && (SERVER_FAULTS & (1 << code)) !== 0;
+}

@@ -17,6 +17,7 @@ import { canonicalPath } from "./policy/canonical-path.ts";
 import { answerEdit, callerFields, editInbound, trailerFields } from "./policy/header-hygiene.ts";
 import type { LoadShed } from "./policy/load-shed.ts";
 import type { RateLimiter } from "./policy/rate-limit.ts";
+import { Deadlines, UNBOUNDED } from "./resilience/deadlines.ts";
 import type { InboundSignatures } from "./signing/inbound-signatures.ts";
 import { plainAddress } from "./transport/address.ts";
 import { type Detected, detect } from "./transport/detect.ts";
@@ -24,6 +25,9 @@ import type { AcceptedMesh, MeshAcceptor } from "./transport/mesh-accept.ts";
 import { dialPlain } from "./transport/plain-dial.ts";
 import { relay } from "./transport/relay.ts";
 import { resetStream } from "./transport/reset.ts";
+
+/** Times that a request is sent to an app which refuses it unseen. */
+const MAX_ATTEMPTS = 3;
 
 /** What the inbound side works with. */
 export interface InboundParts {
@@ -77,6 +81,7 @@ interface Caller {
 export function createInbound(parts: InboundParts): Inbound {
   const { observer, clock, engine } = parts;
   const upstreams = new Map<string, Upstream>();
+  const deadlines = new Deadlines(clock);
 
   /** The stages of a request, in order. The first refusal ends it. */
   function passStages(exchange: Exchange, caller: Caller): Refusal | null {
@@ -86,6 +91,7 @@ export function createInbound(parts: InboundParts): Inbound {
       authorize(exchange) ?? // before anything is spent on a caller who may not be here
       limitRate(exchange) ?? // before the shared bound below, so that one caller cannot use it up
       shedLoad(exchange) ?? // from here on the request counts as in flight
+      deadlines.begin(exchange, UNBOUNDED) ?? // the caller's `grpc-timeout`: the app may never answer, and what comes too late costs nothing more
       verifySignature(exchange, caller) // last, as it costs the most; its nonce is only remembered for requests that get this far
     );
   }
@@ -196,18 +202,30 @@ export function createInbound(parts: InboundParts): Inbound {
         decide(exchange, exchange.expectedDigest === null ? toApp : { kind: "forward", upstream, body: "verify" });
       },
       checkBody: (exchange, body) => parts.signatures.checkBody(exchange.expectedDigest, body),
-      seal: () => null,
-      another: () => null,
+      seal(exchange) {
+        exchange.attempts += 1;
+        if (exchange.deadline === null) return null;
+        exchange.edit.beginAttempt();
+        deadlines.forward(exchange);
+        return null;
+      },
+      another(exchange, failure) {
+        // There is one app. It is asked again when it had no room for the stream, or was just closing; not when it can't be connected to.
+        const wasRefused = exchange.attempts > 0 && failure.reason === "upstream_reset";
+        return wasRefused && exchange.attempts < MAX_ATTEMPTS ? upstream : null;
+      },
       retryAnswer: () => null,
       response(exchange, status, fields) {
         exchange.status = status;
         if (exchange.grpc) exchange.grpcStatus = grpcStatusOfHead(fields);
+        if (exchange.deadline !== null) deadlines.answered(exchange, false);
         return answerEdit(fields, true);
       },
       trailers: trailerFields,
       malformed: (connection, refusal) => observer.refused(connection.direction, refusal, connection.connectionId, connection.peer),
       finish(exchange) {
         if (exchange.admitted) parts.shed.leave();
+        if (exchange.deadline !== null) deadlines.end(exchange);
         observer.finished(exchange);
       },
     };

@@ -1,17 +1,20 @@
-// The mesh destinations that this sidecar talks to: one balancer per destination, one upstream per endpoint and protocol. Both are made on first use
-// and kept while their destination is; which endpoint a request takes is the balancer's word, when to try another is the caller's.
+// The mesh destinations that this sidecar talks to: one balancer, retry budget and list of routes per destination, one upstream per endpoint and protocol. All
+// are made on first use and kept while their destination is; which endpoint a request takes is the balancer's word, when to try another is the caller's.
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../core/clock.ts";
 import type { Observer } from "./admin/observer.ts";
 import { isOwnAddress, type OwnListeners } from "./capture/loop-guard.ts";
 import type { DestinationView, Discovery, Endpoint } from "./discovery/discovery.ts";
 import type { Upstream } from "./engine.ts";
+import type { DestinationRoutes, Routes } from "./policy/routes.ts";
 import { type Balancer, createBalancer } from "./resilience/balancer.ts";
+import type { BreakerSettings } from "./resilience/breaker.ts";
+import { RetryBudget, type RetryBudgetSettings } from "./resilience/retry-budget.ts";
 import type { MeshAlpn } from "./transport/client-hello.ts";
 import type { MeshDialer } from "./transport/mesh-dial.ts";
 
-/** Balancers kept; the least recently used one is forgotten, with what it learned. */
-const MAX_BALANCERS = 4096;
+/** Destinations kept; the least recently used one is forgotten, with what was learned of it. */
+const MAX_DESTINATIONS = 4096;
 
 /** What mesh upstreams are made of. */
 export interface MeshUpstreamParts {
@@ -23,10 +26,24 @@ export interface MeshUpstreamParts {
   readonly observer: Observer;
   readonly clock: Clock;
   readonly random: () => number;
+  readonly routes: Routes;
+  /** Default: `DEFAULT_BREAKER`. */
+  readonly breaker?: Partial<BreakerSettings>;
+  /** Default: `DEFAULT_RETRY_BUDGET`. */
+  readonly retryBudget?: RetryBudgetSettings;
 }
 
-/** Gives balancers and upstreams. */
+/** What is known of a destination. The same object as long as it is kept. */
+export interface MeshDestination {
+  readonly balancer: Balancer<Endpoint>;
+  readonly budget: RetryBudget;
+  readonly routes: DestinationRoutes;
+}
+
+/** Gives destinations and upstreams. */
 export interface MeshUpstreams {
+  /** What is known of a destination, its balancer brought up to date with `view`. */
+  destinationFor(view: DestinationView): MeshDestination;
   /** The balancer of a destination, brought up to date with `view`. */
   balancerFor(view: DestinationView): Balancer<Endpoint>;
   /** The upstream of an endpoint: the same object as long as the endpoint is. A refused connection takes the endpoint out of its views. */
@@ -36,23 +53,30 @@ export interface MeshUpstreams {
 /** Makes them. */
 export function createMeshUpstreams(parts: MeshUpstreamParts): MeshUpstreams {
   const { observer, clock, discovery } = parts;
-  const balancers = new LRUCache<string, { balancer: Balancer<Endpoint>; endpoints: readonly Endpoint[] }>({ max: MAX_BALANCERS });
+  const destinations = new LRUCache<string, MeshDestination & { endpoints: readonly Endpoint[] }>({ max: MAX_DESTINATIONS });
   const upstreams = new WeakMap<Endpoint, Map<MeshAlpn, Upstream>>();
 
-  function balancerFor(view: DestinationView): Balancer<Endpoint> {
-    let entry = balancers.get(view.key);
+  function destinationFor(view: DestinationView): MeshDestination {
+    let entry = destinations.get(view.key);
     if (entry === undefined) {
       entry = {
-        balancer: createBalancer<Endpoint>({ clock, random: parts.random, breakerChanged: observer.breakerChanged }),
+        balancer: createBalancer<Endpoint>({
+          clock,
+          random: parts.random,
+          ...(parts.breaker === undefined ? {} : { breaker: parts.breaker }),
+          breakerChanged: observer.breakerChanged,
+        }),
+        budget: new RetryBudget(parts.retryBudget),
+        routes: parts.routes.of(view.service),
         endpoints: [],
       };
-      balancers.set(view.key, entry);
+      destinations.set(view.key, entry);
     }
     if (entry.endpoints !== view.endpoints) {
       entry.endpoints = view.endpoints;
       entry.balancer.update(view.endpoints);
     }
-    return entry.balancer;
+    return entry;
   }
 
   function upstreamFor(endpoint: Endpoint, alpn: MeshAlpn): Upstream {
@@ -88,5 +112,5 @@ export function createMeshUpstreams(parts: MeshUpstreamParts): MeshUpstreams {
     };
   }
 
-  return { balancerFor, upstreamFor };
+  return { destinationFor, balancerFor: (view) => destinationFor(view).balancer, upstreamFor };
 }

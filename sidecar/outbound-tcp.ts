@@ -46,8 +46,8 @@ export interface OutboundTcp {
   drop(departure: Departure, reason: Reason, detail: string): void;
 }
 
-/** Endpoints tried for one request or connection before it is given up. */
-export const MAX_ATTEMPTS = 3;
+/** Endpoints tried for one connection before it is given up. */
+const MAX_ATTEMPTS = 3;
 
 /** Makes the opaque side. */
 export function createOutboundTcp(parts: OutboundTcpParts): OutboundTcp {

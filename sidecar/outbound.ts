@@ -2,23 +2,27 @@
 // read from top to bottom. In transparent capture the destination is the connection's original one; in explicit capture each request names it.
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import type { Reason } from "../core/reasons.ts";
+import { FIELD } from "../core/field-kind.ts";
+import { isReason, type Reason } from "../core/reasons.ts";
+import type { RetryCause } from "./admin/observer.ts";
 import { isLoopback, isOwnAddress, isOwnListener } from "./capture/loop-guard.ts";
 import type { OriginalDstReader } from "./capture/original-dst.ts";
 import type { Destination, DestinationView, Endpoint } from "./discovery/discovery.ts";
-import type { Decision, Engine, HttpHandler, Upstream } from "./engine.ts";
+import type { Decision, Engine, HttpHandler, Retry, Upstream } from "./engine.ts";
 import { type ConnectionContext, Exchange, type Peer, type Refusal, refuse } from "./exchange.ts";
 import { type FieldView, firstNamed } from "./fields.ts";
 import { explicitDestination, HTTP_PORT } from "./explicit-destination.ts";
 import { grpcStatusOfHead } from "./grpc-status.ts";
 import { createMeshUpstreams, type MeshUpstreamParts } from "./mesh-upstreams.ts";
-import { createOutboundTcp, type Departure, MAX_ATTEMPTS, type OutboundTcp } from "./outbound-tcp.ts";
+import { createOutboundTcp, type Departure, type OutboundTcp } from "./outbound-tcp.ts";
 import { canonicalPath } from "./policy/canonical-path.ts";
 import { answerEdit, editOutbound, trailerFields } from "./policy/header-hygiene.ts";
 import type { LoadShed } from "./policy/load-shed.ts";
 import { RecentRoute, type Route } from "./recent-route.ts";
 import type { OutboundSignatures } from "./signing/outbound-signatures.ts";
-import type { Balancer } from "./resilience/balancer.ts";
+import type { Pick } from "./resilience/balancer.ts";
+import { Deadlines } from "./resilience/deadlines.ts";
+import { answerKind, endpointVerdict, pushbackMs } from "./resilience/verdict.ts";
 import { authorityFlaw, plainAddress } from "./transport/address.ts";
 import { type Detected, detect } from "./transport/detect.ts";
 import type { MeshConnection } from "./transport/mesh-dial.ts";
@@ -52,6 +56,7 @@ export function createOutbound(parts: OutboundParts): Outbound {
   const upstreams = createMeshUpstreams(parts);
   const tcp = createOutboundTcp({ ...parts, upstreams, leadsBack });
   const hygiene = { requestId: parts.requestId };
+  const deadlines = new Deadlines(clock);
 
   /** The stages of a connection, in order. */
   function accept(socket: Socket): void {
@@ -123,8 +128,10 @@ export function createOutbound(parts: OutboundParts): Outbound {
     cleanHeaders(exchange); // before anything is added: nothing the app says can pass as the mesh's word
     if (!parts.shed.tryEnter()) return refusal("overloaded", `${parts.shed.maxInFlight} requests in flight`, ["retry-after", "1"]);
     exchange.admitted = true;
-    if (route === null) return egress(exchange.connection, destination); // not ours to protect, nor to rewrite: URLs may be signed
-    settlePath(exchange); // before signing: the form that the other side matches on
+    if (route !== null) settlePath(exchange); // before routes and signing: the form that both sides match on; outside of the mesh URLs may be signed
+    const late = setBounds(exchange, destination, route); // before anything is taken: what comes too late gets no connection
+    if (late !== null) return { kind: "refuse", refusal: late };
+    if (route === null) return egress(exchange.connection, destination); // not ours to protect
     return balance(exchange, route); // breaker and P2C; the connection is taken, and signed for, by `seal`
   }
 
@@ -146,32 +153,39 @@ export function createOutbound(parts: OutboundParts): Outbound {
       },
       checkBody: () => null,
       seal(exchange, connection, body) {
-        if (!exchange.grpc || exchange.pick === null) return null; // only gRPC to mesh peers is signed (design 9)
+        if (!exchange.grpc) return null;
+        exchange.edit.beginAttempt();
+        deadlines.forward(exchange);
+        const { pick } = exchange;
+        if (pick === null) return null; // only gRPC to mesh peers is signed (design 9)
         if (connection === null || connection.kind !== "mesh") return refuse("bad_request", "gRPC needs HTTP/2");
-        sign(exchange, exchange.pick.endpoint, connection.mesh, body);
+        pick.start(); // one that had to wait first was not charged yet
+        sign(exchange, pick.endpoint, connection.mesh, body);
         return null;
       },
       another(exchange, failure) {
         settle(exchange, false);
-        // The view is read again: an endpoint that refused has left it.
-        const view = exchange.destinationKey === "" ? null : discovery.peek(exchange.destinationKey);
-        if (view === null || exchange.attempts >= MAX_ATTEMPTS) return null;
-        observer.retried(failure.reason);
-        return choose(exchange, upstreams.balancerFor(view));
+        const pick = nextPick(exchange);
+        return pick === null || !isAffordable(exchange, failure.reason) ? null : sendTo(exchange, pick, 0);
       },
-      retryAnswer: () => null,
+      retryAnswer(exchange, status, fields) {
+        if (status < 500 && (fields.kinds & (FIELD.grpcStatus | FIELD.mesh)) === 0) return null; // nearly all
+        return exchange.pick === null ? null : retry(exchange, status, fields);
+      },
       response(exchange, status, fields) {
         exchange.status = status;
         exchange.answeredMonoMs = clock.monoMs();
         if (exchange.grpc) exchange.grpcStatus = grpcStatusOfHead(fields);
-        noteIntroduced(exchange, fields);
+        if (exchange.deadline !== null) deadlines.answered(exchange, status === 101 || exchange.method === "CONNECT");
+        if (exchange.pick !== null) notePeer(exchange, fields);
         return answerEdit(fields, exchange.pick === null);
       },
       trailers: trailerFields,
       malformed: (connection, problem) => observer.refused(connection.direction, problem, connection.connectionId, connection.peer),
       finish(exchange) {
         if (exchange.admitted) parts.shed.leave();
-        settle(exchange, succeeded(exchange));
+        if (exchange.deadline !== null) deadlines.end(exchange);
+        if (exchange.pick !== null) settle(exchange, endpointVerdict(exchange, latencyMs(exchange)));
         observer.finished(exchange);
       },
     };
@@ -189,9 +203,11 @@ export function createOutbound(parts: OutboundParts): Outbound {
     exchange.introduces = keyId === before ? null : { connection: mesh, keyId };
   }
 
-  function noteIntroduced(exchange: Exchange, answered: FieldView): void {
+  /** Notes whether the peer's sidecar answered by itself; where it did not, it has seen what the request introduced. */
+  function notePeer(exchange: Exchange, answered: FieldView): void {
+    if ((answered.kinds & FIELD.mesh) !== 0) exchange.peerReason = firstNamed(answered, "x-remora-reason");
     const { introduces } = exchange;
-    if (introduces !== null && firstNamed(answered, "x-remora-reason") === null) introduces.connection.sentMessageKeyId = introduces.keyId;
+    if (introduces !== null && exchange.peerReason === null) introduces.connection.sentMessageKeyId = introduces.keyId;
   }
 
   function leadsBack(destination: Destination): boolean {
@@ -214,7 +230,7 @@ export function createOutbound(parts: OutboundParts): Outbound {
   function egress(connection: ConnectionContext, destination: Destination): Decision {
     if (connection.port !== 0) return refusal("no_endpoints", "the destination left the mesh");
     if (parts.egress === "deny") return refusal("egress_refused", describe(destination));
-    const host = destination.kind === "address" ? destination.address : destination.name;
+    const host = hostOf(destination);
     const port = destination.port === 0 ? HTTP_PORT : destination.port;
     const key = `plain ${host} ${port} ${connection.protocol}`;
     const dial: Upstream["dial"] = (done) =>
@@ -224,32 +240,81 @@ export function createOutbound(parts: OutboundParts): Outbound {
     return { kind: "forward", upstream: { key, address: `${host}:${port}`, dial }, body: "stream" };
   }
 
-  function balance(exchange: Exchange, { view, balancer }: Route): Decision {
-    exchange.service = view.service;
-    exchange.destinationKey = view.key;
-    const upstream = choose(exchange, balancer);
-    if (upstream === null) return refusal(balancer.refusal(), view.service === "" ? view.key : view.service);
-    return { kind: "forward", upstream, body: exchange.grpc && parts.signatures.wantsBody ? "sign" : "stream" };
+  /** Route and timeout: what it may take, and whether it may be sent again. */
+  function setBounds(exchange: Exchange, destination: Destination, route: Route | null): Refusal | null {
+    const routes = route === null ? parts.routes.of(hostOf(destination)) : route.destination.routes;
+    const policy = routes.find(exchange.method, exchange.path);
+    exchange.policy = policy;
+    exchange.idleTimeoutMs = policy.idleTimeoutMs;
+    return deadlines.begin(exchange, policy);
   }
 
-  /** Picks an endpoint and charges the request to it. */
-  function choose(exchange: Exchange, balancer: Balancer<Endpoint>): Upstream | null {
-    const failed = exchange.pick?.endpoint.id;
-    const pick = balancer.pick(failed);
-    if (pick === null) return null;
-    pick.start();
+  function balance(exchange: Exchange, route: Route): Decision {
+    const { view, destination } = route;
+    exchange.service = view.service;
+    exchange.route = route;
+    destination.budget.deposit(exchange.startedMonoMs);
+    const pick = destination.balancer.pick();
+    if (pick === null) return refusal(destination.balancer.refusal(), view.service === "" ? view.key : view.service);
+    const isHeld = (exchange.grpc && parts.signatures.wantsBody) || exchange.policy?.isIdempotent === true;
+    return { kind: "forward", upstream: sendTo(exchange, pick, 0), body: isHeld ? "sign" : "stream" };
+  }
+
+  /** Charges the request to an endpoint; one that waits first is charged when it has. */
+  function sendTo(exchange: Exchange, pick: Pick<Endpoint>, afterMs: number): Upstream {
+    const { endpoint } = pick;
+    if (afterMs === 0) pick.start();
+    if (exchange.attempts > 0) exchange.attemptMonoMs = clock.monoMs() + afterMs;
     exchange.pick = pick;
     exchange.attempts += 1;
-    exchange.remoteIdentity = pick.endpoint.identity;
-    const upstream = upstreams.upstreamFor(pick.endpoint, exchange.protocol === "http2" ? "remora/h2" : "remora/h1");
+    exchange.remoteIdentity = endpoint.identity;
+    const upstream = upstreams.upstreamFor(endpoint, exchange.protocol === "http2" ? "remora/h2" : "remora/h1");
     exchange.endpointAddress = upstream.address;
     return upstream;
   }
 
+  /** An answer that somebody else might give better: looks for one. */
+  function retry(exchange: Exchange, status: number, fields: FieldView): Retry | null {
+    const peerReason = (fields.kinds & FIELD.mesh) === 0 ? null : firstNamed(fields, "x-remora-reason");
+    const kind = answerKind(exchange, status, exchange.grpc ? grpcStatusOfHead(fields) : -1, peerReason);
+    if (kind === "final" || (kind === "failed" && exchange.policy?.isIdempotent !== true)) return null;
+    const afterMs = exchange.grpc ? pushbackMs(fields) : 0;
+    if (afterMs < 0 || afterMs >= deadlines.leftMs(exchange)) return null;
+    const pick = nextPick(exchange);
+    // An instance that has no room now is not asked again at once.
+    if (pick === null || (kind === "unprocessed" && pick.endpoint.id === exchange.pick?.endpoint.id)) return null;
+    if (!isAffordable(exchange, peerReason !== null && isReason(peerReason) ? peerReason : "failed_answer")) return null;
+    settle(exchange, false);
+    return { upstream: sendTo(exchange, pick, afterMs), afterMs };
+  }
+
+  /** Another endpoint than the last one where there is any; null when the route allows no further attempt, or there is nobody to ask. */
+  function nextPick(exchange: Exchange): Pick<Endpoint> | null {
+    const { route, policy, pick } = exchange;
+    if (route === null || policy === null || pick === null || exchange.attempts >= policy.attempts) return null;
+    // The view is read again: an endpoint that refused has left it.
+    const view = discovery.peek(route.view.key);
+    return view === null ? null : upstreams.destinationFor(view).balancer.pick(pick.endpoint.id);
+  }
+
+  /** Takes a retry out of the destination's budget. */
+  function isAffordable(exchange: Exchange, why: RetryCause): boolean {
+    const nowMonoMs = clock.monoMs();
+    if (exchange.route?.destination.budget.withdraw(nowMonoMs) !== true) {
+      observer.retryRefused(why);
+      return false;
+    }
+    observer.retried(why);
+    return true;
+  }
+
   function settle(exchange: Exchange, ok: boolean | null): void {
-    if (exchange.pick === null) return;
-    const endedMonoMs = exchange.answeredMonoMs === 0 ? clock.monoMs() : exchange.answeredMonoMs;
-    exchange.pick.done(ok === null ? null : { ok, latencyMs: endedMonoMs - exchange.startedMonoMs });
+    exchange.pick?.done(ok === null ? null : { ok, latencyMs: latencyMs(exchange) });
+  }
+
+  /** How long the endpoint took, or has taken. */
+  function latencyMs(exchange: Exchange): number {
+    return (exchange.answeredMonoMs === 0 ? clock.monoMs() : exchange.answeredMonoMs) - exchange.attemptMonoMs;
   }
 
   return { accept };
@@ -276,18 +341,10 @@ function refusal(reason: Reason, detail: string, headers: readonly string[] = []
   return { kind: "refuse", refusal: refuse(reason, detail, headers) };
 }
 
-function describe(destination: Destination): string {
-  return destination.kind === "address" ? `${destination.address}:${destination.port}` : `${destination.name}:${destination.port}`;
+function hostOf(destination: Destination): string {
+  return destination.kind === "address" ? destination.address : destination.name;
 }
 
-/** `grpc-status` values that speak against the endpoint rather than the request. */
-const ENDPOINT_FAULTS: ReadonlySet<number> = new Set([2 /* UNKNOWN */, 13 /* INTERNAL */, 14 /* UNAVAILABLE */, 15 /* DATA_LOSS */]);
-
-/** What the end of a request says about its endpoint; null when it says nothing, as when the client left first. */
-function succeeded(exchange: Exchange): boolean | null {
-  if (exchange.refusal !== null)
-    return exchange.refusal.reason === "upstream_reset" || exchange.refusal.reason === "timeout" ? false : null;
-  if (exchange.status === 0) return null;
-  if (exchange.grpc) return !ENDPOINT_FAULTS.has(exchange.grpcStatus);
-  return exchange.status < 500;
+function describe(destination: Destination): string {
+  return `${hostOf(destination)}:${destination.port}`;
 }

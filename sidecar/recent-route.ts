@@ -1,8 +1,7 @@
 // Where a connection's last request went: its next one mostly goes there, too, and finds the view and the balancer without a look-up while nothing has
 // changed. Asks again each second all the same, so that discovery knows what is in use.
-import type { Destination, DestinationView, Discovery, Endpoint } from "./discovery/discovery.ts";
-import type { MeshUpstreams } from "./mesh-upstreams.ts";
-import type { Balancer } from "./resilience/balancer.ts";
+import type { Destination, DestinationView, Discovery } from "./discovery/discovery.ts";
+import type { MeshDestination, MeshUpstreams } from "./mesh-upstreams.ts";
 
 /** Longest time without asking, ms. */
 const TRUSTED_MS = 1_000;
@@ -10,7 +9,8 @@ const TRUSTED_MS = 1_000;
 /** A way to a destination. */
 export interface Route {
   readonly view: DestinationView;
-  readonly balancer: Balancer<Endpoint>;
+  /** Brought up to date with the view. */
+  readonly destination: MeshDestination;
 }
 
 /** The last route of one connection. */
@@ -37,7 +37,7 @@ export class RecentRoute {
   find(destination: Destination, nowMonoMs: number, done: (route: Route | null) => void): void {
     this.#discovery.lookup(destination, (view) => {
       this.#destination = destination;
-      this.#route = view === null ? null : { view, balancer: this.#upstreams.balancerFor(view) };
+      this.#route = view === null ? null : { view, destination: this.#upstreams.destinationFor(view) };
       this.#revision = this.#discovery.revision;
       this.#untilMonoMs = nowMonoMs + TRUSTED_MS;
       done(this.#route);

@@ -13,9 +13,11 @@ import type { Engine } from "./engine.ts";
 import { type Peer, type Refusal, refuse } from "./exchange.ts";
 import type { IdentitySource } from "./identity/identity-source.ts";
 import { createInbound } from "./inbound.ts";
-import { createOutbound } from "./outbound.ts";
+import { createOutbound, type OutboundParts } from "./outbound.ts";
 import { createLoadShed, type LoadShed } from "./policy/load-shed.ts";
 import { createRateLimiter, type RateLimiter } from "./policy/rate-limit.ts";
+import { createRoutes, DEFAULT_ROUTE } from "./policy/routes.ts";
+import { DEFAULT_RETRY_BUDGET } from "./resilience/retry-budget.ts";
 import { createInboundSignatures } from "./signing/inbound-signatures.ts";
 import { createMessageCertificates } from "./signing/message-certificates.ts";
 import { createNonceCache } from "./signing/nonce-cache.ts";
@@ -130,6 +132,7 @@ export async function openTraffic(parts: TrafficParts): Promise<Traffic> {
     discovery,
     dialer,
     random,
+    ...resilience(config),
     shed: outboundShed,
     signatures: createOutboundSignatures(
       createSigner({ identity: identity.identity, credentials: () => identity.current(), mode: config.signing, clock, randomBytes }),
@@ -168,6 +171,21 @@ export async function openTraffic(parts: TrafficParts): Promise<Traffic> {
       acceptor.close();
       await Promise.all([inboundListener.close(), outboundListener.close()]);
     },
+  };
+}
+
+/** How the app's requests are bounded, sent again, and kept from endpoints that fail. */
+function resilience(config: SidecarConfig): Pick<OutboundParts, "routes" | "breaker" | "retryBudget"> {
+  const { requestTimeout: timeoutMs, answerTimeout: answerTimeoutMs, streamIdleTimeout: idleTimeoutMs } = config;
+  const defaults = { ...DEFAULT_ROUTE, timeoutMs, answerTimeoutMs, idleTimeoutMs };
+  return {
+    routes: createRoutes({ rules: config.routes, defaults, namespace: config.namespace }),
+    breaker: {
+      failures: config.breakerFailures,
+      minBackoffMs: config.breakerMinBackoff,
+      maxBackoffMs: Math.max(config.breakerMinBackoff, config.breakerMaxBackoff),
+    },
+    retryBudget: { ...DEFAULT_RETRY_BUDGET, ratio: config.retryBudget },
   };
 }
 

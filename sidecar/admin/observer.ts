@@ -10,6 +10,7 @@ import type { SpiffeId } from "../../core/spiffe.ts";
 import type { Span, Tracer } from "../../core/tracing.ts";
 import type { Direction, Exchange, Peer, Refusal } from "../exchange.ts";
 import { firstOfKind } from "../fields.ts";
+import { isServerFault } from "../grpc-status.ts";
 import { createLoadReport, type Load, type LoadReport } from "./load-report.ts";
 
 /** A finished opaque connection. */
@@ -22,6 +23,9 @@ export interface RelayedConnection {
   readonly durationMs: number;
   readonly end: { readonly bytesForward: number; readonly bytesBack: number; readonly cause: "closed" | "reset" | "idle" };
 }
+
+/** Why a request is sent again: the failure that another attempt may mend, or an answer that told of one. */
+export type RetryCause = Reason | "failed_answer";
 
 /** The endpoint that a breaker is for. */
 interface BrokenEndpoint {
@@ -46,7 +50,9 @@ export interface Observer {
   /** A shadow rule would have refused. */
   shadowed(direction: Direction): void;
   /** Another endpoint is tried. */
-  retried(reason: Reason): void;
+  retried(why: RetryCause): void;
+  /** A request would have been sent again, but its destination's retry budget is used up. */
+  retryRefused(why: RetryCause): void;
   relayed(connection: RelayedConnection): void;
   /** A breaker moved from one state to another. */
   readonly breakerChanged: (endpoint: BrokenEndpoint, from: { readonly kind: string }, to: { readonly kind: string }) => void;
@@ -105,6 +111,11 @@ export function createObserver(options: {
     help: "Further endpoints tried, by the failure's reason.",
     labels: ["reason"],
   });
+  const refusedRetries = metrics.counter({
+    name: "remora_retries_refused_total",
+    help: "Retries that the budget of their destination did not allow, by the failure's reason.",
+    labels: ["reason"],
+  });
   const relayedBytes = metrics.counter({
     name: "remora_tcp_bytes_total",
     help: "Payload of opaque connections.",
@@ -146,6 +157,7 @@ export function createObserver(options: {
         durationMs: Math.round(durationMs * 1000) / 1000,
         peer: exchange.remoteIdentity ?? exchange.peer.address,
         ...(exchange.service === "" ? {} : { service: exchange.service }),
+        ...(exchange.attempts > 1 ? { attempts: exchange.attempts } : {}),
         endpoint: exchange.endpointAddress,
         requestId: exchange.requestId,
       },
@@ -186,10 +198,10 @@ export function createObserver(options: {
       const children = childrenFor(exchange);
       children.count.inc();
       children.duration.observe(durationMs / 1000);
-      if (exchange.direction === "inbound") load.finished(durationMs, exchange.status >= 500 || exchange.status === 0);
+      if (exchange.direction === "inbound") load.finished(durationMs, isFailed(exchange));
       if (exchange.refusal !== null) refusals.inc({ direction: exchange.direction, reason: exchange.refusal.reason });
       exchange.span?.end({
-        ok: exchange.status > 0 && exchange.status < 500,
+        ok: !isFailed(exchange),
         attributes: { "http.response.status_code": exchange.status },
       });
       if (options.accessLog || exchange.refusal !== null) logAccess(exchange, durationMs);
@@ -203,6 +215,7 @@ export function createObserver(options: {
     },
     shadowed: (direction) => shadowed.inc({ direction }),
     retried: (reason) => retries.inc({ reason }),
+    retryRefused: (reason) => refusedRetries.inc({ reason }),
     relayed(connection) {
       const { direction, end } = connection;
       relayedBytes.inc({ direction, way: "forward" }, end.bytesForward);
@@ -228,6 +241,11 @@ export function createObserver(options: {
     },
     takeLoad: () => load.take(),
   };
+}
+
+/** True when the server side failed, or nobody answered. */
+function isFailed(exchange: Exchange): boolean {
+  return exchange.status === 0 || exchange.status >= 500 || isServerFault(exchange.grpcStatus);
 }
 
 function startSpan(tracer: Tracer, exchange: Exchange): Span {

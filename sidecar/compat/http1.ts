@@ -118,6 +118,11 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
       if (!isOpenFor(connection, exchange, response)) return;
       // Before node:http hears of it, which would throw away what is left and then end the pipe: the app would take a part for the whole.
       response.prependOnceListener("finish", () => discardRest(connection, request));
+      exchange.giveUp = (refusal) => giveUp(connection, response, exchange, refusal);
+      if (exchange.idleTimeoutMs > 0)
+        response.setTimeout(exchange.idleTimeoutMs, () =>
+          exchange.giveUp?.(refuse("timeout", `nothing moved for ${exchange.idleTimeoutMs} ms`)),
+        );
       if (decision.kind === "refuse") return answer(connection, response, exchange, decision.refusal);
       if (request.headers.expect !== undefined) response.writeContinue();
       if (decision.body !== "verify") return forward(connection, request, response, exchange, decision, null);
@@ -169,8 +174,8 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
     const refusal = connection.handler.seal(exchange, null, held);
     if (refusal !== null) return answer(connection, response, exchange, refusal);
     takeConnection(connection, exchange, decision.upstream, (failure, agent) => {
-      if (agent === null) return answer(connection, response, exchange, failure as Refusal);
-      if (connection.stream.destroyed) return;
+      if (agent === null) return giveUp(connection, response, exchange, failure as Refusal);
+      if (connection.stream.destroyed || response.headersSent) return;
       send(connection, request, response, exchange, agent, held, false);
     });
   }
@@ -216,8 +221,8 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
     const options = { target: PLACEHOLDER_TARGET, agent, ...(held === null ? {} : { buffer: Readable.from([held]) }) };
     let failed = false;
     proxy.web(request, response, options, (error) => {
-      // http-proxy tells of both sides' errors, one after the other.
-      if (failed || connection.stream.destroyed) return;
+      // http-proxy tells of both sides' errors, one after the other; and of the end of a request that was given up.
+      if (failed || connection.stream.destroyed || (response.writableEnded && exchange.refusal !== null)) return;
       failed = true;
       if (response.headersSent) {
         exchange.refusal ??= failureOf(error);
@@ -226,7 +231,7 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
       const failure = failureOf(error);
       if (!isRetry && failure.reason === "upstream_reset" && isBodiless(request)) {
         return takeConnection(connection, exchange, agent.upstream, (refusal, next) => {
-          if (connection.stream.destroyed) return;
+          if (connection.stream.destroyed || response.headersSent) return;
           if (next === null) answer(connection, response, exchange, refusal as Refusal);
           else send(connection, request, response, exchange, next, null, true);
         });
@@ -245,8 +250,12 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
       proxied.path = exchanges.get(request)?.path ?? proxied.path;
       // http-proxy listens for `aborted`, which says nothing about a client that leaves after its request was complete; and a body whose rest was thrown away
       // must not look whole.
+      let isAnswered = false;
+      proxied.once("response", () => {
+        isAnswered = true;
+      });
       response.once("close", () => {
-        if (!response.writableFinished || !proxied.writableEnded) proxied.destroy();
+        if (!response.writableFinished || !proxied.writableEnded || !isAnswered) proxied.destroy();
       });
       // Without a listener node:http closes the connection and says nothing.
       proxied.once("upgrade", (_answered, upstream) => {
@@ -261,7 +270,7 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
   function onUpstreamResponse(answered: IncomingMessage, request: IncomingMessage, response: ServerResponse): void {
     const connection = served.get(request.socket);
     const exchange = exchanges.get(request);
-    if (connection === undefined || exchange === undefined) return void answered.destroy();
+    if (connection === undefined || exchange === undefined || response.headersSent) return void answered.destroy();
     if (!isSendable(answered)) {
       answered.destroy();
       return answer(connection, response, exchange, refuse("upstream_reset", "the answer's head is not HTTP"));
@@ -283,6 +292,11 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
       exchange.refusal ??= refuse("upstream_reset", "the answer ended before it was complete");
       resetStream(connection.stream);
     });
+  }
+
+  /** Ends an exchange from outside, at any time. */
+  function giveUp(connection: Served, response: ServerResponse, exchange: Exchange, refusal: Refusal): void {
+    if (!response.writableEnded) answer(connection, response, exchange, refusal);
   }
 
   function answer(connection: Served, response: ServerResponse, exchange: Exchange, refusal: Refusal): void {
@@ -309,6 +323,7 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
     connection.handler.request(connection.context, headOf(request), (exchange, decision) => {
       if (!isOpenFor(connection, exchange, socket)) return;
       const give = (refusal: Refusal) => answerRaw(connection, exchange, refusal);
+      exchange.giveUp = give;
       if (decision.kind === "refuse") return give(decision.refusal);
       const refusal =
         decision.body === "verify"

@@ -31,8 +31,6 @@ const MAX_POOLS = 4096;
 /** How long the end of a request body is waited for, so that a unary message can be digested (design 9), ms. */
 const UNARY_WAIT_MS = 2;
 
-/** Times a request is sent whose stream the upstream refuses unseen. */
-const MAX_ATTEMPTS = 3;
 /** How long a client may go on with its request after the whole answer, ms. */
 const ANSWERED_MS = 2_000;
 /** How long the rest of a refused request is read and thrown away before its stream is reset, ms. */
@@ -50,6 +48,14 @@ interface Body {
   readonly read: Buffer | null;
   /** True when `read` is all of it. */
   readonly complete: boolean;
+}
+
+/** What may become of a request that was sent in vain. */
+interface SendAgain {
+  /** The upstream has not looked at it (RFC 9113 section 8.7). */
+  refused(reset: Refusal): void;
+  /** It was answered: true when the answer is to be forgotten, as the request is sent again. */
+  failed(status: number, fields: FlatFields): boolean;
 }
 
 /** The HTTP/2 half of the compat engine. */
@@ -99,6 +105,8 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
         connection.handler.finish(exchange);
       };
       stream.once("close", finish);
+      exchange.giveUp = (refusal) => answer(connection, stream, exchange, refusal);
+      if (exchange.idleTimeoutMs > 0) stream.setTimeout(exchange.idleTimeoutMs, () => exchange.giveUp?.(idle(exchange)));
       // The client may have left while the stages were waiting for a look-up.
       if (stream.destroyed) finish();
       if (isGone(stream)) return;
@@ -132,26 +140,30 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
   }
 
   function forward(connection: ServedConnection, stream: ServerHttp2Stream, exchange: Exchange, decision: Forward, body: Body): void {
-    const unsealed = exchange.edit.added;
-    let attempts = 0;
     attempt(decision.upstream);
 
     function attempt(upstream: Upstream): void {
-      attempts += 1;
-      exchange.edit.added = unsealed; // what an earlier attempt's seal added was for another connection
       takeSession(connection, exchange, upstream, (failure, taken) => {
-        if (isGone(stream)) return;
+        if (isOver(stream, exchange)) return;
         if (taken === null) return answer(connection, stream, exchange, failure as Refusal);
         const refusal = connection.handler.seal(exchange, taken.connection, body.complete ? body.read : null);
         if (refusal !== null) return answer(connection, stream, exchange, refusal);
-        send(connection, stream, exchange, taken, body, (reset) => {
-          // Inbound there is one app; outbound the stage list says whether another endpoint may be tried.
-          const isFinal = !body.complete || attempts >= MAX_ATTEMPTS;
-          const next = isFinal ? null : connection.context.direction === "inbound" ? upstream : connection.handler.another(exchange, reset);
-          if (next === null) answer(connection, stream, exchange, reset);
-          else attempt(next);
-        });
+        send(connection, stream, exchange, taken, body, { refused, failed });
       });
+    }
+
+    function refused(reset: Refusal): void {
+      const next = body.complete ? connection.handler.another(exchange, reset) : null;
+      if (next === null) answer(connection, stream, exchange, reset);
+      else attempt(next);
+    }
+
+    function failed(status: number, fields: FlatFields): boolean {
+      const retry = body.complete ? connection.handler.retryAnswer(exchange, status, fields) : null;
+      if (retry === null) return false;
+      if (retry.afterMs === 0) attempt(retry.upstream);
+      else clock.after(retry.afterMs, () => void (isOver(stream, exchange) || attempt(retry.upstream)));
+      return true;
     }
   }
 
@@ -177,14 +189,13 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
     });
   }
 
-  /** `refused`: the upstream has not looked at the request (RFC 9113 section 8.7), so that it may be sent again if its body is known. */
   function send(
     connection: ServedConnection,
     stream: ServerHttp2Stream,
     exchange: Exchange,
     taken: UpstreamSession,
     body: Body,
-    refused: (reset: Refusal) => void,
+    again: SendAgain,
   ): void {
     const endStream = body.complete && (body.read?.length ?? 0) === 0;
     let upstream: ClientHttp2Stream;
@@ -194,7 +205,7 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
         waitForTrailers: !endStream,
       });
     } catch (error) {
-      if (taken.session.closed || taken.session.destroyed) return refused(failureOf(error as Error));
+      if (taken.session.closed || taken.session.destroyed) return again.refused(failureOf(error as Error));
       return answer(connection, stream, exchange, refuse("bad_request", `the request cannot be passed on: ${(error as Error).message}`));
     }
     taken.streams += 1;
@@ -202,7 +213,7 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
       taken.streams -= 1;
     });
     if (!endStream) sendBody(connection, stream, upstream, body);
-    passAnswer(connection, stream, upstream, exchange, refused);
+    passAnswer(connection, stream, upstream, exchange, again);
   }
 
   function passAnswer(
@@ -210,8 +221,9 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
     stream: ServerHttp2Stream,
     upstream: ClientHttp2Stream,
     exchange: Exchange,
-    refused: (reset: Refusal) => void,
+    again: SendAgain,
   ): void {
+    let isDropped = false;
     let answered = false;
     let isUnsent = false;
     let trailers: string[] = [];
@@ -226,9 +238,11 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
     upstream.once("response", (headers, flags, ...rest) => {
       const raw = (rest[0] ?? []) as unknown as string[];
       answered = true;
-      if (isGone(stream)) return upstream.close(NGHTTP2_CANCEL);
+      if (isOver(stream, exchange)) return upstream.close(NGHTTP2_CANCEL);
       const status = headers[":status"] ?? 502;
       const fields = new FlatFields(withoutPseudo(raw));
+      isDropped = again.failed(status, fields);
+      if (isDropped) return upstream.close(NGHTTP2_CANCEL);
       const edit = connection.handler.response(exchange, status, fields);
       const endStream = (flags & END_STREAM_FLAG) !== 0;
       try {
@@ -252,6 +266,7 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
       carry(upstream, stream);
     });
     upstream.once("trailers", (_headers, _flags, ...rest) => {
+      if (isDropped) return;
       trailers = connection.handler.trailers((rest[0] ?? []) as unknown as string[]);
       noteGrpcStatus(exchange, trailers);
     });
@@ -260,6 +275,7 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
       if (type === HEADERS_FRAME) isUnsent = true;
     });
     upstream.once("close", () => {
+      if (isDropped || exchange.refusal !== null) return;
       if (answered && upstream.rstCode === NGHTTP2_NO_ERROR) {
         // It wants no more of the request: what still comes has nowhere to go.
         if (!stream.destroyed) stream.resume();
@@ -267,7 +283,7 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
       }
       const reset = refuse("upstream_reset", `stream closed with code ${upstream.rstCode}`);
       if (!answered && isGone(stream)) return;
-      if (!answered && (isUnsent || upstream.rstCode === NGHTTP2_REFUSED_STREAM)) return refused(reset);
+      if (!answered && (isUnsent || upstream.rstCode === NGHTTP2_REFUSED_STREAM)) return again.refused(reset);
       if (!answered) return answer(connection, stream, exchange, reset);
       if (isGone(stream) || stream.writableFinished) return;
       exchange.refusal ??= reset;
@@ -281,7 +297,7 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
   function answer(connection: ServedConnection, stream: ServerHttp2Stream, exchange: Exchange, refusal: Refusal): void {
     if (isGone(stream)) return;
     exchange.refusal = refusal;
-    if (stream.headersSent) return stream.close(NGHTTP2_INTERNAL_ERROR);
+    if (stream.headersSent) return stream.close(refusal.reason === "timeout" ? NGHTTP2_CANCEL : NGHTTP2_INTERNAL_ERROR);
     const told = connection.context.peer.told;
     const { status, headers, body } = answerFor(refusal, {
       grpc: exchange.grpc,
@@ -379,6 +395,15 @@ function sendTrailers(stream: ServerHttp2Stream | ClientHttp2Stream, trailers: r
 /** True when nothing can be sent on the stream any more: it was reset, by either side, or is closed. Its exchange ends with its `close`. */
 function isGone(stream: ServerHttp2Stream): boolean {
   return stream.destroyed || stream.closed || stream.aborted;
+}
+
+/** True when there is nobody to answer any more, or the exchange was given up. */
+function isOver(stream: ServerHttp2Stream, exchange: Exchange): boolean {
+  return isGone(stream) || exchange.refusal !== null;
+}
+
+function idle({ idleTimeoutMs }: Exchange): Refusal {
+  return refuse("timeout", `nothing moved for ${idleTimeoutMs} ms`);
 }
 
 /** Moves data from one stream to the other; only an ordered end is passed on here. */

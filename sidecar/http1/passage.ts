@@ -120,11 +120,19 @@ export class Passage implements ConnectionTaker, AnswerTaker {
 
   readonly #onDecision = (exchange: Exchange, decision: Decision): void => {
     this.#exchange = exchange;
+    exchange.giveUp = this.#giveUp;
     // The client left while the stages were waiting for a look-up.
     if (this.#phase !== PHASE.deciding) return this.#finish();
     if (decision.kind === "refuse") this.#refuse(decision.refusal);
     else if (decision.body === "verify") this.#hold(decision.upstream);
     else this.#connect(decision.upstream);
+    this.#owner.onMoved();
+  };
+
+  /** The exchange's time is over. */
+  readonly #giveUp = (refusal: Refusal): void => {
+    if (this.#exchange === null) return;
+    this.#fail(refusal);
     this.#owner.onMoved();
   };
 
@@ -276,9 +284,20 @@ export class Passage implements ConnectionTaker, AnswerTaker {
 
   onAnswerHead(answer: AnswerReader, body: BodyReader): void {
     this.#owner.watch.moved();
+    if (this.#isSentAgain(answer)) return;
     const edit = this.#handler.response(this.#exchange as Exchange, answer.status, answer.fields);
     if (this.#isLast()) this.answer.isPersistent = false;
     this.answer.head(answer, edit, body);
+  }
+
+  /** An answer that somebody else might give better is dropped, and its connection with it. Only for requests without a body: a body was not kept. */
+  #isSentAgain({ status, fields }: AnswerReader): boolean {
+    if (this.#request?.bodyKind !== BODY.none) return false;
+    const retry = this.#handler.retryAnswer(this.#exchange as Exchange, status, fields);
+    if (retry === null) return false;
+    this.#leaveUpstream();
+    this.#connect(retry.upstream); // `afterMs` is 0: only gRPC servers ask for a wait
+    return true;
   }
 
   /** True when no request can follow: the sidecar drains, or whether a client that waits for a 100 sends its body now is anyone's guess. */
@@ -292,6 +311,7 @@ export class Passage implements ConnectionTaker, AnswerTaker {
   }
 
   onAnswerBytes(bytes: Buffer, start: number, end: number): void {
+    if ((this.#exchange as Exchange).idleTimeoutMs > 0) this.#owner.watch.moved(); // else only the client's side is watched
     this.answer.bytes(bytes, start, end);
     if (this.#wire.isBlocked) this.#upstream?.wire.pause();
   }
@@ -325,6 +345,7 @@ export class Passage implements ConnectionTaker, AnswerTaker {
     const exchange = this.#exchange as Exchange; // set since the decision
     this.#leaveUpstream();
     exchange.refusal = refusal;
+    if (exchange.grpc) exchange.grpcStatus = RESCUE[refusal.reason].grpcStatus;
     if (RESCUE[refusal.reason].close || this.#isLast()) this.answer.isPersistent = false;
     exchange.status = this.answer.refusal(refusal, { grpc: exchange.grpc, told: this.#owner.served.context.peer.told });
     this.#complete();
@@ -351,6 +372,7 @@ export class Passage implements ConnectionTaker, AnswerTaker {
     const exchange = this.#exchange;
     if (this.#wire.isTls || this.#wire.pendingBytes === 0 || !this.#wire.isOpen || exchange === null) return this.#finish();
     this.#exchange = null;
+    exchange.giveUp = null; // this passage may have another exchange by then
     this.#owner.keepHead();
     this.#wire.stream.write("", () => this.#handler.finish(exchange));
   }
@@ -442,6 +464,7 @@ export class Passage implements ConnectionTaker, AnswerTaker {
         break;
       case PHASE.open:
         if (this.#isStalled() && waitedMs >= stallMs) this.#giveUpStalled();
+        else this.#checkIdle();
         break;
       case PHASE.tunnel:
         if (tunnelIdleMs > 0 && waitedMs >= tunnelIdleMs) this.#break();
@@ -453,6 +476,13 @@ export class Passage implements ConnectionTaker, AnswerTaker {
   #isStalled(): boolean {
     const blocked = this.#wire.isBlocked ? this.#wire : this.isUpstreamBlocked ? (this.#upstream as UpstreamConnection).wire : null;
     return !this.#owner.watch.isMoving(blocked) && (blocked !== null || !this.body.isDone || this.#owner.isOverfull);
+  }
+
+  /** The route's own bound; looked at with each sweep. */
+  #checkIdle(): void {
+    const { idleTimeoutMs } = this.#exchange as Exchange; // set while open
+    if (idleTimeoutMs > 0 && this.#owner.watch.waitedMs >= idleTimeoutMs)
+      this.#fail(refuse("timeout", `nothing moved for ${idleTimeoutMs} ms`));
   }
 
   #giveUpStalled(): void {

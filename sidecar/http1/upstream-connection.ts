@@ -166,7 +166,7 @@ export class UpstreamConnection implements WireOwner {
     this.#body.begin(kind, answer.framing.length);
     this.#phase = PHASE.body;
     taker.onAnswerHead(answer, this.#body);
-    if (this.#body.isDone) this.#end(isFollowed);
+    if (this.#body.isDone && this.#phase === PHASE.body) this.#end(isFollowed); // unless its taker had no use for it
   }
 
   #takeBody(bytes: Buffer, start: number, length: number): number {

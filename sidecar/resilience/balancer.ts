@@ -1,6 +1,6 @@
 // Chooses an endpoint: power of two choices over peak EWMA × (requests in flight + 1), with one breaker per endpoint (design 4, 12). `update` and
 // breaker edges rebuild an immutable snapshot of the endpoints that may be asked; `pick` only reads it (style 14). Owns estimates, in-flight counts and
-// breakers, kept by endpoint id across updates; it does no I/O and owns no timer.
+// breakers, kept by endpoint id across updates and a short absence; it does no I/O and owns no timer.
 //
 // HOT PATH: a pick is one clock read, two random numbers, two estimates and one small object; where there is no choice, only the object.
 import type { Clock } from "../../core/clock.ts";
@@ -27,7 +27,7 @@ export interface Pick<E> {
 
 /** Chooses among endpoints. */
 export interface Balancer<E extends { readonly id: string }> {
-  /** Takes a new set; what is known of an id that stays is kept. */
+  /** Takes a new set; what is known of an id that stays, or comes back within a minute, is kept. */
   update(endpoints: readonly E[]): void;
   /** Chooses one, or null: ask {@link Balancer.refusal} why. `exceptId` is avoided while there is any other (a second attempt). */
   pick(exceptId?: string): Pick<E> | null;
@@ -52,6 +52,10 @@ export interface BalancerOptions<E> {
 }
 
 const DEFAULT_INITIAL_LATENCY_MS = 30;
+/** How long what is known of an endpoint outlives it: one that refused a connection leaves the view for some seconds, and must not come back as a new one. */
+const REMEMBERED_MS = 60_000;
+/** Most endpoints remembered after they left; those that left first are forgotten. */
+const MAX_REMEMBERED = 256;
 
 /** Makes a balancer without endpoints. */
 export function createBalancer<E extends { readonly id: string }>(options: BalancerOptions<E>): Balancer<E> {
@@ -65,12 +69,16 @@ interface Slot<E> {
   readonly breaker: Breaker;
   readonly latency: PeakEwma;
   inFlight: number;
+  /** When it left the set last. */
+  leftMonoMs: number;
 }
 
 class PeakEwmaBalancer<E extends { readonly id: string }> implements Balancer<E> {
   readonly #options: BalancerOptions<E>;
   readonly #breaker: BreakerSettings;
   readonly #slots = new Map<string, Slot<E>>();
+  /** Slots of endpoints that left, in the order in which they did. */
+  readonly #left = new Map<string, Slot<E>>();
   /** Those that pass now: the snapshot that picks read. Replaced, never changed. */
   #passing: readonly Slot<E>[] = [];
   /** Breakers that are open or half open. */
@@ -84,16 +92,38 @@ class PeakEwmaBalancer<E extends { readonly id: string }> implements Balancer<E>
   }
 
   update(endpoints: readonly E[]): void {
+    this.#forget(this.#options.clock.monoMs());
     const kept = new Set<string>();
     for (const endpoint of endpoints) {
       kept.add(endpoint.id);
-      const slot = this.#slots.get(endpoint.id);
-      if (slot === undefined) this.#slots.set(endpoint.id, this.#createSlot(endpoint));
+      const slot = this.#slots.get(endpoint.id) ?? this.#takeBack(endpoint.id);
+      if (slot === null) this.#slots.set(endpoint.id, this.#createSlot(endpoint));
       else slot.endpoint = endpoint;
     }
-    for (const id of this.#slots.keys()) if (!kept.has(id)) this.#slots.delete(id);
+    for (const [id, slot] of this.#slots) if (!kept.has(id)) this.#remember(id, slot);
     this.#rebuild();
     this.#releaseExcess();
+  }
+
+  #remember(id: string, slot: Slot<E>): void {
+    this.#slots.delete(id);
+    slot.leftMonoMs = this.#options.clock.monoMs();
+    this.#left.set(id, slot);
+  }
+
+  #takeBack(id: string): Slot<E> | null {
+    const slot = this.#left.get(id);
+    if (slot === undefined) return null;
+    this.#left.delete(id);
+    this.#slots.set(id, slot);
+    return slot;
+  }
+
+  #forget(nowMonoMs: number): void {
+    for (const [id, slot] of this.#left) {
+      if (this.#left.size <= MAX_REMEMBERED && nowMonoMs - slot.leftMonoMs < REMEMBERED_MS) return;
+      this.#left.delete(id);
+    }
   }
 
   pick(exceptId?: string): Pick<E> | null {
@@ -150,6 +180,7 @@ class PeakEwmaBalancer<E extends { readonly id: string }> implements Balancer<E>
       }),
       latency: createPeakEwma(this.#options.decayMs ?? DEFAULT_DECAY_MS),
       inFlight: 0,
+      leftMonoMs: 0,
     };
     return slot;
   }
@@ -238,6 +269,7 @@ class SlotPick<E extends { readonly id: string }> implements Pick<E> {
     this.#observe(outcome, nowMonoMs);
     this.#slot.breaker.end(outcome.ok, this.#probe, nowMonoMs);
   }
+
   #observe(outcome: Outcome, nowMonoMs: number): void {
     const { latency } = this.#slot;
     if (outcome.ok) {

@@ -18,6 +18,9 @@ import { createOutbound } from "../../sidecar/outbound.ts";
 import { parseAccess } from "../../sidecar/policy/access.ts";
 import { createLoadShed, type LoadShed } from "../../sidecar/policy/load-shed.ts";
 import { createRateLimiter, parseRateLimits } from "../../sidecar/policy/rate-limit.ts";
+import { parseRoutes } from "../../sidecar/policy/route-rules.ts";
+import { createRoutes, DEFAULT_ROUTE } from "../../sidecar/policy/routes.ts";
+import type { RetryBudgetSettings } from "../../sidecar/resilience/retry-budget.ts";
 import { createInboundSignatures } from "../../sidecar/signing/inbound-signatures.ts";
 import { createMessageCertificates } from "../../sidecar/signing/message-certificates.ts";
 import { createNonceCache } from "../../sidecar/signing/nonce-cache.ts";
@@ -55,6 +58,10 @@ export interface MeshPairOptions {
   readonly engine?: EngineName;
   /** Times of the engine, where not its defaults. */
   readonly timeouts?: EngineTimeouts;
+  /** Routes of the caller. */
+  readonly routes?: string;
+  /** Retries per request of the caller, and those that are free each second; the defaults without. */
+  readonly retryBudget?: RetryBudgetSettings;
   /** Holds each look-up of the caller until `give` is called; by default it is answered at once. */
   readonly lookup?: (give: () => void) => void;
 }
@@ -205,6 +212,8 @@ export async function startMeshPair(options: MeshPairOptions): Promise<MeshPair>
     observer: callerSide.observer,
     clock,
     random: Math.random,
+    routes: createRoutes({ rules: parseRoutes(options.routes ?? ""), defaults: DEFAULT_ROUTE, namespace: "demo" }),
+    ...(options.retryBudget === undefined ? {} : { retryBudget: options.retryBudget }),
     requestId: newRequestId,
     ...timings,
   });
