@@ -11,7 +11,8 @@ import { createStaticIdentity, createThrowawayCa } from "../../test/support/thro
 import type { Cases } from "./measure.ts";
 
 const call = { method: "POST", authority: "payments:8080", path: "/shop.Payments/Charge", contentType: "application/grpc" };
-const body = randomBytes(200);
+/** A gRPC message of 100 bytes with its prefix. */
+const body = randomBytes(105);
 
 function pairOf(mode: SigningMode) {
   const clock = systemClock;

@@ -15,6 +15,7 @@ import {
   SHA256_TEXT_LENGTH,
   TIMES_LENGTH,
 } from "./profile.ts";
+import { putAscii } from "./put-ascii.ts";
 
 /** The base of one kind of request under one key. */
 export class BaseForm {
@@ -81,31 +82,19 @@ export class BaseForm {
     const frame = this.#frame;
     if (binding !== this.#binding) {
       this.#binding = ""; // nothing to rely on until it is written
-      if (!put(frame, this.#bindingAt, binding, BINDING_LENGTH)) return null;
+      if (!putAscii(frame, this.#bindingAt, binding, BINDING_LENGTH)) return null;
       this.#binding = binding;
     }
     if (times !== this.#times) {
       this.#times = "";
-      if (!put(frame, this.#timesAt, times, TIMES_LENGTH)) return null;
+      if (!putAscii(frame, this.#timesAt, times, TIMES_LENGTH)) return null;
       this.#times = times;
     }
-    if (!put(frame, this.#digestAt, digest, this.#digestLength) || !put(frame, this.#nonceAt, nonce, ID_LENGTH)) return null;
+    if (!putAscii(frame, this.#digestAt, digest, this.#digestLength) || !putAscii(frame, this.#nonceAt, nonce, ID_LENGTH)) return null;
     return this.#key.of(frame);
   }
 }
 
 function blank(length: number): string {
   return " ".repeat(length);
-}
-
-/** False unless `text` is `length` ASCII characters: never is something else signed or accepted than what was said. */
-function put(frame: Buffer, at: number, text: string, length: number): boolean {
-  if (text.length !== length) return false;
-  let seen = 0;
-  for (let index = 0; index < length; index += 1) {
-    const code = text.charCodeAt(index);
-    seen |= code;
-    frame[at + index] = code;
-  }
-  return seen <= 0x7f;
 }

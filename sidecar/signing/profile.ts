@@ -49,6 +49,12 @@ export const BINDING_LENGTH = 43;
 export const SHA256_TEXT_LENGTH = 44;
 /** 64 bytes in base64 with padding. */
 const ECDSA_TEXT_LENGTH = 88;
+/** What the letters of base64url stand for, by their code. */
+const NO_VALUE = 0xff;
+const BASE64URL_VALUES = new Uint8Array(0x80).fill(NO_VALUE);
+for (const [value, letter] of [..."ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"].entries()) {
+  BASE64URL_VALUES[letter.charCodeAt(0)] = value;
+}
 const DIGEST_PREFIX = "sha-256=:";
 const DIGEST_LINE = '\n"content-digest": ';
 const PARAMS_LINE = '\n"@signature-params": ';
@@ -235,6 +241,23 @@ function betweenColons(value: string, prefix: string, length: number): string | 
 
 const COLON = 0x3a;
 
+/** Writes the 16 bytes that 22 characters of base64url stand for. False when their last bits are not zero: each nonce has one spelling. */
+export function decodeNonce(nonce: string, into: Uint8Array): boolean {
+  let bits = 0;
+  let held = 0;
+  let at = 0;
+  for (let index = 0; index < ID_LENGTH; index += 1) {
+    bits = (bits << 6) | (BASE64URL_VALUES[nonce.charCodeAt(index) & 0x7f] as number);
+    held += 6;
+    if (held >= 8) {
+      held -= 8;
+      into[at] = bits >> held;
+      at += 1;
+    }
+  }
+  return (bits & 0x0f) === 0;
+}
+
 /** Past any value: a failed step makes every later one fail. */
 const FAILED = 1 << 20;
 
@@ -262,7 +285,5 @@ function readId(value: string, at: number): string | null {
 }
 
 function isBase64Url(code: number): boolean {
-  return (
-    (code >= 0x61 && code <= 0x7a) || (code >= 0x41 && code <= 0x5a) || (code >= 0x30 && code <= 0x39) || code === 0x2d || code === 0x5f
-  );
+  return code < BASE64URL_VALUES.length && BASE64URL_VALUES[code] !== NO_VALUE;
 }

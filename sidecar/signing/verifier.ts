@@ -18,6 +18,7 @@ import {
   type Blanks,
   type CallHead,
   canonicalBytes,
+  decodeNonce,
   LIFETIME_S,
   NONCE_BYTES,
   type ProfileInput,
@@ -58,6 +59,10 @@ export interface VerifierState {
   roots: readonly X509Certificate[];
   /** The last input read on it, right or wrong: only spares reading what is the same. */
   input: ProfileInput | null;
+  /** The last head on it that a base can say. */
+  path: string;
+  authority: string;
+  method: string;
 }
 
 /** The outcome for a head. A `digest` still has to match: hold the body (at most 64 KiB) and ask {@link digestMatches} before anything is delivered. */
@@ -80,7 +85,7 @@ export interface Verifier {
 
 /** Makes the state for a new connection. */
 export function createVerifierState(): VerifierState {
-  return { binding: "", certificateText: "", certificate: null, roots: [], input: null };
+  return { binding: "", certificateText: "", certificate: null, roots: [], input: null, path: "", authority: "", method: "" };
 }
 
 /** Makes a verifier. `nonces` is shared by all connections of the process. */
@@ -106,7 +111,7 @@ class ProfileVerifier implements Verifier {
   readonly required: SigningMode;
   readonly #options: Parameters<typeof createVerifier>[0];
   readonly #pairwise: PairwiseKeys = createPairwiseKeys();
-  readonly #nonce = Buffer.alloc(NONCE_BYTES);
+  readonly #nonce = new Uint8Array(NONCE_BYTES);
 
   constructor(options: Parameters<typeof createVerifier>[0]) {
     this.#options = options;
@@ -147,10 +152,12 @@ class ProfileVerifier implements Verifier {
     if (fields.body !== input.body) return "x-remora-body does not fit the covered components";
     if ((fields.contentDigest !== null) !== (input.body === "digest")) return "content-digest does not fit x-remora-body";
     if (fields.contentType === null) return "no content-type";
-    // Not covered by "@path"; gRPC has no query.
-    if (request.path.includes("?") || request.path.includes("#")) return "the path has a query";
-    // A line break would move what follows it into another line of the base.
-    if (request.path.includes("\n") || request.authority.includes("\n") || request.method.includes("\n")) return "a line break in the head";
+    if (request.path === connection.path && request.authority === connection.authority && request.method === connection.method) return null;
+    const flaw = headFlaw(request);
+    if (flaw !== null) return flaw;
+    connection.path = request.path;
+    connection.authority = request.authority;
+    connection.method = request.method;
     return null;
   }
 
@@ -213,13 +220,21 @@ class ProfileVerifier implements Verifier {
 
   /** Last of all, so that only true signatures take up memory. */
   #claimNonce(input: ProfileInput, digest: string): VerifyResult {
-    if (this.#nonce.write(input.nonce, "base64url") !== NONCE_BYTES) return invalid("nonce is not 16 bytes");
+    if (!decodeNonce(input.nonce, this.#nonce)) return invalid("nonce is not 16 bytes");
     const answer = this.#options.nonces.claim(this.#nonce, (input.expires + SKEW_S) * 1_000);
     if (answer === "replayed") return refused("signature_replayed", "nonce seen before");
     // What cannot be remembered must not pass.
     if (answer === "full") return refused("overloaded", "too many signatures to remember their nonces");
     return digest === "" ? STREAM : { ok: true, body: "digest", expected: digest };
   }
+}
+
+/** What a base could not say of a head; null when it can say all of it. */
+function headFlaw({ method, authority, path }: VerifyRequest): string | null {
+  // Not covered by "@path"; gRPC has no query.
+  if (path.includes("?") || path.includes("#")) return "the path has a query";
+  // A line break would move what follows it into another line of the base.
+  return path.includes("\n") || authority.includes("\n") || method.includes("\n") ? "a line break in the head" : null;
 }
 
 /** Why a signature is out of its time; null when it is not. */
