@@ -2,6 +2,7 @@
 // caller says which annotation it was. The values are handed on as text, so the grammar here is what keeps a bad one from crashing a sidecar later.
 import { isIP } from "node:net";
 import { DURATION_FORM, parseDurationMs } from "../core/duration.ts";
+import { PERCENTAGE_FORM, parsePercentage } from "../core/percentage.ts";
 import { parseSpiffeId } from "../core/spiffe.ts";
 
 /** One kind of value. */
@@ -16,10 +17,15 @@ export interface AnnotationType<T> {
 const MAX_ITEMS = 256;
 const MAX_RATE_RULES = 32;
 const MAX_COUNT = 1_000_000_000;
+const MAX_ROUTES = 64;
+const MAX_ROUTE_TIMEOUT_MS = 86_400_000;
 
 const LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
 const SUBDOMAIN = `${LABEL}(?:\\.${LABEL})*`;
 const DNS_LABEL = new RegExp(`^${LABEL}$`);
+// NAME, NAMESPACE/NAME or NAMESPACE/*, as the sidecar's routes name a service or a host.
+const ROUTE_NAME = "[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?";
+const ROUTE_SERVICE = new RegExp(`^(?:${ROUTE_NAME}|${ROUTE_NAME}/(?:${ROUTE_NAME}|\\*))$`);
 const WORKLOAD = new RegExp(`^${LABEL}/(?:\\*|${SUBDOMAIN})$`);
 // REGISTRY[:PORT]/PATH[:TAG][@sha256:HEX], the reference grammar of the OCI distribution specification, without its rarer separators.
 const IMAGE =
@@ -53,6 +59,18 @@ export function integer(min: number, max: number): AnnotationType<number> {
 export const duration: AnnotationType<string> = {
   allowed: DURATION_FORM,
   parse: (text) => (succeeds(() => parseDurationMs(text)) ? text : null),
+};
+
+/** A time with its unit within bounds, both included and written the same way. Handed on as text. */
+export function durationWithin(min: string, max: string): AnnotationType<string> {
+  const isWithin = (text: string) => isDurationWithin(text, parseDurationMs(min), parseDurationMs(max));
+  return { allowed: `${DURATION_FORM}, from ${min} to ${max}`, parse: (text) => (isWithin(text) ? text : null) };
+}
+
+/** A share. Handed on as text. */
+export const percentage: AnnotationType<string> = {
+  allowed: PERCENTAGE_FORM,
+  parse: (text) => (succeeds(() => parsePercentage(text)) ? text : null),
 };
 
 /** A list of port numbers. */
@@ -97,6 +115,16 @@ export const rateLimits: AnnotationType<string> = {
     const rules = text.split(";").map((rule) => rule.split(/\s+/).filter((word) => word !== ""));
     // Printed with single spaces, because the sidecar's settings refuse line breaks.
     return rules.length <= MAX_RATE_RULES && rules.every(isRateRule) ? rules.map((words) => words.join(" ")).join("; ") : null;
+  },
+};
+
+/** Routes (design 4). Handed on as text. */
+export const routes: AnnotationType<string> = {
+  allowed:
+    "service=, path=, method=, timeout=, answer-timeout=, idle-timeout=, retry=undelivered|idempotent, attempts=1..10; routes separated by semicolons, such as service=orders path=/shop.Orders/ timeout=2s retry=idempotent; service=pay/* timeout=1s",
+  parse(text) {
+    const rules = text.split(";").map((rule) => rule.split(/\s+/).filter((word) => word !== ""));
+    return rules.length <= MAX_ROUTES && rules.every(isRoute) ? rules.map((words) => words.join(" ")).join("; ") : null;
   },
 };
 
@@ -168,6 +196,26 @@ function isRateRule(words: readonly string[]): boolean {
   const [rate = "", ...options] = words;
   const keys = options.map((option) => option.split("=", 1)[0]);
   return isCountPerUnit(rate) && options.every(isRateOption) && new Set(keys).size === keys.length;
+}
+
+function isRoute(options: readonly string[]): boolean {
+  const keys = options.map((option) => option.split("=", 1)[0]);
+  return options.length > 0 && options.every(isRouteOption) && new Set(keys).size === keys.length;
+}
+
+function isRouteOption(option: string): boolean {
+  const timeout = /^(?:answer-|idle-)?timeout=(.*)$/.exec(option)?.[1];
+  if (timeout !== undefined) return isDurationWithin(timeout, 0, MAX_ROUTE_TIMEOUT_MS);
+  if (option.startsWith("service=")) return option.length <= 261 && ROUTE_SERVICE.test(option.slice("service=".length));
+  if (option.startsWith("path=")) return isPathPrefix(option.slice("path=".length));
+  return /^(?:retry=(?:undelivered|idempotent)|attempts=(?:0?[1-9]|10)|method=[!#$%&'*+.^_`|~0-9A-Z-]+)$/.test(option);
+}
+
+function isDurationWithin(text: string, minMs: number, maxMs: number): boolean {
+  return succeeds(() => {
+    const ms = parseDurationMs(text);
+    if (ms < minMs || ms > maxMs) throw new RangeError(text);
+  });
 }
 
 function isCountPerUnit(text: string): boolean {

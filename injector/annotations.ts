@@ -8,14 +8,17 @@ import {
   cidrList,
   cpu,
   duration,
+  durationWithin,
   flag,
   image,
   integer,
   label,
   memory,
+  percentage,
   portList,
   portProtocols,
   rateLimits,
+  routes,
 } from "./annotation-types.ts";
 
 /** All our annotations and labels begin with this. */
@@ -57,6 +60,34 @@ export const ANNOTATIONS = {
   allow: row(accessList, "*", "Who may call this workload."),
   "rate-limit": row(rateLimits, "none", "Limits on incoming requests."),
   "max-inflight": row(integer(1, 1_000_000), "1024", "Requests served at once; more are refused with `overloaded`."),
+  routes: row(
+    routes,
+    "none",
+    "Timeouts and retries of the workload's own requests, by service, path and method; the first that matches holds.",
+  ),
+  "request-timeout": row(
+    durationWithin("0s", "1d"),
+    "none",
+    "Time for a request of the workload, from its head to the end of its answer; 0s for none.",
+  ),
+  "answer-timeout": row(
+    durationWithin("0s", "1d"),
+    "none",
+    "Time for the head of the answer to a request of the workload, retries included; 0s for none.",
+  ),
+  "stream-idle-timeout": row(
+    durationWithin("0s", "1d"),
+    "none",
+    "Longest time in which nothing of a request of the workload or of its answer moves; 0s for none.",
+  ),
+  "retry-budget": row(percentage, "20%", "Retries per request, for each destination over 10 s; 10 per second are free. 0% for no retries."),
+  "breaker-failures": row(
+    integer(1, 1_000),
+    "7",
+    "Failures in a row after which an endpoint is left alone; never more than half of them are.",
+  ),
+  "breaker-min-backoff": row(durationWithin("10ms", "1h"), "1s", "First time for which a failing endpoint is left alone; it doubles."),
+  "breaker-max-backoff": row(durationWithin("10ms", "1d"), "60s", "Longest time for which a failing endpoint is left alone."),
   engine: row(choice(["splice", "compat"]), "splice", "What moves HTTP in the sidecar; `compat` is the slower reference, to fall back on."),
   workers: row(integer(1, 64), "1", "Processes of the sidecar that serve together, for pods that one core of sidecar is not enough for."),
   signing: row(SIGNING, "hmac", "How outgoing gRPC requests are signed."),

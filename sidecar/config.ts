@@ -125,7 +125,7 @@ export const sidecarSettings = {
     default: DEFAULT_BREAKER.maxBackoffMs,
     min: "10ms",
     max: "1d",
-    doc: "Longest time for which a failing endpoint is left alone.",
+    doc: "Longest time for which a failing endpoint is left alone; at least the first.",
   }),
   engine: setting.choice({
     values: ENGINES,
