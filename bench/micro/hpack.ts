@@ -25,6 +25,8 @@ const TIMED_REQUEST: readonly Field[] = [
   ["grpc-timeout", "1999m", INDEXING.once],
   ["traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", INDEXING.once],
 ];
+/** As nghttp2 sends it: the path is never put into a table. */
+const NGHTTP2_REQUEST: readonly Field[] = REQUEST.map(([name, value]) => (name === ":path" ? [name, value, INDEXING.once] : [name, value]));
 const RESPONSE: readonly Field[] = [
   [":status", "200"],
   ["content-type", "application/grpc"],
@@ -115,6 +117,7 @@ export function cases(): Cases {
     "decode request, first": decodingFirst(REQUEST),
     "decode request": decodingNext(REQUEST),
     "decode request, timed": decodingNext(TIMED_REQUEST),
+    "decode request of nghttp2": decodingNext(NGHTTP2_REQUEST),
     "decode response": decodingNext(RESPONSE),
     "decode trailers": decodingNext(TRAILERS),
     "encode request, first": encodingFirst(REQUEST),
@@ -124,6 +127,7 @@ export function cases(): Cases {
     "encode response": encodingNext(RESPONSE),
     "encode trailers": encodingNext(TRAILERS),
     "pass request": passing(REQUEST),
+    "pass request of nghttp2": passing(NGHTTP2_REQUEST),
     "pass request, timed": passing(TIMED_REQUEST),
     "Huffman, decode 50": () => decodeHuffman(CODED, 0, CODED_BYTES, DECODED),
     "Huffman, encode 50": () => encodeHuffman(TEXT, CODED, 0),

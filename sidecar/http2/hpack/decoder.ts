@@ -3,9 +3,11 @@
 //
 // HOT PATH: a field that is in a table is passed on as the entry it is: one octet read, nothing allocated. A literal costs its texts and one entry.
 import { DynamicTable, FIRST_TABLE_BYTES, NO_ENTRY } from "./dynamic-table.ts";
-import { HeaderEntry, type HeaderName, INDEXING, type Indexing } from "./header-entry.ts";
+import { HeaderEntry, type HeaderName, INDEXING, type Indexing, PSEUDO } from "./header-entry.ts";
 import { integerIn, octetsOf, readInteger } from "./integer.ts";
-import { nameIn, textIn } from "./known-names.ts";
+import { nameIn } from "./known-names.ts";
+import { knownPath } from "./known-paths.ts";
+import { textIn } from "./literal-text.ts";
 import { STATIC_COUNT, STATIC_ENTRIES } from "./static-table.ts";
 
 /** Where the fields of a block go, in order. */
@@ -113,9 +115,8 @@ export class HpackDecoder {
     const name = index === 0 ? this.#readName(bytes, this.#behind, end) : this.#entry(index).known;
     if (name === null) return -1;
     if (name === NO_ENTRY.known) return this.#fail("index beyond the table");
-    const value = this.#readValue(bytes, this.#behind, end);
-    if (value === null) return -1;
-    const entry = new HeaderEntry(name, value, indexing);
+    const entry = this.#readEntry(bytes, this.#behind, end, name, indexing);
+    if (entry === null) return -1;
     if (indexing === INDEXING.indexed) this.#insert(entry);
     into.add(entry);
     return this.#behind;
@@ -127,10 +128,17 @@ export class HpackDecoder {
     return nameIn(bytes, start, this.#behind, (bytes[at] as number) >= 0x80) ?? this.#failHuffman();
   }
 
-  #readValue(bytes: Buffer, at: number, end: number): string | null {
+  #readEntry(bytes: Buffer, at: number, end: number, name: HeaderName, indexing: Indexing): HeaderEntry | null {
     const start = this.#readLength(bytes, at, end);
     if (start === -1) return null;
-    return textIn(bytes, start, this.#behind, (bytes[at] as number) >= 0x80) ?? this.#failHuffman();
+    const behind = this.#behind;
+    const isHuffman = (bytes[at] as number) >= 0x80;
+    if (indexing === INDEXING.once && name.pseudo === PSEUDO.path) {
+      const known = knownPath(bytes, start, behind, isHuffman);
+      if (known !== null) return known;
+    }
+    const value = textIn(bytes, start, behind, isHuffman);
+    return value === null ? this.#failHuffman() : new HeaderEntry(name, value, indexing);
   }
 
   /** Section 5.2: where the octets of a string begin, or -1. Leaves in `#behind` where they end. */

@@ -144,7 +144,7 @@ function request(client: ClientHttp2Session, list: readonly HeaderEntry[], fail:
 
 /** One block of our own. */
 export function encodeBlock(encoder: HpackEncoder, list: readonly HeaderEntry[]): Buffer {
-  const bytes = Buffer.alloc(list.reduce((sum, entry) => sum + HpackEncoder.boundOf(entry), 32));
+  const bytes = Buffer.alloc(list.reduce((sum, entry) => sum + HpackEncoder.boundOf(entry), 0));
   let at = encoder.begin(bytes, 0);
   for (const entry of list) at = encoder.putEntry(bytes, at, entry);
   return bytes.subarray(0, at);

@@ -1,0 +1,26 @@
+// Strings of literals (RFC 7541 section 5.2) as texts, one Latin-1 character per octet.
+//
+// HOT PATH: nothing is allocated but the text.
+import { decodeHuffman, mostDecoded } from "./huffman.ts";
+
+/** What most decoded strings fit into; a longer one has a buffer of its own, bound by the block it is in. */
+const scratch = Buffer.allocUnsafeSlow(16 * 1024);
+
+/** Up to here a text is sooner made of its characters than by a call into native code. */
+const MAX_MADE_HERE = 4;
+
+/** The text of bytes[start..end); null for a flaw in its Huffman code. */
+export function textIn(bytes: Buffer, start: number, end: number, isHuffman: boolean): string | null {
+  if (!isHuffman) return latin1(bytes, start, end);
+  const most = mostDecoded(end - start);
+  const text = most <= scratch.length ? scratch : Buffer.allocUnsafe(most);
+  const octets = decodeHuffman(bytes, start, end, text);
+  return octets === -1 ? null : latin1(text, 0, octets);
+}
+
+function latin1(bytes: Buffer, start: number, end: number): string {
+  if (end - start > MAX_MADE_HERE) return bytes.toString("latin1", start, end);
+  let text = "";
+  for (let at = start; at < end; at += 1) text += String.fromCharCode(bytes[at] as number);
+  return text;
+}
