@@ -5,6 +5,10 @@
 const FIRST_CHUNK_BYTES = 2 * 1024;
 const CHUNK_BYTES = 16 * 1024;
 
+/** Chunks kept for the next bytes that wait: with bulk, something always does. */
+const MAX_SPARE_CHUNKS = 64;
+const spare: Buffer[] = [];
+
 /** A queue of bytes. */
 export class ByteQueue {
   length = 0;
@@ -38,13 +42,14 @@ export class ByteQueue {
     return first.subarray(this.#from, this.#chunks.length === 1 ? this.#to : first.length);
   }
 
-  /** Drops the first `count` bytes, all of them of {@link front}. */
+  /** Drops the first `count` bytes, all of them of {@link front}, whose bytes are not to be read after it. */
   drop(count: number): void {
     this.#from += count;
     this.length -= count;
     const first = this.#chunks[0] as Buffer; // there, as it holds what is dropped
     if (this.#from < (this.#chunks.length === 1 ? this.#to : first.length)) return;
     this.#chunks.shift();
+    if (first.length === CHUNK_BYTES && spare.length < MAX_SPARE_CHUNKS) spare.push(first);
     this.#from = 0;
     if (this.#chunks.length === 0) this.#to = 0;
   }

@@ -33,8 +33,10 @@ import type { Stream } from "./stream.ts";
 const CONNECTION_WINDOW_BYTES = 2 * 1024 * 1024;
 /** Bytes of one connection that may wait here for slow readers before its window is held back: some 250 stalled streams never hold up the others. */
 const MAX_HELD_BYTES = 16 * 1024 * 1024;
+/** What a stream may have before it gets no more DATA, bytes: less would keep the next write waiting for the last one's system call. */
+const MAX_UNWRITTEN_BYTES = 256 * 1024;
 /** A peer that does not read is not read either, once this much waits for it, bytes. */
-const MAX_UNREAD_BYTES = 256 * 1024;
+const MAX_UNREAD_BYTES = 512 * 1024;
 /** Frames that one header section may come in. */
 const MAX_CONTINUATIONS = 16;
 /** Frames of WINDOW_UPDATE that each frame of DATA warrants. */
@@ -364,7 +366,8 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
 
   /** True while nothing but heads and control frames should be written: the rest waits in its streams. */
   get isBlocked(): boolean {
-    return this.wire.isBlocked || !this.wire.isWritable;
+    const { wire } = this;
+    return (wire.isBlocked && wire.pendingBytes >= MAX_UNWRITTEN_BYTES) || !wire.isWritable;
   }
 
   /** Writes DATA of a stream: within both windows, which the caller has looked at. */

@@ -54,11 +54,12 @@ export class Outbox {
     this.length = 0;
     const wire = this.#wire;
     if (length === 0 || !wire.isWritable) return giveBack(buffer);
-    // Behind an earlier write, and where it is not known what the stream does, the bytes are kept by reference: they get a buffer of their own.
-    const isKept = !wire.isSocket || wire.pendingBytes > 0;
-    wire.write(isKept ? Buffer.from(buffer.subarray(0, length)) : buffer.subarray(0, length));
+    const bytes = buffer.subarray(0, length);
+    // Behind an earlier write, and where it is not known what the stream does, it reads from the buffer later: then it has it until it says so.
+    if (!wire.isSocket || wire.pendingBytes > 0) return wire.write(bytes, () => giveBack(buffer));
+    wire.write(bytes);
     // TLS has encrypted or copied it by now; of a plain socket's bytes the kernel may have left some, which are read from here until they are through.
-    if (isKept || wire.isTls || wire.pendingBytes === 0) giveBack(buffer);
+    if (wire.isTls || wire.pendingBytes === 0) giveBack(buffer);
   }
 }
 

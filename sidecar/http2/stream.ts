@@ -65,6 +65,8 @@ export class Stream {
   /** Size of the receive window, and what of it is not given back yet though its bytes have left. */
   #windowBytes = DEFAULT_WINDOW_BYTES;
   #owedBytes = 0;
+  /** True when bytes of it had to wait since its window was last given back. */
+  isHeldUp = false;
 
   constructor(connection: Http2Connection, id: number, taker: StreamTaker | null) {
     this.connection = connection;
@@ -127,10 +129,17 @@ export class Stream {
     if (end > start) {
       this.#pending ??= new ByteQueue();
       this.#pending.push(bytes, start, end);
-      this.source?.connection.hold(end - start);
+      this.#holdUp(end - start);
     }
     if (isEnd) this.#endsAfterPending = true;
     this.connection.queue(this);
+  }
+
+  #holdUp(bytes: number): void {
+    const { source } = this;
+    if (source === null) return;
+    source.isHeldUp = true;
+    source.connection.hold(bytes);
   }
 
   /** Sends at most `bytes` of what waits; called by the connection while it has room. Returns false when more can't go before the peer or the source says so. */
@@ -141,20 +150,25 @@ export class Stream {
       const { front } = pending;
       const sent = Math.min(front.length, bytes, this.sendWindow, connection.sendWindow);
       if (sent <= 0) return false;
-      pending.drop(sent);
       this.movedMonoMs = connection.nowMonoMs;
-      this.#sendPiece(front, sent, pending.length === 0 && this.#endsAfterPending && this.#trailers === null);
+      const isLast = pending.length === sent && this.#isEndDue;
+      connection.writeData(this, front, 0, sent, isLast);
+      pending.drop(sent);
       this.source?.connection.release(sent);
       this.source?.credit(sent);
+      if (isLast) this.endLocal();
       if (pending.length > 0) return true;
-    } else if (this.#endsAfterPending && this.#trailers === null) this.#sendPiece(NO_BYTES, 0, true);
+    } else if (this.#isEndDue) {
+      connection.writeData(this, NO_BYTES, 0, 0, true);
+      this.endLocal();
+    }
     this.#sendHeldTrailers();
     return false;
   }
 
-  #sendPiece(bytes: Buffer, length: number, isLast: boolean): void {
-    this.connection.writeData(this, bytes, 0, length, isLast);
-    if (isLast) this.endLocal();
+  /** True when what waits ends the stream without trailers. */
+  get #isEndDue(): boolean {
+    return this.#endsAfterPending && this.#trailers === null;
   }
 
   #sendHeldTrailers(): void {
@@ -171,12 +185,13 @@ export class Stream {
     this.#owedBytes += bytes;
     if (this.#owedBytes * 2 < this.#windowBytes) return;
     let grown = this.#owedBytes;
-    // A stream whose bytes have all left at once is worth more of them on the way; one that a reader holds up keeps its window.
-    if (this.receiveWindow + this.#owedBytes === this.#windowBytes && this.#windowBytes < MAX_STREAM_WINDOW_BYTES) {
+    // A stream whose bytes have all left at once is worth more of them on the way; one that its reader holds up keeps its window.
+    if (!this.isHeldUp && this.#windowBytes < MAX_STREAM_WINDOW_BYTES) {
       const more = Math.min(this.#windowBytes, MAX_STREAM_WINDOW_BYTES - this.#windowBytes);
       this.#windowBytes += more;
       grown += more;
     }
+    this.isHeldUp = false;
     this.#owedBytes = 0;
     this.receiveWindow += grown;
     this.connection.writeWindowUpdate(this.id, grown);

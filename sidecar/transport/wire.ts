@@ -77,9 +77,9 @@ export class Wire {
     return this.stream.readableEnded && this.stream.writableFinished;
   }
 
-  /** Writes bytes, which the stream may keep: see {@link isTls}. Only while {@link isWritable}. */
-  write(bytes: Buffer): void {
-    if (!this.stream.write(bytes)) this.isBlocked = true;
+  /** Writes bytes, which the stream may keep: see {@link isTls}; `done` is called when it does not any more. Only while {@link isWritable}. */
+  write(bytes: Buffer, done?: () => void): void {
+    if (!this.stream.write(bytes, done)) this.isBlocked = true;
   }
 
   pause(): void {
