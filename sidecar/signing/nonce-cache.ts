@@ -14,7 +14,7 @@ export type NonceAnswer = "fresh" | "replayed" | "full";
 export interface NonceCache {
   /** Nonces held. */
   readonly size: number;
-  /** Remembers a nonce (16 bytes) until `expiresAtMs` (wall clock); anything but `fresh` must be refused. */
+  /** Remembers a nonce (16 bytes) until `expiresAtMs` (wall clock) is over; anything but `fresh` must be refused. */
   claim(nonce: Uint8Array, expiresAtMs: number): NonceAnswer;
 }
 
@@ -45,7 +45,7 @@ export function createNonceCache(options: {
       return previous.count + current.count;
     },
     claim(nonce, expiresAtMs) {
-      if (clock.nowMs() >= previous.latestExpiryMs && current.count > 0) {
+      if (clock.nowMs() > previous.latestExpiryMs && current.count > 0) {
         previous.clear();
         [previous, current] = [current, previous];
       }

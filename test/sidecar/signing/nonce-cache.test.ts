@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import t from "tap";
-import { createNonceCache } from "../../../sidecar/signing/nonce-cache.ts";
+import { createNonceCache, DEFAULT_MAX_NONCES } from "../../../sidecar/signing/nonce-cache.ts";
+import { collectGarbage } from "../../support/collect-garbage.ts";
 import { createFakeClock } from "../../support/fake-clock.ts";
 
 function cacheOf(maxPerGeneration?: number) {
@@ -58,4 +59,45 @@ t.test("nonces with zero words are like others; all zeros is never fresh", async
   for (const nonce of sparse) t.equal(claim(nonce), "fresh");
   for (const nonce of sparse) t.equal(claim(nonce), "replayed");
   t.equal(claim(Buffer.alloc(16)), "replayed");
+});
+
+t.test("at its real bound: two generations of 786 432, full in some 34 MB, rotating", async (t) => {
+  const { clock, cache, claim } = cacheOf();
+  const before = process.memoryUsage().arrayBuffers;
+  const nonce = new Uint32Array(4);
+  const bytes = new Uint8Array(nonce.buffer);
+  /** The `number`th nonce: as different from the others as random ones. */
+  const claimed = (number: number) => {
+    nonce.set([Math.imul(number + 1, 0x9e3779b1), Math.imul(number + 1, 0x85ebca6b), number, 1]);
+    return claim(bytes);
+  };
+  /** Claims until one is not fresh; gives how many were. */
+  const fill = (from: number) => {
+    let number = from;
+    while (claimed(number) === "fresh") number += 1;
+    return number - from;
+  };
+  const bound = DEFAULT_MAX_NONCES;
+  t.equal(claimed(0), "fresh"); // alone in the first generation, which ends at 50 s
+  clock.advance(10_000);
+  t.equal(fill(1), bound);
+  t.equal(claimed(bound + 1), "full");
+  t.equal(claimed(0), "replayed", "what is held is still known");
+  t.equal(claimed(bound), "replayed");
+  clock.advance(40_000);
+  t.equal(claimed(bound + 1), "full", "to the last millisecond");
+  clock.advance(1);
+  t.equal(fill(bound + 1), bound, "the first generation is past its time, another takes its place");
+  t.equal(claimed(2 * bound + 1), "full");
+  t.equal(cache.size, 2 * bound);
+  t.equal(claimed(1), "replayed");
+  t.equal(claimed(2 * bound), "replayed");
+  await collectGarbage(); // the smaller tables before
+  const megabytes = (process.memoryUsage().arrayBuffers - before) / 1e6;
+  t.comment(`${megabytes.toFixed(1)} MB`);
+  t.ok(megabytes < 35, `${megabytes.toFixed(1)} MB for ${cache.size} nonces`);
+  clock.advance(10_000);
+  t.equal(claimed(2 * bound + 1), "fresh", "the second generation is past its time");
+  t.equal(claimed(2 * bound), "replayed", "the third is not");
+  t.equal(cache.size, bound + 1);
 });

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import t from "tap";
+import { RESCUE } from "../../../sidecar/rescue.ts";
 import { SIGNING_MODES } from "../../../sidecar/signing/profile.ts";
 import { createVerifierState, digestMatches } from "../../../sidecar/signing/verifier.ts";
 import { createStaticIdentity, createThrowawayCa } from "../../support/throwaway-ca.ts";
@@ -164,20 +165,63 @@ t.test("another workload cannot use it, nor can the callee send it back", async 
   t.equal(verdict(pair.verify(connection, swapped, pair.callee.identity)), "signature_invalid");
 });
 
-t.test("time: skew of 20 s both ways, 30 s of life", async (t) => {
+t.test("time: skew of 20 s both ways and 30 s of life, to the millisecond", async (t) => {
+  for (const mode of ["hmac", "sign"] as const) {
+    const pair = createSigningPair({ mode });
+    const connection = pair.connect();
+    pair.clock.stepWall(1_000 - (pair.clock.nowMs() % 1_000)); // `created` has whole seconds
+    const at = (offsetMs: number) => {
+      const wire = pair.request(connection);
+      pair.clock.stepWall(offsetMs);
+      const said = verdict(pair.verify(connection, wire));
+      pair.clock.stepWall(-offsetMs);
+      return said;
+    };
+    t.equal(at(-20_000), "accepted digest", "the caller's clock is ahead");
+    t.equal(at(-20_001), "signature_expired");
+    t.equal(at(50_000), "accepted digest", "the caller's clock is behind, or the request was long on its way");
+    t.equal(at(50_001), "signature_expired");
+  }
+});
+
+t.test("a replay is known to the last millisecond in which it would be in time", async (t) => {
   const pair = createSigningPair();
   const connection = pair.connect();
-  const at = (offsetMs: number) => {
-    const wire = pair.request(connection);
-    pair.clock.stepWall(offsetMs);
-    const said = verdict(pair.verify(connection, wire));
-    pair.clock.stepWall(-offsetMs);
-    return said;
-  };
-  t.equal(at(-18_000), "accepted digest", "the caller's clock is ahead");
-  t.equal(at(-22_000), "signature_expired");
-  t.equal(at(48_000), "accepted digest");
-  t.equal(at(52_000), "signature_expired");
+  pair.clock.stepWall(1_000 - (pair.clock.nowMs() % 1_000));
+  const others = () => pair.verify(connection, pair.request(connection));
+  const wire = pair.request(connection);
+  t.equal(verdict(pair.verify(connection, wire)), "accepted digest");
+  for (const stepMs of [20_000, 29_999, 1]) {
+    pair.clock.advance(stepMs);
+    for (let count = 0; count < 3; count += 1) others(); // each may begin another generation
+    t.equal(verdict(pair.verify(connection, wire)), "signature_replayed");
+  }
+  pair.clock.advance(1);
+  t.equal(verdict(pair.verify(connection, wire)), "signature_expired");
+});
+
+t.test("a signature says itself when it ends, but never more than 30 s after it was made", async (t) => {
+  const pair = createSigningPair({ mode: "hmac" });
+  const connection = pair.connect();
+  const wire = pair.request(connection);
+  const expiring = (change: (createdS: number) => number) =>
+    withField(
+      wire,
+      "signature-input",
+      fieldOf(wire, "signature-input").replace(
+        /created=(\d+);expires=\d+/,
+        (_, created) => `created=${created};expires=${change(Number(created))}`,
+      ),
+    );
+  for (const seconds of [31, 3_600, 0, -1]) {
+    t.match(
+      pair.verify(
+        connection,
+        expiring((created) => created + seconds),
+      ),
+      { ok: false, detail: "expires is not within 30 s of created" },
+    );
+  }
 });
 
 t.test("the verifier's mode decides what is enough", async (t) => {
@@ -280,6 +324,15 @@ t.test("an expired message certificate is no key", async (t) => {
   pair.clock.advance(25 * 3_600_000);
   t.equal(verdict(pair.verify(connection, pair.request(connection))), "signature_invalid");
   t.equal(verdict(pair.verify(connection, pair.request(connection, { includeCertificate: false }))), "signature_invalid");
+});
+
+t.test("at the bound of the nonce memory: as RESOURCE_EXHAUSTED, and only for true signatures", async (t) => {
+  const pair = createSigningPair({ maxNonces: 10 });
+  const connection = pair.connect();
+  while (pair.verify(connection, pair.request(connection)).ok);
+  t.match(pair.verify(connection, pair.request(connection)), { ok: false, reason: "overloaded" });
+  t.equal(RESCUE.overloaded.grpcStatus, 8);
+  t.equal(verdict(pair.verify(connection, { ...pair.request(connection), method: "PUT" })), "signature_invalid");
 });
 
 t.test("when nonces cannot be remembered, requests are refused, and accepted again later", async (t) => {
