@@ -92,7 +92,8 @@ class PeakEwmaBalancer<E extends { readonly id: string }> implements Balancer<E>
   }
 
   update(endpoints: readonly E[]): void {
-    this.#forget(this.#options.clock.monoMs());
+    const nowMonoMs = this.#options.clock.monoMs();
+    this.#forget(nowMonoMs); // before anybody is taken back
     const kept = new Set<string>();
     for (const endpoint of endpoints) {
       kept.add(endpoint.id);
@@ -100,14 +101,15 @@ class PeakEwmaBalancer<E extends { readonly id: string }> implements Balancer<E>
       if (slot === null) this.#slots.set(endpoint.id, this.#createSlot(endpoint));
       else slot.endpoint = endpoint;
     }
-    for (const [id, slot] of this.#slots) if (!kept.has(id)) this.#remember(id, slot);
+    for (const [id, slot] of this.#slots) if (!kept.has(id)) this.#remember(id, slot, nowMonoMs);
+    this.#forget(nowMonoMs);
     this.#rebuild();
     this.#releaseExcess();
   }
 
-  #remember(id: string, slot: Slot<E>): void {
+  #remember(id: string, slot: Slot<E>, nowMonoMs: number): void {
     this.#slots.delete(id);
-    slot.leftMonoMs = this.#options.clock.monoMs();
+    slot.leftMonoMs = nowMonoMs;
     this.#left.set(id, slot);
   }
 
@@ -119,6 +121,7 @@ class PeakEwmaBalancer<E extends { readonly id: string }> implements Balancer<E>
     return slot;
   }
 
+  /** Keeps to the bounds of memory: time and number. */
   #forget(nowMonoMs: number): void {
     for (const [id, slot] of this.#left) {
       if (this.#left.size <= MAX_REMEMBERED && nowMonoMs - slot.leftMonoMs < REMEMBERED_MS) return;

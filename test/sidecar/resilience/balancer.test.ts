@@ -133,6 +133,31 @@ t.test("what is known of an endpoint survives updates; a new object replaces the
   t.not([...generations][0], undefined);
 });
 
+t.test("an endpoint that comes back within a minute is remembered, also that it is left alone", async (t) => {
+  const setup = balancerOf(["a", "b"]);
+  breakDown(setup, ["a"]);
+  setup.balancer.update(places("b"));
+  setup.clock.advance(200);
+  setup.balancer.update(places("a", "b"));
+  t.strictSame(setup.balancer.counts(), { endpoints: 2, out: 1 }, "its breaker is still open");
+  setup.balancer.update(places("b"));
+  setup.clock.advance(60_000);
+  setup.balancer.update(places("a", "b"));
+  t.strictSame(setup.balancer.counts(), { endpoints: 2, out: 0 }, "after a minute it is a new one");
+});
+
+t.test("of many endpoints that left, those that left last are remembered", async (t) => {
+  const setup = balancerOf(["a", "b"]);
+  breakDown(setup, ["a"]);
+  setup.balancer.update(places("b"));
+  for (let round = 0; round < 3; round += 1) {
+    setup.balancer.update(places("b", ...Array.from({ length: 200 }, (_, index) => `${round}-${index}`)));
+  }
+  setup.balancer.update(places("b"));
+  setup.balancer.update(places("a", "b"));
+  t.strictSame(setup.balancer.counts(), { endpoints: 2, out: 0 });
+});
+
 t.test("an endpoint that left is picked no more, and its late answers do no harm", async (t) => {
   const { balancer } = balancerOf(["a", "b"]);
   const held = Array.from({ length: 20 }, () => balancer.pick());
