@@ -15,7 +15,7 @@ export interface FrameEvents {
   /** Bytes of DATA, as they come. Padding counts: nobody pads here. */
   data(bytes: number): void;
   /** A whole frame; the payload of DATA is empty. It is only valid during the call. */
-  frame(type: number, flags: number, payload: Buffer): void;
+  frame(type: number, flags: number, streamId: number, payload: Buffer): void;
 }
 
 /** Makes a reader: it is called with each chunk. Throws on a frame that is longer than allowed, after which it must not be called again. */
@@ -45,7 +45,7 @@ export function createFrameReader({ data, frame }: FrameEvents): (chunk: Buffer)
       payloadBytes += taken;
       if (payloadBytes < length) return;
       headBytes = 0;
-      frame(head[3] ?? 0, head[4] ?? 0, payload.subarray(0, isData ? 0 : length));
+      frame(head[3] ?? 0, head[4] ?? 0, head.readUInt32BE(5), payload.subarray(0, isData ? 0 : length));
     }
   };
 }

@@ -24,7 +24,8 @@ const PREFACE = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const SETTING = { enablePush: 2, initialWindowSize: 4 } as const;
 const MAX_WINDOW_BYTES = 2 ** 31 - 1;
 const FIRST_WINDOW_BYTES = 65_535;
-const TUNNEL_STANDS = /^HTTP\/1\.1 200 [\s\S]*\r\n\r\n$/;
+const SHOWN_CHARACTERS = 100;
+const TUNNEL_STANDS = /^HTTP\/1\.1 200 [\s\S]*?\r\n\r\n/;
 
 /** Runs the load to its end. Rejects when the first answer does not come. */
 export async function runGrpcBulk(options: GrpcBulkOptions): Promise<BulkResult> {
@@ -40,8 +41,9 @@ export async function runGrpcBulk(options: GrpcBulkOptions): Promise<BulkResult>
     socket.write(frame(FRAME.data, FLAG.endStream, streamId, REQUEST_MESSAGE));
   };
   const endCall = () => {
+    if (answered === 0) return socket.destroy(new Error("a call was answered without a message"));
     if (answered !== answerBytes) failed += 1;
-    if (answered > 0) socket.write(frame(FRAME.windowUpdate, 0, 0, uint32(answered)));
+    socket.write(frame(FRAME.windowUpdate, 0, 0, uint32(answered)));
     call();
   };
   const greet = () => {
@@ -58,16 +60,23 @@ export async function runGrpcBulk(options: GrpcBulkOptions): Promise<BulkResult>
       answered += size;
       flowing.resolve();
     },
-    frame(type, flags, payload) {
+    frame(type, flags, ofStream, payload) {
       if (type === FRAME.settings && (flags & FLAG.ack) === 0) socket.write(frame(FRAME.settings, FLAG.ack, 0, Buffer.alloc(0)));
       else if (type === FRAME.ping && (flags & FLAG.ack) === 0) socket.write(frame(FRAME.ping, FLAG.ack, 0, payload));
       else if (type === FRAME.goAway) socket.destroy(new Error("the connection was ended"));
-      else if (type === FRAME.resetStream) endCall();
-      else if ((type === FRAME.headers || type === FRAME.data) && (flags & FLAG.endStream) !== 0) endCall();
+      else if (ofStream === streamId && endsStream(type, flags)) endCall();
     },
   });
 
-  let isTunnel = tunnel !== null;
+  let step: "tunnel" | "flowing" = tunnel === null ? "flowing" : "tunnel";
+  const open = (chunk: Buffer) => {
+    const text = chunk.toString("latin1");
+    const [head] = TUNNEL_STANDS.exec(text) ?? [];
+    if (head === undefined) return socket.destroy(new Error(`asked for a tunnel, got ${text.slice(0, SHOWN_CHARACTERS)}`));
+    step = "flowing";
+    greet();
+    read(chunk.subarray(head.length)); // a server may speak before it is greeted
+  };
   const flowing = Promise.withResolvers<void>();
   const socket: Socket = connect({
     host: hostname,
@@ -76,11 +85,8 @@ export async function runGrpcBulk(options: GrpcBulkOptions): Promise<BulkResult>
       buffer: Buffer.allocUnsafe(READ_BYTES),
       callback: (size, buffer) => {
         const chunk = Buffer.from(buffer.buffer, buffer.byteOffset, size);
-        if (!isTunnel) read(chunk);
-        else if (TUNNEL_STANDS.test(chunk.toString("latin1"))) {
-          isTunnel = false;
-          greet();
-        } else socket.destroy(new Error(`asked for a tunnel, got ${chunk.toString("latin1")}`));
+        if (step === "flowing") read(chunk);
+        else open(chunk);
         return true;
       },
     },
@@ -113,6 +119,10 @@ function requestHead(path: string, authority: string): Buffer {
     ...[0x0f, 0x10, ...text("application/grpc")], // content-type
     ...[0x00, ...text("te"), ...text("trailers")],
   ]);
+}
+
+function endsStream(type: number, flags: number): boolean {
+  return type === FRAME.resetStream || ((type === FRAME.headers || type === FRAME.data) && (flags & FLAG.endStream) !== 0);
 }
 
 function frame(type: number, flags: number, streamId: number, payload: Buffer): Buffer {

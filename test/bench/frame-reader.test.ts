@@ -12,10 +12,10 @@ t.test("frames end where they end, wherever the bytes are split", async (t) => {
     const seen: string[] = [];
     const read = createFrameReader({
       data: (some) => (bytes += some),
-      frame: (type, flags, payload) => seen.push(`${type} ${flags} ${payload.toString("hex")}`),
+      frame: (type, flags, streamId, payload) => seen.push(`${type} ${flags} ${streamId} ${payload.toString("hex")}`),
     });
     for (let at = 0; at < stream.length; at += size) read(Buffer.from(stream.subarray(at, at + size)));
-    t.same(seen, ["4 0 000400010000", "0 0 ", "0 1 ", "4 0 000400010000"], `in pieces of ${size}`);
+    t.same(seen, ["4 0 0 000400010000", "0 0 1 ", "0 1 1 ", "4 0 0 000400010000"], `in pieces of ${size}`);
     t.equal(bytes, 5);
   }
 });
