@@ -9,6 +9,11 @@ const scratch = Buffer.allocUnsafeSlow(16 * 1024);
 /** Up to here a text is sooner made of its characters than by a call into native code. */
 const MAX_MADE_HERE = 4;
 
+/** What `toString("latin1")` calls behind its checks, which cost as much as the text; the types do not have it. */
+interface Latin1Bytes {
+  latin1Slice(start: number, end: number): string;
+}
+
 /** The text of bytes[start..end); null for a flaw in its Huffman code. */
 export function textIn(bytes: Buffer, start: number, end: number, isHuffman: boolean): string | null {
   if (!isHuffman) return latin1(bytes, start, end);
@@ -19,7 +24,7 @@ export function textIn(bytes: Buffer, start: number, end: number, isHuffman: boo
 }
 
 function latin1(bytes: Buffer, start: number, end: number): string {
-  if (end - start > MAX_MADE_HERE) return bytes.toString("latin1", start, end);
+  if (end - start > MAX_MADE_HERE) return (bytes as Buffer & Latin1Bytes).latin1Slice(start, end);
   let text = "";
   for (let at = start; at < end; at += 1) text += String.fromCharCode(bytes[at] as number);
   return text;
