@@ -117,11 +117,13 @@ export class HpackEncoder {
 
   /** Writes a field that is no entry yet: see {@link putEntry}. One that comes again is better made an entry. */
   putField(bytes: Buffer, at: number, name: string, value: string, indexing: Indexing): number {
-    if (indexing === INDEXING.indexed) return this.#putUnknown(bytes, at, new HeaderEntry(name, value, indexing));
-    const index = staticNameIndex(name) || this.#table.nameIndex(name);
-    if (indexing === INDEXING.never) return putLiteral(bytes, at, 0x10, 0x0f, index, name, value, false);
-    const place = this.#find(name, value);
-    return place === NOWHERE ? putLiteral(bytes, at, 0x00, 0x0f, index, name, value, false) : this.#putPlace(bytes, at, place);
+    if (indexing !== INDEXING.never) {
+      const place = this.#find(name, value);
+      if (place !== NOWHERE) return this.#putPlace(bytes, at, place);
+      if (indexing === INDEXING.indexed) return this.#putUnknown(bytes, at, new HeaderEntry(name, value, indexing));
+    }
+    const pattern = indexing === INDEXING.never ? 0x10 : 0x00;
+    return putLiteral(bytes, at, pattern, 0x0f, staticNameIndex(name) || this.#table.nameIndex(name), name, value, false);
   }
 }
 
