@@ -1,6 +1,6 @@
 import t from "tap";
 import { HpackDecoder } from "../../../../sidecar/http2/hpack/decoder.ts";
-import type { HeaderEntry } from "../../../../sidecar/http2/hpack/header-entry.ts";
+import { type HeaderEntry, INDEXING } from "../../../../sidecar/http2/hpack/header-entry.ts";
 import { createSeededRandom } from "../../../support/seeded-random.ts";
 import { decoded, hex } from "./blocks.ts";
 import { RFC_7541_C2, RFC_7541_CONNECTIONS } from "./rfc7541-vectors.ts";
@@ -149,4 +149,24 @@ t.test("random octets are read to their end or refused, and the table keeps to i
   }
   t.equal(refused, 20_000);
   t.ok(largest > 0 && largest <= 4096, `${largest} octets in a table at most`);
+});
+
+t.test("a path that comes again without indexing is one entry, worth a place; one with a query is not, and a secret never", async (t) => {
+  const pathsOf = (block: Buffer) => {
+    const entries: HeaderEntry[] = [];
+    for (let time = 0; time < 4; time += 1) {
+      t.ok(new HpackDecoder().decode(block, 0, block.length, { add: (entry) => entries.push(entry) }));
+    }
+    return entries;
+  };
+  const path = pathsOf(Buffer.concat([hex("04 0a"), Buffer.from("/shop.A/Go")]));
+  t.strictSame(
+    path.map(({ value, indexing }) => [value, indexing]),
+    [["/shop.A/Go", INDEXING.once], ...Array.from({ length: 3 }, () => ["/shop.A/Go", INDEXING.indexed])],
+  );
+  t.equal(path[3], path[1]);
+  const query = pathsOf(Buffer.concat([hex("04 0a"), Buffer.from("/shop?a=17")]));
+  t.ok(query.every(({ value, indexing }) => value === "/shop?a=17" && indexing === INDEXING.once));
+  const secret = pathsOf(Buffer.concat([hex("14 0a"), Buffer.from("/shop.A/Go")]));
+  t.ok(secret.every(({ value, indexing }) => value === "/shop.A/Go" && indexing === INDEXING.never));
 });
