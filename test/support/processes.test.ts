@@ -63,6 +63,7 @@ t.test("what is missing is named, and counts as there in continuous integration"
   process.env["CI"] = "";
   t.equal(requires("no-such-program", "sh"), "needs no-such-program");
   t.equal(requires("sh"), false);
+  t.equal(requires("python3:no_such_module"), "needs python3:no_such_module");
   process.env["CI"] = "true";
   t.equal(requires("no-such-program"), false);
 });

@@ -1,15 +1,25 @@
 // What a test needs from the machine. Missing: the test is skipped and says what it lacks; with CI=true it runs and fails instead.
+import { spawnSync } from "node:child_process";
 import { accessSync, constants } from "node:fs";
 import { delimiter, join } from "node:path";
 
 /** Folders that hold system programs but are not on every user's PATH. */
 const SYSTEM_FOLDERS = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
 
-/** False when everything is there, for tap's `skip` option; otherwise what is missing. `root` means uid 0, all other names are programs. */
+/** What a Python module is asked for with, as in `python3:cryptography`. */
+const PYTHON_MODULE = "python3:";
+
+/** False when everything is there, for tap's `skip` option; otherwise what is missing. `root` means uid 0, `python3:NAME` a module, other names are programs. */
 export function requires(...needed: readonly string[]): false | string {
-  const missing = needed.filter((need) => (need === "root" ? process.getuid?.() !== 0 : findProgram(need) === null));
+  const missing = needed.filter((need) => !isThere(need));
   if (missing.length === 0 || process.env["CI"] === "true") return false;
   return `needs ${missing.join(", ")}`;
+}
+
+function isThere(need: string): boolean {
+  if (need === "root") return process.getuid?.() === 0;
+  if (!need.startsWith(PYTHON_MODULE)) return findProgram(need) !== null;
+  return spawnSync("python3", ["-c", `import ${need.slice(PYTHON_MODULE.length)}`], { timeout: 10_000 }).status === 0;
 }
 
 /** The path of a program, or null. */
