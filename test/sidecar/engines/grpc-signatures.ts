@@ -1,11 +1,17 @@
 // Signed gRPC that was tampered with on its way: the app never sees it.
+import { once } from "node:events";
+import { type ClientDuplexStream, status } from "@grpc/grpc-js";
 import { systemClock } from "../../../core/clock.ts";
 import { createMessageCertificates } from "../../../sidecar/signing/message-certificates.ts";
 import { createSigner } from "../../../sidecar/signing/signer.ts";
 import { randomBytes } from "node:crypto";
 import { channelBindingOf } from "../../../sidecar/transport/mesh-dial.ts";
 import type { EngineName } from "../../../sidecar/engine.ts";
-import { grpcStatusOf, grpcTests, meshSession } from "../../support/grpc-fixture.ts";
+import { grpcStatusOf, grpcTests, meshSession, statusOf, unary } from "../../support/grpc-fixture.ts";
+
+/** Calls under way at a time, and how many each caller makes. */
+const CALLERS = 8;
+const CALLS_EACH = 60;
 
 /** Registers the tests for one engine. */
 export function grpcSignatures(engine: EngineName): void {
@@ -92,4 +98,34 @@ export function grpcSignatures(engine: EngineName): void {
     t.match(metrics, /remora_refused_total\{direction="inbound",reason="signature_replayed"\} 1/);
     t.match(metrics, /remora_refused_total\{direction="inbound",reason="signature_missing"\} 2/);
   });
+
+  for (const mode of ["hmac", "sign"] as const) {
+    test(`signing ${mode}: keys and certificates of both sides are renewed while calls fly, and none fails`, async (t, mesh) => {
+      const { app, pair, client } = await mesh.echo({ signing: mode, verify: mode });
+      const chat = (client as unknown as { Chat(): ClientDuplexStream<Buffer, Buffer> }).Chat();
+      const said = async (word: string) => {
+        chat.write(Buffer.from(word));
+        return String((await once(chat, "data"))[0]);
+      };
+      t.equal(await said("before"), "before");
+      const failures: string[] = [];
+      let done = 0;
+      const callers = Array.from({ length: CALLERS }, async () => {
+        for (let call = 0; call < CALLS_EACH; call += 1) {
+          const { error } = await unary(client, Buffer.alloc(100, call));
+          if (error !== null) failures.push(error.message);
+          done += 1;
+          // The registry of the pair keeps the callee's first certificate: its key is the previous one from here on.
+          if (done === (CALLERS * CALLS_EACH) / 3) pair.renew();
+        }
+      });
+      await Promise.all(callers);
+      t.equal(await said("after"), "after", "a stream goes on");
+      chat.end();
+      t.equal((await statusOf(chat)).code, status.OK);
+      t.strictSame(failures, []);
+      t.equal(app.calls.length, CALLERS * CALLS_EACH + 1);
+      t.notMatch(await pair.calleeMetrics.registry.metrics(), /remora_refused_total\{[^}]*\} [1-9]/);
+    });
+  }
 }
