@@ -24,6 +24,8 @@ export interface Upstream {
   readonly address: string;
   /** Opens a new connection. Calls back exactly once; the error is a ProtocolError with its reason. */
   dial(done: (error: Error | null, connection: UpstreamConnection | null) => void): void;
+  /** A connection to it was cut off, as with {@link HttpHandler.flooded}. Default: nobody is told. */
+  readonly flooded?: (kind: string) => void;
 }
 
 /** The outcome of the stage list for one request head. */
@@ -83,6 +85,8 @@ export interface HttpHandler {
   trailers(fields: readonly string[]): string[];
   /** Bytes that are not a request at all: counted and logged, no exchange was begun. */
   malformed(connection: ConnectionContext, refusal: Refusal): void;
+  /** The connection was cut off for more frames of one kind than its requests warrant; `malformed` has told it already. The kinds are those of flood-guard.ts. */
+  flooded(connection: ConnectionContext, kind: string): void;
   /** Called exactly once for each exchange, when its last byte is through or it was given up. Its deadline is over with it. */
   finish(exchange: Exchange): void;
 }

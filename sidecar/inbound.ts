@@ -223,6 +223,7 @@ export function createInbound(parts: InboundParts): Inbound {
       },
       trailers: trailerFields,
       malformed: (connection, refusal) => observer.refused(connection.direction, refusal, connection.connectionId, connection.peer),
+      flooded: ({ direction }, kind) => observer.flooded(direction, "client", kind),
       finish(exchange) {
         if (exchange.admitted) parts.shed.leave();
         if (exchange.deadline !== null) deadlines.end(exchange);
@@ -318,6 +319,7 @@ export function createInbound(parts: InboundParts): Inbound {
       upstream = {
         key,
         address: `${host}:${port}`,
+        flooded: (kind) => observer.flooded("inbound", "upstream", kind),
         dial: (done) =>
           dialPlain({ host, port, timeoutMs: parts.connectTimeoutMs, clock }, (error, stream) =>
             done(error, stream === null ? null : { kind: "plain", stream }),

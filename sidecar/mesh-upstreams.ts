@@ -100,6 +100,7 @@ export function createMeshUpstreams(parts: MeshUpstreamParts): MeshUpstreams {
     return {
       address: `${address}:${port}`,
       key: `mesh ${endpoint.id} ${address} ${dialPort} ${identity} ${alpn}`,
+      flooded: (kind) => observer.flooded("outbound", "upstream", kind),
       dial: (done) =>
         parts.dialer.dial({ address, dialPort, port, identity, alpn }, (error, mesh) => {
           if (mesh === null) {

@@ -182,6 +182,7 @@ export function createOutbound(parts: OutboundParts): Outbound {
       },
       trailers: trailerFields,
       malformed: (connection, problem) => observer.refused(connection.direction, problem, connection.connectionId, connection.peer),
+      flooded: ({ direction }, kind) => observer.flooded(direction, "client", kind),
       finish(exchange) {
         if (exchange.admitted) parts.shed.leave();
         if (exchange.deadline !== null) deadlines.end(exchange);
@@ -233,11 +234,12 @@ export function createOutbound(parts: OutboundParts): Outbound {
     const host = hostOf(destination);
     const port = destination.port === 0 ? HTTP_PORT : destination.port;
     const key = `plain ${host} ${port} ${connection.protocol}`;
+    const flooded = (kind: string) => observer.flooded("outbound", "upstream", kind);
     const dial: Upstream["dial"] = (done) =>
       dialPlain({ host, port, timeoutMs: parts.connectTimeoutMs, clock }, (error, stream) =>
         done(error, stream === null ? null : { kind: "plain", stream }),
       );
-    return { kind: "forward", upstream: { key, address: `${host}:${port}`, dial }, body: "stream" };
+    return { kind: "forward", upstream: { key, address: `${host}:${port}`, flooded, dial }, body: "stream" };
   }
 
   /** Route and timeout: what it may take, and whether it may be sent again. */

@@ -47,6 +47,8 @@ export interface Observer {
   finished(exchange: Exchange): void;
   /** A refusal without an exchange: of a connection, or of bytes that are no request. */
   refused(direction: Direction, refusal: Refusal, connectionId: number, peer: Peer): void;
+  /** An HTTP/2 connection was cut off for a flood: of the client of a direction, or to its upstream. */
+  flooded(direction: Direction, peer: "client" | "upstream", kind: string): void;
   /** A shadow rule would have refused. */
   shadowed(direction: Direction): void;
   /** Another endpoint is tried. */
@@ -96,6 +98,11 @@ export function createObserver(options: {
   const connections = metrics.gauge({ name: "remora_connections", help: "Open connections from clients.", labels: ["direction"] });
   const open = { inbound: connections.child({ direction: "inbound" }), outbound: connections.child({ direction: "outbound" }) };
   const refusals = metrics.counter({ name: "remora_refused_total", help: "Refusals by reason.", labels: ["direction", "reason"] });
+  const floods = metrics.counter({
+    name: "remora_http2_floods_total",
+    help: "HTTP/2 connections cut off for more frames of one kind than their requests warrant.",
+    labels: ["direction", "peer", "kind"],
+  });
   const shadowed = metrics.counter({
     name: "remora_rate_limit_shadowed_total",
     help: "Requests that a shadow rule would have refused.",
@@ -213,6 +220,7 @@ export function createObserver(options: {
         "refused",
       );
     },
+    flooded: (direction, peer, kind) => floods.inc({ direction, peer, kind }),
     shadowed: (direction) => shadowed.inc({ direction }),
     retried: (reason) => retries.inc({ reason }),
     retryRefused: (reason) => refusedRetries.inc({ reason }),

@@ -4,7 +4,7 @@ import { FIELD } from "../../core/field-kind.ts";
 import type { ServedConnection } from "../engine.ts";
 import { type Refusal, refuse } from "../exchange.ts";
 import { type ConnectionEngine, Http2Connection } from "./connection.ts";
-import { FLOOD } from "./flood-guard.ts";
+import { FLOOD, type Flood } from "./flood-guard.ts";
 import { H2_ERROR, MAX_31_BIT, PREFACE, SETTING } from "./frames.ts";
 import { type HeaderList, MAX_HEADER_LIST_BYTES } from "./header-list.ts";
 import { answerRefusal } from "./local-answer.ts";
@@ -84,9 +84,10 @@ export class ClientConnection extends Http2Connection {
     if (known !== undefined) return this.takeTrailers(known, head, isEnd);
     if ((id & 1) === 0) return this.fail(H2_ERROR.protocolError, `a client's stream has the id ${id}`);
     if (id <= this.#lastId) return this.onStrayHead(id);
-    if (this.#life === LIFE.left) return this.writeReset(id, H2_ERROR.refusedStream);
+    if (this.#life === LIFE.left) return this.#refuseStream(id, FLOOD.stray);
     this.#lastId = id;
-    if (this.streams.size >= MAX_CONCURRENT_STREAMS) return this.#refuseStream(id);
+    if (this.streams.size >= MAX_CONCURRENT_STREAMS) return this.#refuseStream(id, FLOOD.provokedReset);
+    this.guard.earnByStream();
     const stream = new Stream(this, id, null);
     stream.hasHead = true;
     stream.isRemoteEnded = isEnd;
@@ -106,15 +107,16 @@ export class ClientConnection extends Http2Connection {
     passage.begin(new Http2RequestHead(list));
   }
 
-  /** More streams than it was told of: it may not have heard yet, or may not care. */
-  #refuseStream(id: number): void {
-    if (!this.guard.spend(FLOOD.provokedReset)) return this.flooded(FLOOD.provokedReset);
+  /** More streams than it was told of, or later than the last: it may not have heard yet, or may not care. */
+  #refuseStream(id: number, kind: Flood): void {
+    if (!this.guard.spend(kind)) return this.flooded(kind);
     this.writeReset(id, H2_ERROR.refusedStream);
   }
 
   /** A request that never became an exchange. */
   #refuseHead(stream: Stream, refusal: Refusal): void {
     const { context, handler } = this.served;
+    if (!this.guard.spend(FLOOD.largeHead)) return this.flooded(FLOOD.largeHead);
     handler.malformed(context, refusal);
     answerRefusal(stream, refusal, { grpc: false, told: context.peer.told, isHead: false });
   }
@@ -146,6 +148,7 @@ export class ClientConnection extends Http2Connection {
     const { context, handler } = this.served;
     const shown = flood === null ? `HTTP/2 error ${code}: ${detail}` : `HTTP/2 flood of ${flood}: ${detail}`;
     handler.malformed(context, refuse(flood === null ? "bad_request" : "overloaded", shown));
+    if (flood !== null) handler.flooded(context, flood);
   }
 
   protected override onStreamFlaw(stream: Stream, code: number, detail: string): void {
@@ -198,6 +201,7 @@ export class ClientConnection extends Http2Connection {
     if (!this.hasPeerSettings && now - this.#openedMonoMs >= timeouts.headMs)
       return this.fail(H2_ERROR.settingsTimeout, "no preface or SETTINGS in time");
     if (this.#life === LIFE.leaving && now - this.#leavingMonoMs >= FAREWELL_MS) this.#leave();
+    this.checkUnfinished(timeouts.headMs);
     for (const stream of [...this.streams.values()]) {
       if (stream.taker instanceof Passage) stream.taker.check(now);
       else if (now - stream.movedMonoMs >= timeouts.discardMs) stream.reset(H2_ERROR.noError);

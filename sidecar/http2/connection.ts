@@ -33,19 +33,18 @@ import type { Stream } from "./stream.ts";
 const CONNECTION_WINDOW_BYTES = 2 * 1024 * 1024;
 /** Bytes of one connection that may wait here for slow readers before its window is held back: some 250 stalled streams never hold up the others. */
 const MAX_HELD_BYTES = 16 * 1024 * 1024;
-/** What a stream may have before it gets no more DATA, bytes: less would keep the next write waiting for the last one's system call. */
-const MAX_UNWRITTEN_BYTES = 256 * 1024;
 /** A peer that does not read is not read either, once this much waits for it, bytes. */
 const MAX_UNREAD_BYTES = 512 * 1024;
 /** Frames that one header section may come in. */
 const MAX_CONTINUATIONS = 16;
-/** Frames of WINDOW_UPDATE that each frame of DATA warrants. */
-const UPDATES_PER_DATA = 8;
+/** Settings in one frame: nobody has so many. Each may touch all streams, so that a frame of thousands would be a flood of its own. */
+const MAX_SETTINGS = 32;
 /** How long a connection that was told to go may take to close, ms. */
 const LINGER_MS = 1_000;
 
 const PING_BYTES = 8;
 const SETTING_BYTES = 6;
+const PRIORITY_BYTES = 5;
 const NO_BYTES = Buffer.alloc(0);
 
 /** What every connection needs of its engine. */
@@ -88,6 +87,11 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
   #sectionFlags = 0;
   #section = NO_BYTES;
   #sectionFrames = 0;
+  /** Those that came in more than one frame so far. */
+  #sections = 0;
+  /** What {@link checkUnfinished} saw come without an end, and since when. */
+  #unfinished = 0;
+  #unfinishedMonoMs = 0;
   /** Streams with something to send, in turn. */
   #first: Stream | null = null;
   #last: Stream | null = null;
@@ -99,7 +103,7 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
     this.heardMonoMs = engine.nowMonoMs;
     this.guard = new FloodGuard(engine);
     this.wire = new Wire(stream, this);
-    this.#outbox = new Outbox(this.wire);
+    this.#outbox = new Outbox(this.wire, () => this.onDrain());
     this.heads = new HeadWriter(this.#encoder, this.#outbox);
     this.#reader = new FrameReader(this);
   }
@@ -179,6 +183,8 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
   onFrame(type: number, flags: number, id: number, bytes: Buffer, start: number, end: number): void {
     if (this.#sectionId !== 0 && (type !== FRAME.continuation || id !== this.#sectionId))
       return this.fail(H2_ERROR.protocolError, "another frame within a header section");
+    if (!this.hasPeerSettings && (type !== FRAME.settings || (flags & FLAG.ack) !== 0))
+      return this.fail(H2_ERROR.protocolError, "SETTINGS are not the first frame");
     switch (type) {
       case FRAME.headers:
         return this.#onHeaders(flags, id, bytes, start, end);
@@ -207,17 +213,18 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
     if (id === 0) return this.fail(H2_ERROR.protocolError, "HEADERS without a stream");
     let from = start;
     let to = end;
-    if ((flags & FLAG.padded) !== 0) {
-      to -= bytes[from] ?? 0;
-      from += 1;
-    }
-    if ((flags & FLAG.priority) !== 0) from += 5;
+    const isPadded = (flags & FLAG.padded) !== 0;
+    const mandatoryBytes = (isPadded ? 1 : 0) + ((flags & FLAG.priority) !== 0 ? PRIORITY_BYTES : 0);
+    if (mandatoryBytes > to - from) return this.fail(H2_ERROR.frameSizeError, "HEADERS too short for their flags");
+    if (isPadded) to -= bytes[from] as number;
+    from += mandatoryBytes;
     if (from > to) return this.fail(H2_ERROR.protocolError, "HEADERS shorter than their padding");
     if ((flags & FLAG.endHeaders) !== 0) return this.#takeSection(id, flags, bytes, from, to);
     this.#sectionId = id;
     this.#sectionFlags = flags;
     this.#section = Buffer.from(bytes.subarray(from, to));
     this.#sectionFrames = 1;
+    this.#sections += 1;
   }
 
   #onContinuation(flags: number, id: number, bytes: Buffer, start: number, end: number): void {
@@ -300,8 +307,8 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
     if (id !== 0) return this.fail(H2_ERROR.protocolError, "SETTINGS on a stream");
     if ((end - start) % SETTING_BYTES !== 0 || (isAck && end > start))
       return this.fail(H2_ERROR.frameSizeError, "SETTINGS of another size");
+    if (!this.guard.spend(FLOOD.settings) || end - start > MAX_SETTINGS * SETTING_BYTES) return this.flooded(FLOOD.settings);
     if (isAck) return;
-    if (!this.guard.spend(FLOOD.settings)) return this.flooded(FLOOD.settings);
     for (let at = start; at < end && !this.isOver; at += SETTING_BYTES)
       this.#applySetting(((bytes[at] as number) << 8) | (bytes[at + 1] as number), read32(bytes, at + 2));
     if (this.isOver) return;
@@ -316,7 +323,8 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
       case SETTING.headerTableSize:
         return this.#encoder.setPeerTableBytes(value);
       case SETTING.enablePush:
-        if (value > 1) this.fail(H2_ERROR.protocolError, "SETTINGS_ENABLE_PUSH is no flag");
+      case SETTING.enableConnectProtocol:
+        if (value > 1) this.fail(H2_ERROR.protocolError, "a setting that is a flag is neither 0 nor 1");
         return;
       case SETTING.maxConcurrentStreams:
         this.peerMaxStreams = value;
@@ -344,8 +352,8 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
   #onPing(flags: number, id: number, bytes: Buffer, start: number, end: number): void {
     if (id !== 0) return this.fail(H2_ERROR.protocolError, "PING on a stream");
     if (end - start !== PING_BYTES) return this.fail(H2_ERROR.frameSizeError, "PING of another size");
-    if ((flags & FLAG.ack) !== 0) return this.onPong();
     if (!this.guard.spend(FLOOD.ping)) return this.flooded(FLOOD.ping);
+    if ((flags & FLAG.ack) !== 0) return this.onPong();
     const at = this.#writeSmall(PING_BYTES, FRAME.ping, FLAG.ack, 0);
     bytes.copy(this.#outbox.buffer as Buffer, at, start, end); // set by the line before
   }
@@ -353,12 +361,13 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
   #onGoaway(id: number, bytes: Buffer, start: number, end: number): void {
     if (id !== 0) return this.fail(H2_ERROR.protocolError, "GOAWAY on a stream");
     if (end - start < 8) return this.fail(H2_ERROR.frameSizeError, "GOAWAY of another size");
+    if (!this.guard.spend(FLOOD.goaway)) return this.flooded(FLOOD.goaway);
     this.onGoaway(read31(bytes, start), read32(bytes, start + 4), bytes.toString("latin1", start + 8, Math.min(end, start + 108)));
   }
 
   #onPriority(id: number, length: number): void {
     if (id === 0) return this.fail(H2_ERROR.protocolError, "PRIORITY without a stream");
-    if (length !== 5) return this.fail(H2_ERROR.frameSizeError, "PRIORITY of another size");
+    if (length !== PRIORITY_BYTES) return this.fail(H2_ERROR.frameSizeError, "PRIORITY of another size");
     if (!this.guard.spend(FLOOD.priority)) this.flooded(FLOOD.priority);
   }
 
@@ -366,8 +375,7 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
 
   /** True while nothing but heads and control frames should be written: the rest waits in its streams. */
   get isBlocked(): boolean {
-    const { wire } = this;
-    return (wire.isBlocked && wire.pendingBytes >= MAX_UNWRITTEN_BYTES) || !wire.isWritable;
+    return this.#outbox.isBlocked || !this.wire.isWritable;
   }
 
   /** Writes DATA of a stream: within both windows, which the caller has looked at. */
@@ -384,7 +392,7 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
     } while (from < end);
     stream.sendWindow -= end - start;
     this.sendWindow -= end - start;
-    this.guard.earn(FLOOD.windowUpdate, UPDATES_PER_DATA);
+    this.guard.earnByData();
   }
 
   writeTrailers(stream: Stream, fields: FieldView, edit: HeadEdit): void {
@@ -476,7 +484,7 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
 
   /** Stops reading a peer that does not read. */
   protected pauseWhenUnread(): void {
-    if (this.wire.pendingBytes > MAX_UNREAD_BYTES) this.wire.pause();
+    if (this.#outbox.pendingBytes > MAX_UNREAD_BYTES) this.wire.pause();
   }
 
   // Windows.
@@ -535,8 +543,7 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
     this.isOver = true;
     this.#overMonoMs = this.engine.nowMonoMs;
     this.loseStreams();
-    this.flush();
-    this.wire.end();
+    this.#outbox.end();
     this.wire.resume();
   }
 
@@ -571,6 +578,17 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
   onClose(): void {
     this.isOver = true;
     this.loseStreams();
+  }
+
+  /** Called by the sweep: a frame or a header section that is not whole after `ms` holds up all that is behind it. */
+  protected checkUnfinished(ms: number): void {
+    const now = this.engine.nowMonoMs;
+    const found = this.#sectionId === 0 ? this.#reader.unfinished : -this.#sections;
+    if (found !== this.#unfinished) {
+      this.#unfinished = found;
+      this.#unfinishedMonoMs = now;
+    } else if (found !== 0 && now - this.#unfinishedMonoMs >= ms)
+      this.fail(H2_ERROR.enhanceYourCalm, "a frame or header section that does not end", "slow_frame");
   }
 
   /** Called by the sweep: a peer that was told to go, and does not, is cut off. */

@@ -38,9 +38,17 @@ export class FrameReader {
   /** What of a header or a payload came with earlier reads. */
   #held = NO_BYTES;
   #heldLength = 0;
+  /** Frames begun. */
+  #frames = 0;
 
   constructor(owner: FrameOwner) {
     this.#owner = owner;
+  }
+
+  /** The number of the frame that has begun to come, is not DATA, and is not whole; 0 for none. DATA is its stream's to watch. */
+  get unfinished(): number {
+    if (this.#phase === PHASE.payload) return this.#frames;
+    return this.#phase === PHASE.header && this.#heldLength > 0 ? this.#frames + 1 : 0;
   }
 
   /** Takes bytes[start..end). */
@@ -84,6 +92,7 @@ export class FrameReader {
     this.#flags = bytes[at + 4] as number;
     this.#streamId = read31(bytes, at + 5);
     if (length > MAX_FRAME_BYTES) return this.#owner.onFrameFlaw(H2_ERROR.frameSizeError, `a frame of ${length} octets`);
+    this.#frames += 1;
     this.#left = length;
     if (this.#type === FRAME.data) return this.#beginData(length);
     if (length === 0) this.#owner.onFrame(this.#type, this.#flags, this.#streamId, NO_BYTES, 0, 0);

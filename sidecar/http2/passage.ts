@@ -10,7 +10,7 @@ import { FlatFields, flattened, type HeadEdit } from "../fields.ts";
 import { noteGrpcStatus } from "../grpc-status.ts";
 import { ByteQueue } from "./byte-queue.ts";
 import { H2_ERROR } from "./frames.ts";
-import type { HeaderList } from "./header-list.ts";
+import { type HeaderList, MAX_HEADER_LIST_BYTES } from "./header-list.ts";
 import { HeaderEntry, INDEXING } from "./hpack/header-entry.ts";
 import { keepBody, keptBody, NOT_KEPT } from "./kept-bodies.ts";
 import { answerRefusal } from "./local-answer.ts";
@@ -98,7 +98,9 @@ export class Passage implements StreamTaker, ConnectionTaker {
   #isWhole = false;
   #trailers: HeaderList | null = null;
   #isAnswered = false;
-  /** Since when it waits for a connection, or for its client to end after the answer, monotonic ms of the sweep. */
+  /** What the interim answers count as, in octets. */
+  #interimBytes = 0;
+  /** Since when it waits for a body that is held, for a connection, or for its client to end after the answer, monotonic ms of the sweep. */
   #sinceMonoMs: number;
   #waiting: { cancel(): void } | null = null;
 
@@ -135,6 +137,7 @@ export class Passage implements StreamTaker, ConnectionTaker {
 
   #hold(upstream: Upstream, isToBeVerified: boolean): void {
     this.#phase = PHASE.holding;
+    this.#sinceMonoMs = this.#engine.nowMonoMs;
     this.#target = upstream;
     this.#isToBeVerified = isToBeVerified;
     if (this.#isWhole) this.#onHeld();
@@ -318,20 +321,29 @@ export class Passage implements StreamTaker, ConnectionTaker {
   // The answer.
 
   onHead(upstream: Stream, head: HeaderList, isEnd: boolean): void {
-    if (!upstream.hasHead) return this.client.sendAnswer(head.status as HeaderEntry, head, INTERIM_EDIT, false); // checked on arrival
+    if (!upstream.hasHead) return this.#onInterim(head);
     const exchange = this.#exchange as Exchange; // set since the decision
     const status = Number((head.status as HeaderEntry).value);
     const retry = this.#isRepeatable && this.#isWhole ? this.#handler.retryAnswer(exchange, status, head) : null;
     if (retry !== null) return this.#again(retry);
-    const length = exchange.method === "HEAD" || status === 204 || status === 304 ? -1 : contentLengthOf(head);
-    if (length === MALFORMED_LENGTH || (isEnd && length > 0))
+    // Whatever the length of these says, there is nothing behind it (RFC 9110 section 6.4.1).
+    const isBodiless = exchange.method === "HEAD" || status === 204 || status === 304;
+    const length = contentLengthOf(head);
+    if (length === MALFORMED_LENGTH || (isEnd && length > 0 && !isBodiless))
       return this.#fail(refuse("upstream_reset", "the answer's content-length is wrong"));
-    upstream.expectedBytes = length;
+    upstream.expectedBytes = isBodiless ? 0 : length;
     const edit = this.#handler.response(exchange, status, head);
     this.#isAnswered = true;
     this.#early = null;
     this.client.source = upstream;
     this.client.sendAnswer(head.status as HeaderEntry, head, edit, isEnd);
+  }
+
+  /** Heads know no window: without a bound, interim answers would pile up in front of a client that does not read. */
+  #onInterim(head: HeaderList): void {
+    this.#interimBytes += head.bytes;
+    if (this.#interimBytes > MAX_HEADER_LIST_BYTES) this.#refuse(refuse("upstream_reset", "interim answers without end"));
+    else this.client.sendAnswer(head.status as HeaderEntry, head, INTERIM_EDIT, false); // checked on arrival
   }
 
   /** The answer is forgotten and the request sent again. */
@@ -472,6 +484,9 @@ export class Passage implements StreamTaker, ConnectionTaker {
     const upstream = this.#upstream;
     if (this.#phase === PHASE.connecting && nowMonoMs - this.#sinceMonoMs >= timeouts.queueMs)
       return this.#refuse(refuse("timeout", "no connection to the upstream in time"));
+    // Who announces the digest of a body has it: this one was to come at once.
+    if (this.#phase === PHASE.holding && nowMonoMs - this.#sinceMonoMs >= timeouts.stallMs)
+      return this.#refuse(refuse("timeout", "the body to be verified did not come in time"));
     if (client.isLocalEnded) {
       if (nowMonoMs - this.#sinceMonoMs >= ANSWERED_MS) this.#endUnfinished();
       return;
@@ -484,6 +499,13 @@ export class Passage implements StreamTaker, ConnectionTaker {
       this.#fail(refuse("timeout", "the client does not read its answer"));
     else if (upstream?.isPending === true && nowMonoMs - upstream.movedMonoMs >= timeouts.stallMs)
       this.#fail(refuse("timeout", "the upstream does not read the request"));
+    else if (this.#isBodyDue && stillMs >= timeouts.stallMs) this.#refuse(refuse("timeout", "the client sends nothing of its request"));
+  }
+
+  /** True while nothing but the rest of the request can come. Streams of gRPC, and those that were answered already, may rest for as long as they like. */
+  get #isBodyDue(): boolean {
+    const exchange = this.#exchange;
+    return exchange !== null && !this.#isWhole && !this.#isAnswered && !exchange.grpc && exchange.method !== "CONNECT";
   }
 
   /** The client goes on sending after the whole answer. */

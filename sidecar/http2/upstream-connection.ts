@@ -11,6 +11,8 @@ const MAX_STREAMS = 1_000;
 /** An upstream with streams that says nothing is asked for a sign of life, and has so long to give it, ms. */
 const SILENT_MS = 10_000;
 const PONG_MS = 10_000;
+/** A frame or header section of an answer that takes longer holds up all others, ms. */
+const UNFINISHED_MS = 15_000;
 
 /** What a connection tells its pool. */
 export interface ConnectionKeeper {
@@ -18,6 +20,8 @@ export interface ConnectionKeeper {
   onReady(connection: UpstreamConnection): void;
   /** A stream is over: another may be opened. */
   onRoom(connection: UpstreamConnection): void;
+  /** It was cut off for more frames of one kind than its answers warrant. */
+  onFlood(kind: string): void;
   /** No stream may be opened on it any more. Once. */
   onRetired(connection: UpstreamConnection): void;
 }
@@ -95,7 +99,10 @@ export class UpstreamConnection extends Http2Connection {
 
   protected override onPeerReset(): void {}
 
-  protected override onFlaw(): void {} // each of its requests says what became of it
+  /** Each of its requests says what became of it. */
+  protected override onFlaw(_code: number, _detail: string, flood: string | null): void {
+    if (flood !== null) this.#keeper.onFlood(flood);
+  }
 
   protected override onStreamFlaw(): void {}
 
@@ -154,6 +161,8 @@ export class UpstreamConnection extends Http2Connection {
   check(idleMs: number, settingsMs: number): void {
     if (this.isOver) return this.checkLinger();
     const now = this.nowMonoMs;
+    this.checkUnfinished(UNFINISHED_MS);
+    if (this.isOver) return;
     if (!this.hasPeerSettings && now - this.#openedMonoMs >= settingsMs) this.#keeper.onReady(this); // it may never send them
     if (this.streams.size === 0) {
       if (now - this.idleSinceMonoMs >= idleMs) this.retire();

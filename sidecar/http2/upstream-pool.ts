@@ -8,7 +8,7 @@ import { failureOf } from "../upstream-failure.ts";
 import type { ConnectionEngine } from "./connection.ts";
 import { type ConnectionKeeper, UpstreamConnection } from "./upstream-connection.ts";
 
-/** Connections to one upstream. */
+/** Connections to one upstream on which streams are opened. */
 const MAX_CONNECTIONS = 8;
 /** Streams on each open connection from which on another one is dialled. */
 const BUSY_STREAMS = 128;
@@ -78,7 +78,7 @@ export class UpstreamPool implements ConnectionKeeper {
 
   /** One at a time: who waits meanwhile waits for it. */
   #dialMore(): void {
-    if (this.#dialling > 0 || this.#all.size >= MAX_CONNECTIONS) return;
+    if (this.#dialling > 0 || this.#ready.length >= MAX_CONNECTIONS) return; // those that retire end with their last stream
     this.#dialling += 1;
     this.upstream.dial((error, dialled) => {
       if (dialled !== null) return this.#adopt(dialled);
@@ -100,6 +100,10 @@ export class UpstreamPool implements ConnectionKeeper {
     this.#dialling -= 1;
     this.#ready.push(connection);
     this.onRoom(connection);
+  }
+
+  onFlood(kind: string): void {
+    this.upstream.flooded?.(kind);
   }
 
   onRoom(connection: UpstreamConnection): void {

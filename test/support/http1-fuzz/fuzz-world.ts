@@ -155,6 +155,7 @@ export function createFuzzWorld(name: string, engine: Engine, clock: FakeClock, 
       },
       trailers: trailerFields,
       malformed: (_connection, refusal) => void record.refusals.push(refusal.detail),
+      flooded: () => {},
       finish(exchange) {
         if (finished.has(exchange)) faults.push(`${name}: an exchange of case ${client} was finished twice`);
         finished.add(exchange);

@@ -44,6 +44,7 @@ export function passAll(dial: Upstream["dial"], finished: (exchange: Exchange) =
     },
     trailers: (fields) => [...fields],
     malformed: () => {},
+    flooded: () => {},
     finish: finished,
   };
 }
