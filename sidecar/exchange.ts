@@ -90,7 +90,7 @@ export class Exchange {
   admitted = false;
   /** Monotonic instant of the answer's head; 0 until there is one. */
   answeredMonoMs = 0;
-  /** SHA-256 that the body must have, in base64, once the signature stage found one (design 9). */
+  /** `content-digest` that the body must have, once the signature stage found one (design 9). */
   expectedDigest: string | null = null;
   /** Outbound: the way to its destination in the mesh; null outside of it. */
   route: Route | null = null;

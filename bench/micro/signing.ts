@@ -1,12 +1,27 @@
-// Twin of sidecar/signing/signer.ts, verifier.ts and nonce-cache.ts.
-import { randomBytes } from "node:crypto";
+// Twin of sidecar/signing/signer.ts, verifier.ts and nonce-cache.ts, and of what these two are made of.
+import { createHmac, createSecretKey, hash, randomBytes } from "node:crypto";
 import { systemClock } from "../../core/clock.ts";
 import { FlatFields } from "../../sidecar/fields.ts";
+import { BaseForm } from "../../sidecar/signing/base-form.ts";
+import { MAC_BLOCK_BYTES, MacKey, sameTag } from "../../sidecar/signing/mac-key.ts";
 import { createMessageCertificates } from "../../sidecar/signing/message-certificates.ts";
 import { createNonceCache } from "../../sidecar/signing/nonce-cache.ts";
-import type { SigningMode } from "../../sidecar/signing/profile.ts";
+import {
+  basePieces,
+  decodeNonce,
+  formatBeforeNonce,
+  formatBehindNonce,
+  formatDigest,
+  formatSignature,
+  formatTimes,
+  NONCE_BYTES,
+  parseSignatureInput,
+  profileBase,
+  type SigningMode,
+} from "../../sidecar/signing/profile.ts";
+import { collectSignedFields } from "../../sidecar/signing/signed-fields.ts";
 import { createSigner } from "../../sidecar/signing/signer.ts";
-import { createVerifier, createVerifierState } from "../../sidecar/signing/verifier.ts";
+import { createVerifier, createVerifierState, digestMatches } from "../../sidecar/signing/verifier.ts";
 import { createStaticIdentity, createThrowawayCa } from "../../test/support/throwaway-ca.ts";
 import type { Cases } from "./measure.ts";
 
@@ -52,16 +67,61 @@ function pairOf(mode: SigningMode) {
   return { sign: () => signer.sign(request), verify: () => verifier.verifyHead(signed) };
 }
 
-/** Signing and verifying in both modes; the nonce table alone; a request without a signature. */
-export function cases(): Cases {
-  const [hmac, ecdsa] = [pairOf("hmac"), pairOf("sign")];
-  const nonces = createNonceCache({ clock: systemClock, seed: [1, 2] });
-  const nonce = randomBytes(16);
+/** What signing and verifying with `hmac` are made of, each by itself. */
+function parts(): Cases {
+  const key = createSecretKey(randomBytes(32));
+  const head = { ...call, src: "spiffe://cluster.local/ns/shop/sa/web", dst: "spiffe://cluster.local/ns/shop/sa/payments" };
+  const id = () => randomBytes(16).toString("base64url");
+  const keyId = `${id()}.${id()}`;
+  const blanks = {
+    binding: randomBytes(32).toString("base64url"),
+    digest: formatDigest(hash("sha256", body, "base64")),
+    times: formatTimes(1_800_000_000),
+    nonce: id(),
+    nonceFrom: 0,
+  };
+  const mac = new MacKey(key);
+  const form = new BaseForm(mac, head, "digest", keyId);
+  const frame = mac.frame(form.size - MAC_BLOCK_BYTES);
+  const whole = profileBase(basePieces(head, "digest", keyId, "hmac-sha256"), blanks);
+  const input = `${formatBeforeNonce("digest", blanks.times)}${blanks.nonce}${formatBehindNonce(keyId, "hmac-sha256")}`;
+  const last = parseSignatureInput(input);
+  const fields = new FlatFields([
+    ...["content-type", call.contentType, "te", "trailers", "x-remora-src", head.src, "x-remora-dst", head.dst],
+    ...["x-remora-body", "digest", "x-remora-cb", blanks.binding, "content-digest", blanks.digest],
+    ...["signature-input", input, "signature", formatSignature(randomBytes(32).toString("base64"))],
+  ]);
+  const pool = randomBytes(NONCE_BYTES);
+  const nonceBytes = new Uint8Array(NONCE_BYTES);
+  const tag = mac.of(frame);
   return {
+    "part: nonce to text": () => pool.toString("base64url"),
+    "part: digest of 105 bytes": () => hash("sha256", body, "base64"),
+    "part: digest compared": () => digestMatches(blanks.digest, body),
+    "part: base printed whole": () => profileBase(basePieces(head, "digest", keyId, "hmac-sha256"), blanks),
+    "part: hmac, in place": () => mac.of(frame),
+    "part: hmac and blanks": () => form.tag(blanks),
+    "part: hmac by createHmac": () => createHmac("sha256", key).update(whole).digest("base64"),
+    "part: fields collected": () => collectSignedFields(fields),
+    "part: input read": () => parseSignatureInput(input),
+    "part: input like the last": () => parseSignatureInput(input, last),
+    "part: tags compared": () => sameTag(tag, tag, 0),
+    "part: nonce to bytes": () => decodeNonce(blanks.nonce, 0, nonceBytes),
+  };
+}
+
+/** Signing and verifying in both modes; mode `mtls`; the parts of `hmac`; the nonce table alone. */
+export function cases(): Cases {
+  const [hmac, ecdsa, mtls] = [pairOf("hmac"), pairOf("sign"), pairOf("mtls")];
+  const nonces = createNonceCache({ clock: systemClock, seed: [1, 2] });
+  const nonce = randomBytes(NONCE_BYTES);
+  return {
+    "sign mtls": mtls.sign,
     "sign hmac": hmac.sign,
     "verify hmac": hmac.verify,
     "sign ecdsa": ecdsa.sign,
     "verify ecdsa": ecdsa.verify,
+    ...parts(),
     "nonce seen before": () => nonces.claim(nonce, 0),
   };
 }

@@ -10,9 +10,9 @@ import {
   basePieces,
   type BodyKind,
   type CallHead,
+  DIGEST_LENGTH,
   ID_LENGTH,
   profileBase,
-  SHA256_TEXT_LENGTH,
   TIMES_LENGTH,
 } from "./profile.ts";
 import { putAscii } from "./put-ascii.ts";
@@ -40,12 +40,13 @@ export class BaseForm {
     this.#body = body;
     this.#keyId = keyId;
     const pieces = basePieces(call, body, keyId, "hmac-sha256");
-    this.#digestLength = body === "digest" ? SHA256_TEXT_LENGTH : 0;
+    this.#digestLength = body === "digest" ? DIGEST_LENGTH : 0;
     const base = profileBase(pieces, {
       binding: blank(BINDING_LENGTH),
       digest: blank(this.#digestLength),
       times: blank(TIMES_LENGTH),
       nonce: blank(ID_LENGTH),
+      nonceFrom: 0,
     });
     const bytes = Buffer.from(base);
     this.#frame = key.frame(bytes.length);
@@ -78,19 +79,22 @@ export class BaseForm {
   }
 
   /** The tag of a request, in base64; null when a value does not fit its blank. */
-  tag({ binding, digest, times, nonce }: Blanks): string | null {
+  tag({ binding, digest, times, nonce, nonceFrom }: Blanks): string | null {
     const frame = this.#frame;
+    // A longer one would be signed in part.
+    if (binding.length !== BINDING_LENGTH || times.length !== TIMES_LENGTH || digest.length !== this.#digestLength) return null;
     if (binding !== this.#binding) {
       this.#binding = ""; // nothing to rely on until it is written
-      if (!putAscii(frame, this.#bindingAt, binding, BINDING_LENGTH)) return null;
+      if (!putAscii(frame, this.#bindingAt, binding, 0, BINDING_LENGTH)) return null;
       this.#binding = binding;
     }
     if (times !== this.#times) {
       this.#times = "";
-      if (!putAscii(frame, this.#timesAt, times, TIMES_LENGTH)) return null;
+      if (!putAscii(frame, this.#timesAt, times, 0, TIMES_LENGTH)) return null;
       this.#times = times;
     }
-    if (!putAscii(frame, this.#digestAt, digest, this.#digestLength) || !putAscii(frame, this.#nonceAt, nonce, ID_LENGTH)) return null;
+    if (!putAscii(frame, this.#digestAt, digest, 0, this.#digestLength) || !putAscii(frame, this.#nonceAt, nonce, nonceFrom, ID_LENGTH))
+      return null;
     return this.#key.of(frame);
   }
 }

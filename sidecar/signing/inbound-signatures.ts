@@ -8,7 +8,7 @@ import { createVerifierState, digestMatches, type SignatureReason, type Verifier
 
 /** What the signature of a request's head says. */
 export type Verdict =
-  | { readonly kind: "accepted" /** SHA-256 that the body must have, in base64; null: none. */; readonly expectedDigest: string | null }
+  | { readonly kind: "accepted" /** `content-digest` that the body must have; null: none. */; readonly expectedDigest: string | null }
   | { readonly kind: "refused"; readonly reason: SignatureReason; readonly detail: string };
 
 /** Signatures of one mesh connection. */

@@ -51,9 +51,9 @@ export class MacKey {
 const ours = Buffer.alloc(TAG_LENGTH);
 const theirs = Buffer.alloc(TAG_LENGTH);
 
-/** Compares two tags in base64 in constant time. Only the spelling that we would print matches. */
-export function sameTag(expected: string, given: string): boolean {
+/** Compares a tag in base64 with what `text` has from `from` on, in constant time. Only the spelling that we would print matches. */
+export function sameTag(expected: string, text: string, from: number): boolean {
   // A tag that is no base64 matches nothing; that may be seen in the time it takes.
-  if (!putAscii(ours, 0, expected, TAG_LENGTH) || !putAscii(theirs, 0, given, TAG_LENGTH)) return false;
+  if (!putAscii(ours, 0, expected, 0, TAG_LENGTH) || !putAscii(theirs, 0, text, from, TAG_LENGTH)) return false;
   return timingSafeEqual(ours, theirs);
 }

@@ -46,7 +46,7 @@ export const ID_LENGTH = 22;
 /** 32 bytes in base64url without padding: a channel binding. */
 export const BINDING_LENGTH = 43;
 /** 32 bytes in base64 with padding: a digest, a tag. */
-export const SHA256_TEXT_LENGTH = 44;
+const SHA256_TEXT_LENGTH = 44;
 /** 64 bytes in base64 with padding. */
 const ECDSA_TEXT_LENGTH = 88;
 /** What the letters of base64url stand for, by their code. */
@@ -56,6 +56,11 @@ for (const [value, letter] of [..."ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrs
   BASE64URL_VALUES[letter.charCodeAt(0)] = value;
 }
 const DIGEST_PREFIX = "sha-256=:";
+/** Where the base64 begins in the value of `content-digest`, and how long the value is. */
+export const DIGEST_FROM = DIGEST_PREFIX.length;
+export const DIGEST_LENGTH = DIGEST_FROM + SHA256_TEXT_LENGTH + 1;
+/** Where the base64 begins in the value of `signature`. */
+export const SIGNATURE_FROM = LABEL.length + 1;
 const DIGEST_LINE = '\n"content-digest": ';
 const PARAMS_LINE = '\n"@signature-params": ';
 /** Two times with what stands between them. */
@@ -76,12 +81,13 @@ export interface CallHead {
 export interface Blanks {
   /** base64url of the channel binding, 43 characters. */
   readonly binding: string;
-  /** base64 of the body's SHA-256, 44 characters; empty for a stream. */
+  /** The value of `content-digest`, 54 characters; empty for a stream. */
   readonly digest: string;
   /** {@link formatTimes}. */
   readonly times: string;
-  /** 22 characters of base64url. */
+  /** Where `nonce` holds it: 22 characters of base64url. */
   readonly nonce: string;
+  readonly nonceFrom: number;
 }
 
 /** The parameters of a signature, as read. */
@@ -92,8 +98,9 @@ export interface ProfileInput {
   readonly expires: number;
   /** Both as they were written: `<created>;expires=<expires>`. */
   readonly times: string;
-  /** 22 characters of base64url. */
-  readonly nonce: string;
+  /** The whole value, and where in it the nonce begins: 22 characters of base64url. */
+  readonly value: string;
+  readonly nonceFrom: number;
   /** Key of the signer. */
   readonly srcKeyId: string;
   /** Key of the receiver; empty exactly for `ecdsa-p256-sha256`. */
@@ -101,7 +108,7 @@ export interface ProfileInput {
   /** Both as they were written. */
   readonly keyId: string;
   readonly algorithm: SigningAlgorithm;
-  /** The whole value, up to the nonce and from its end. */
+  /** The value up to the nonce, and from its end on. */
   readonly beforeNonce: string;
   readonly behindNonce: string;
 }
@@ -147,8 +154,8 @@ export function basePieces(call: CallHead, body: BodyKind, keyId: string, algori
     beforeBinding: `"@method": ${call.method}\n"@authority": ${authority}\n"@path": ${call.path}\n"content-type": ${
       call.contentType
     }\n"x-remora-src": ${call.src}\n"x-remora-dst": ${call.dst}\n"x-remora-body": ${body}\n"x-remora-cb": `,
-    beforeDigest: body === "digest" ? `${DIGEST_LINE}${DIGEST_PREFIX}` : "",
-    beforeTimes: `${body === "digest" ? ":" : ""}${PARAMS_LINE}${COVERED[body]}${CREATED}`,
+    beforeDigest: body === "digest" ? DIGEST_LINE : "",
+    beforeTimes: `${PARAMS_LINE}${COVERED[body]}${CREATED}`,
     beforeNonce: NONCE,
     behindNonce: formatBehindNonce(keyId, algorithm),
   };
@@ -156,7 +163,8 @@ export function basePieces(call: CallHead, body: BodyKind, keyId: string, algori
 
 /** Prints a whole base. `digest` is empty for a stream. */
 export function profileBase({ beforeBinding, beforeDigest, beforeTimes, beforeNonce, behindNonce }: BasePieces, blanks: Blanks): string {
-  return `${beforeBinding}${blanks.binding}${beforeDigest}${blanks.digest}${beforeTimes}${blanks.times}${beforeNonce}${blanks.nonce}${behindNonce}`;
+  const nonce = blanks.nonce.slice(blanks.nonceFrom, blanks.nonceFrom + ID_LENGTH);
+  return `${beforeBinding}${blanks.binding}${beforeDigest}${blanks.digest}${beforeTimes}${blanks.times}${beforeNonce}${nonce}${behindNonce}`;
 }
 
 /**
@@ -172,13 +180,12 @@ function readLike(last: ProfileInput, value: string): ProfileInput | null {
   const behindAt = nonceAt + ID_LENGTH;
   // Slices and `===` compare whole words; `startsWith` and `endsWith` go letter by letter.
   if (value.slice(0, nonceAt) !== last.beforeNonce || value.slice(behindAt) !== last.behindNonce) return null;
-  const nonce = readId(value, nonceAt);
-  return nonce === null ? null : withNonce(last, nonce);
+  return isId(value, nonceAt) ? withValue(last, value) : null;
 }
 
-function withNonce(last: ProfileInput, nonce: string): ProfileInput {
-  const { body, created, expires, times, srcKeyId, dstKeyId, keyId, algorithm, beforeNonce, behindNonce } = last;
-  return { body, created, expires, times, nonce, srcKeyId, dstKeyId, keyId, algorithm, beforeNonce, behindNonce };
+function withValue(last: ProfileInput, value: string): ProfileInput {
+  const { body, created, expires, times, nonceFrom, srcKeyId, dstKeyId, keyId, algorithm, beforeNonce, behindNonce } = last;
+  return { body, created, expires, times, value, nonceFrom, srcKeyId, dstKeyId, keyId, algorithm, beforeNonce, behindNonce };
 }
 
 function readWhole(value: string): ProfileInput | null {
@@ -188,7 +195,7 @@ function readWhole(value: string): ProfileInput | null {
   const expiresAt = expect(value, timesAt + SECONDS_DIGITS, EXPIRES);
   const expires = readSeconds(value, expiresAt);
   const nonceAt = expect(value, expiresAt + SECONDS_DIGITS, NONCE);
-  const nonce = readId(value, nonceAt);
+  const hasNonce = isId(value, nonceAt);
   const keyIdAt = expect(value, nonceAt + ID_LENGTH, KEY_ID);
   const srcKeyId = readId(value, keyIdAt);
   let at = keyIdAt + ID_LENGTH;
@@ -200,13 +207,14 @@ function readWhole(value: string): ProfileInput | null {
   const algorithm: SigningAlgorithm = isPair ? "hmac-sha256" : "ecdsa-p256-sha256";
   at = expect(value, at, algorithm);
   at = expect(value, at, TAG);
-  if (at !== value.length || created < 0 || expires < 0 || nonce === null || srcKeyId === null || dstKeyId === null) return null;
+  if (at !== value.length || created < 0 || expires < 0 || !hasNonce || srcKeyId === null || dstKeyId === null) return null;
   return {
     body,
     created,
     expires,
     times: value.slice(timesAt, timesAt + TIMES_LENGTH),
-    nonce,
+    value,
+    nonceFrom: nonceAt,
     srcKeyId,
     dstKeyId,
     keyId,
@@ -222,9 +230,9 @@ export function parseSignature(value: string, algorithm: SigningAlgorithm): stri
   return betweenColons(value, `${LABEL}:`, textLength);
 }
 
-/** Reads the value of `content-digest`: its base64, or null when it is not of the shape of one SHA-256 digest. */
-export function parseDigest(value: string): string | null {
-  return betweenColons(value, DIGEST_PREFIX, SHA256_TEXT_LENGTH);
+/** True when the value of `content-digest` has the shape of one SHA-256 digest. */
+export function isDigest(value: string): boolean {
+  return betweenColons(value, DIGEST_PREFIX, SHA256_TEXT_LENGTH) !== null;
 }
 
 /** Node reads base64 leniently; only the one spelling that it would print is taken. */
@@ -241,13 +249,13 @@ function betweenColons(value: string, prefix: string, length: number): string | 
 
 const COLON = 0x3a;
 
-/** Writes the 16 bytes that 22 characters of base64url stand for. False when their last bits are not zero: each nonce has one spelling. */
-export function decodeNonce(nonce: string, into: Uint8Array): boolean {
+/** Writes the 16 bytes that the 22 characters of base64url at `from` stand for. False when their last bits are not zero: each nonce has one spelling. */
+export function decodeNonce(text: string, from: number, into: Uint8Array): boolean {
   let bits = 0;
   let held = 0;
   let at = 0;
   for (let index = 0; index < ID_LENGTH; index += 1) {
-    bits = (bits << 6) | (BASE64URL_VALUES[nonce.charCodeAt(index) & 0x7f] as number);
+    bits = (bits << 6) | (BASE64URL_VALUES[text.charCodeAt(from + index) & 0x7f] as number);
     held += 6;
     if (held >= 8) {
       held -= 8;
@@ -278,10 +286,14 @@ function readSeconds(value: string, at: number): number {
 
 /** 22 characters of base64url, or null. */
 function readId(value: string, at: number): string | null {
+  return isId(value, at) ? value.slice(at, at + ID_LENGTH) : null;
+}
+
+function isId(value: string, at: number): boolean {
   for (let index = at; index < at + ID_LENGTH; index += 1) {
-    if (!isBase64Url(value.charCodeAt(index))) return null;
+    if (!isBase64Url(value.charCodeAt(index))) return false;
   }
-  return value.slice(at, at + ID_LENGTH);
+  return true;
 }
 
 function isBase64Url(code: number): boolean {

@@ -99,11 +99,11 @@ export function createSigner(options: {
       const digest = digestOf(request.body);
       const body: BodyKind = digest === "" ? "stream" : "digest";
       const times = timesAt(Math.floor(clock.nowMs() / 1_000));
-      const blanks: Blanks = { binding: bindingText(request.channelBinding), digest, times: times.text, nonce: nextNonce() };
+      const blanks: Blanks = { binding: bindingText(request.channelBinding), digest, times: times.text, nonce: nextNonce(), nonceFrom: 0 };
       const call: CallHead = { method, authority, path: withoutQuery(request.path), contentType, src: identity, dst };
       const signed = peer === null ? signAlone(current, call, body, blanks) : signShared(current, peer, call, body, blanks);
       const fields = ["x-remora-src", identity, "x-remora-dst", dst, "x-remora-body", body, "x-remora-cb", blanks.binding];
-      if (body === "digest") fields.push("content-digest", formatDigest(digest));
+      if (body === "digest") fields.push("content-digest", digest);
       if (includeCertificate) fields.push("x-remora-cert", certificateText(current));
       fields.push("signature-input", `${times[body]}${blanks.nonce}${signed.behindNonce}`, "signature", formatSignature(signed.signature));
       return fields;
@@ -125,9 +125,9 @@ function signAlone({ messageKey, messageKeyId }: SigningCredentials, call: CallH
   return { signature, behindNonce: pieces.behindNonce };
 }
 
-/** base64 of the body's SHA-256; empty for a stream. */
+/** The value of `content-digest`; empty for a stream. */
 function digestOf(body: Buffer | null): string {
-  return body === null || body.length > MAX_DIGESTED_BYTES ? "" : hash("sha256", body, "base64");
+  return body === null || body.length > MAX_DIGESTED_BYTES ? "" : formatDigest(hash("sha256", body, "base64"));
 }
 
 function withoutQuery(path: string): string {

@@ -18,14 +18,16 @@ import {
   type Blanks,
   type CallHead,
   canonicalBytes,
+  DIGEST_FROM,
   decodeNonce,
   LIFETIME_S,
   NONCE_BYTES,
   type ProfileInput,
-  parseDigest,
+  isDigest,
   parseSignature,
   parseSignatureInput,
   profileBase,
+  SIGNATURE_FROM,
   SKEW_S,
   type SigningMode,
 } from "./profile.ts";
@@ -68,7 +70,7 @@ export interface VerifierState {
 /** The outcome for a head. A `digest` still has to match: hold the body (at most 64 KiB) and ask {@link digestMatches} before anything is delivered. */
 export type VerifyResult =
   | { readonly ok: true; readonly body: "stream" }
-  | { readonly ok: true; readonly body: "digest" /** SHA-256 in base64. */; readonly expected: string }
+  | { readonly ok: true; readonly body: "digest" /** The signed `content-digest`. */; readonly expected: string }
   | { readonly ok: false; readonly reason: SignatureReason /** For the log. */; readonly detail: string };
 
 export type SignatureReason = Extract<
@@ -100,9 +102,9 @@ export function createVerifier(options: {
   return new ProfileVerifier(options);
 }
 
-/** Compares the digest of a whole body (base64) in constant time. */
+/** Compares the digest of a whole body with the `content-digest` it was signed with, in constant time. */
 export function digestMatches(expected: string, body: Buffer): boolean {
-  return sameTag(hash("sha256", body, "base64"), expected);
+  return sameTag(hash("sha256", body, "base64"), expected, DIGEST_FROM);
 }
 
 const STREAM: VerifyResult = Object.freeze({ ok: true, body: "stream" });
@@ -134,8 +136,8 @@ class ProfileVerifier implements Verifier {
     const nowMs = this.#options.clock.nowMs();
     const late = outsideWindow(input, nowMs / 1_000);
     if (late !== null) return refused("signature_expired", late);
-    const digest = fields.contentDigest === null ? "" : parseDigest(fields.contentDigest);
-    if (digest === null) return invalid("content-digest is not of the profile");
+    const digest = fields.contentDigest ?? "";
+    if (input.body === "digest" && !isDigest(digest)) return invalid("content-digest is not of the profile");
     const wrong = this.#wrongSignature(request, fields, input, digest, nowMs);
     if (wrong !== null) return invalid(wrong);
     return this.#claimNonce(input, digest);
@@ -174,7 +176,13 @@ class ProfileVerifier implements Verifier {
       src: request.peer,
       dst: this.#options.identity,
     };
-    const blanks: Blanks = { binding: request.connection.binding, digest, times: input.times, nonce: input.nonce };
+    const blanks: Blanks = {
+      binding: request.connection.binding,
+      digest,
+      times: input.times,
+      nonce: input.value,
+      nonceFrom: input.nonceFrom,
+    };
     if (input.algorithm === "ecdsa-p256-sha256") {
       const base = profileBase(basePieces(call, input.body, input.keyId, input.algorithm), blanks);
       return isSignedBy(peer.publicKey, base, signature) ? null : "the signature does not match";
@@ -182,7 +190,7 @@ class ProfileVerifier implements Verifier {
     const own = this.#ownKey(input.dstKeyId, nowMs);
     if (own === null) return "signed for a message key that is not ours";
     const expected = this.#pairwise.get(own, peer).form(call, input.body, input.keyId).tag(blanks);
-    return expected !== null && sameTag(expected, signature) ? null : "the signature does not match";
+    return expected !== null && sameTag(expected, fields.signature ?? "", SIGNATURE_FROM) ? null : "the signature does not match";
   }
 
   /** The peer's certificate with that key: from this request, from this connection, or seen on another one. */
@@ -220,7 +228,7 @@ class ProfileVerifier implements Verifier {
 
   /** Last of all, so that only true signatures take up memory. */
   #claimNonce(input: ProfileInput, digest: string): VerifyResult {
-    if (!decodeNonce(input.nonce, this.#nonce)) return invalid("nonce is not 16 bytes");
+    if (!decodeNonce(input.value, input.nonceFrom, this.#nonce)) return invalid("nonce is not 16 bytes");
     const answer = this.#options.nonces.claim(this.#nonce, (input.expires + SKEW_S) * 1_000);
     if (answer === "replayed") return refused("signature_replayed", "nonce seen before");
     // What cannot be remembered must not pass.

@@ -44,16 +44,15 @@ t.test("one key makes tags one after the other, and is not printed", async (t) =
 
 t.test("a tag has one spelling", async (t) => {
   const expected = randomBytes(32).toString("base64");
-  t.ok(sameTag(expected, `${expected}`));
+  t.ok(sameTag(expected, `:${expected}:`, 1));
   for (const [what, given] of [
     ["nothing", ""],
     ["a letter less", expected.slice(1)],
-    ["a letter more", `${expected}=`],
     ["another first letter", `${expected.startsWith("A") ? "B" : "A"}${expected.slice(1)}`],
     ["without padding", `${expected.slice(0, -1)}A`],
     ["a letter with the same low byte", String.fromCharCode(expected.charCodeAt(0) + 0x100) + expected.slice(1)],
     ["a letter with the high bit", String.fromCharCode(expected.charCodeAt(0) + 0x80) + expected.slice(1)],
   ] as const) {
-    t.notOk(sameTag(expected, given), what);
+    t.notOk(sameTag(expected, given, 0), what);
   }
 });

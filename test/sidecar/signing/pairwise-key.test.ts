@@ -1,7 +1,7 @@
 import { createHmac, createPublicKey, randomBytes } from "node:crypto";
 import t from "tap";
 import { createPairwiseKeys, derivePairwiseKey, type OwnMessageKey, type PeerMessageKey } from "../../../sidecar/signing/pairwise-key.ts";
-import { basePieces, type Blanks, type CallHead, formatTimes, profileBase } from "../../../sidecar/signing/profile.ts";
+import { basePieces, type Blanks, type CallHead, formatDigest, formatTimes, profileBase } from "../../../sidecar/signing/profile.ts";
 import { collectGarbage } from "../../support/collect-garbage.ts";
 import { createSeededRandom } from "../../support/seeded-random.ts";
 import { createStaticIdentity, createThrowawayCa } from "../../support/throwaway-ca.ts";
@@ -32,9 +32,10 @@ const call = (path: string, change: Partial<CallHead> = {}): CallHead => ({
 
 const blanks = (body: "digest" | "stream", second = 1_800_000_000): Blanks => ({
   binding: randomBytes(32).toString("base64url"),
-  digest: body === "digest" ? randomBytes(32).toString("base64") : "",
+  digest: body === "digest" ? formatDigest(randomBytes(32).toString("base64")) : "",
   times: formatTimes(second),
-  nonce: randomBytes(16).toString("base64url"),
+  nonce: `"${randomBytes(16).toString("base64url")}"`,
+  nonceFrom: 1,
 });
 
 t.test("a form that is filled in gives the tag of the whole base, whatever it was filled with before", async (t) => {
@@ -71,10 +72,12 @@ t.test("a value that does not fit its blank makes no tag, and spoils nothing", a
     { binding: "" },
     { binding: `${good.binding}A` },
     { digest: "" },
+    { digest: `${good.digest}:` },
+    { times: `${good.times}0` },
     { digest: `é${good.digest.slice(1)}` },
     { digest: `Ł${good.digest.slice(1)}` },
     { times: "1800000000" },
-    { nonce: good.nonce.slice(1) },
+    { nonce: good.nonce.slice(3) },
     { binding: `é${good.binding.slice(1)}` },
     { times: `é${good.times.slice(1)}` },
   ];

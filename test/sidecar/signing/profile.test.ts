@@ -9,7 +9,7 @@ import {
   formatDigest,
   formatSignature,
   formatTimes,
-  parseDigest,
+  isDigest,
   parseSignature,
   parseSignatureInput,
   profileBase,
@@ -35,7 +35,7 @@ function inputOf(body: BodyKind, nonce: string, keyId: string, algorithm: Signin
 
 t.test("the profile's base is what RFC 9421 builds for the same components", async (t) => {
   for (const body of ["stream", "digest"] as const) {
-    const digest = body === "stream" ? "" : randomBytes(32).toString("base64");
+    const digest = body === "stream" ? "" : formatDigest(randomBytes(32).toString("base64"));
     const [keyId, nonce, binding] = [`${id()}.${id()}`, id(), randomBytes(32).toString("base64url")];
     const names = [...COVERED[body].matchAll(/"([^"]+)"/g)].map((match) => component(match[1] as string));
     const general = signatureBase(
@@ -47,7 +47,7 @@ t.test("the profile's base is what RFC 9421 builds for the same components", asy
         target: HEAD.path,
         headers: [
           ...["Content-Type", HEAD.contentType, "X-Remora-Src", HEAD.src, "X-Remora-Dst", HEAD.dst, "X-Remora-Body", body],
-          ...["X-Remora-Cb", binding, ...(body === "stream" ? [] : ["Content-Digest", formatDigest(digest)])],
+          ...["X-Remora-Cb", binding, ...(body === "stream" ? [] : ["Content-Digest", digest])],
         ],
       },
       names,
@@ -62,7 +62,7 @@ t.test("the profile's base is what RFC 9421 builds for the same components", asy
     );
     t.equal(inputOf(body, nonce, keyId, "hmac-sha256"), `remora=${general.signatureParams}`);
     const pieces = basePieces(HEAD, body, keyId, "hmac-sha256");
-    t.equal(profileBase(pieces, { binding, digest, times: formatTimes(1_800_000_000), nonce }), general.base);
+    t.equal(profileBase(pieces, { binding, digest, times: formatTimes(1_800_000_000), nonce, nonceFrom: 0 }), general.base);
   }
 });
 
@@ -76,7 +76,7 @@ t.test("what is printed reads back, whatever was read before", async (t) => {
       const [first, second] = [id(), id()];
       const read = parseSignatureInput(print(first));
       t.match(read, {
-        ...{ body, created: 1_800_000_000, expires: 1_800_000_030, times: "1800000000;expires=1800000030", nonce: first },
+        ...{ body, created: 1_800_000_000, expires: 1_800_000_030, times: "1800000000;expires=1800000030", value: print(first) },
         ...{ srcKeyId, dstKeyId, keyId, algorithm },
       });
       t.strictSame(parseSignatureInput(print(second), read), parseSignatureInput(print(second)));
@@ -87,7 +87,7 @@ t.test("what is printed reads back, whatever was read before", async (t) => {
   const [long, short] = [bytes.toString("base64"), bytes.subarray(32).toString("base64")];
   t.equal(parseSignature(formatSignature(long), "ecdsa-p256-sha256"), long);
   t.equal(parseSignature(formatSignature(short), "hmac-sha256"), short);
-  t.equal(parseDigest(formatDigest(short)), short);
+  t.ok(isDigest(formatDigest(short)));
 });
 
 t.test("nothing but the profile's one form is read", async (t) => {
@@ -126,9 +126,8 @@ t.test("nothing but the profile's one form is read", async (t) => {
     t.equal(parseSignature(text, "hmac-sha256"), null, text);
   }
   const digest = `sha-256=:${randomBytes(32).toString("base64")}:`;
-  t.ok(parseDigest(digest));
-  for (const text of ["", digest.slice(0, -1), `${digest}, ${digest}`, digest.replace("256", "512")])
-    t.equal(parseDigest(text), null, text);
+  t.ok(isDigest(digest));
+  for (const text of ["", digest.slice(0, -1), `${digest}, ${digest}`, digest.replace("256", "512")]) t.notOk(isDigest(text), text);
 });
 
 t.test("damaged signatures crash nothing and pass nowhere", async (t) => {
