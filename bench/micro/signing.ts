@@ -1,6 +1,6 @@
 // Twin of sidecar/signing/signer.ts, verifier.ts and nonce-cache.ts, and of what these two are made of.
 import { createHmac, createSecretKey, hash, randomBytes } from "node:crypto";
-import { systemClock } from "../../core/clock.ts";
+import { type Clock, systemClock } from "../../core/clock.ts";
 import { FlatFields } from "../../sidecar/fields.ts";
 import { BaseForm } from "../../sidecar/signing/base-form.ts";
 import { MAC_BLOCK_BYTES, MacKey, sameTag } from "../../sidecar/signing/mac-key.ts";
@@ -30,7 +30,9 @@ const call = { method: "POST", authority: "payments:8080", path: "/shop.Payments
 const body = randomBytes(105);
 
 function pairOf(mode: SigningMode) {
-  const clock = systemClock;
+  // Read as ever, but standing still: the same request is verified for longer than a signature lives.
+  const startedMs = systemClock.nowMs();
+  const clock: Clock = { ...systemClock, nowMs: () => Math.min(startedMs, systemClock.nowMs()) };
   const ca = createThrowawayCa();
   const [caller, callee] = [createStaticIdentity(ca, "shop/web"), createStaticIdentity(ca, "shop/payments")];
   const { roots } = callee.current();
