@@ -22,6 +22,8 @@ export interface Upstream {
   readonly key: string;
   /** host:port, for logs and for requests that name no host. */
   readonly address: string;
+  /** What it speaks, where that is not what the client speaks: then the engine translates. Default: the client's protocol. */
+  readonly protocol?: "http1" | "http2";
   /** Opens a new connection. Calls back exactly once; the error is a ProtocolError with its reason. */
   dial(done: (error: Error | null, connection: UpstreamConnection | null) => void): void;
   /** A connection to it was cut off, as with {@link HttpHandler.flooded}. Default: nobody is told. */

@@ -319,6 +319,7 @@ export function createInbound(parts: InboundParts): Inbound {
       upstream = {
         key,
         address: `${host}:${port}`,
+        ...spoken(parts.declaredPorts.get(port)),
         flooded: (kind) => observer.flooded("inbound", "upstream", kind),
         dial: (done) =>
           dialPlain({ host, port, timeoutMs: parts.connectTimeoutMs, clock }, (error, stream) =>
@@ -342,6 +343,12 @@ export function createInbound(parts: InboundParts): Inbound {
   }
 
   return { accept };
+}
+
+/** What the app speaks where its port declares it, whatever the caller speaks. */
+function spoken(declared: "detect" | "http1" | "http2" | "grpc" | "tcp" | undefined): Pick<Upstream, "protocol"> {
+  const protocol = declaredHttp(declared);
+  return protocol === null ? {} : { protocol };
 }
 
 /** What a port's declared protocol makes of bytes that look like none: a port that speaks HTTP is never reached past the stages of HTTP. */

@@ -23,9 +23,7 @@ export class ByteQueue {
     while (at < end) {
       let last = this.#chunks[this.#chunks.length - 1];
       if (last === undefined || this.#to === last.length) {
-        last = Buffer.allocUnsafeSlow(
-          this.#chunks.length === 0 ? Math.max(FIRST_CHUNK_BYTES, Math.min(CHUNK_BYTES, end - at)) : CHUNK_BYTES,
-        );
+        last = spare.pop() ?? Buffer.allocUnsafeSlow(this.length === 0 && end - at <= FIRST_CHUNK_BYTES ? FIRST_CHUNK_BYTES : CHUNK_BYTES);
         this.#chunks.push(last);
         this.#to = 0;
       }

@@ -1,13 +1,18 @@
 // What leaves on one connection: frames are put together in one buffer and written once per turn of the event loop, whoever's requests they are of. With many
-// streams on a connection that is one TLS record and one system call for all of them.
+// streams on a connection that is one TLS record and one system call for all of them. While a long write is under way nothing is written behind it: Node would
+// copy what waits into one buffer anew (`writev`), so it is put together here until it can leave in one piece.
 //
 // HOT PATH: per frame a few bytes written in place; no allocation. Buffers are lent for as long as something is in them.
 import type { Wire } from "../transport/wire.ts";
 
-/** Size of a buffer, bytes: four full frames. A head of any size that is let through fits. */
-const OUTBOX_BYTES = 72 * 1024;
+/** Size of a buffer, bytes: what is gathered while a write is under way. */
+const BUFFER_BYTES = 144 * 1024;
 /** From here on bytes are written at once rather than at the end of the turn. */
 const FULL_BYTES = 64 * 1024;
+/** From here on no more DATA is taken while a write is under way. A head of any size that is let through fits behind it. */
+const BLOCKED_BYTES = 128 * 1024;
+/** A longer write is waited for. */
+const SHORT_BYTES = 16 * 1024;
 /** Buffers kept for the next turns. */
 const MAX_SPARE_BUFFERS = 8;
 
@@ -22,16 +27,22 @@ export class Outbox {
   buffer: Buffer | null = null;
   length = 0;
   readonly #wire: Wire;
+  /** Called when a long write is through and what had gathered behind it is written. */
+  readonly #onWritten: () => void;
+  /** The buffer of a write that is under way; null while none is waited for. */
+  #writing: Buffer | null = null;
+  #isEnding = false;
 
-  constructor(wire: Wire) {
+  constructor(wire: Wire, onWritten: () => void) {
     this.#wire = wire;
+    this.#onWritten = onWritten;
   }
 
-  /** Makes room for `bytes` more (at most {@link OUTBOX_BYTES}), and gives the buffer, into which the next frame goes at `length`. */
+  /** Makes room for `bytes` more, and gives the buffer, into which the next frame goes at `length`. */
   room(bytes: number): Buffer {
-    if (this.buffer !== null && this.length + bytes > OUTBOX_BYTES) this.flush();
+    if (this.buffer !== null && this.length + bytes > this.buffer.length) this.#makeRoom(bytes);
     if (this.buffer === null) {
-      this.buffer = spare.pop() ?? Buffer.allocUnsafeSlow(OUTBOX_BYTES);
+      this.buffer = spare.pop() ?? Buffer.allocUnsafeSlow(BUFFER_BYTES);
       this.length = 0;
       filled.push(this);
       if (!isScheduled) {
@@ -42,28 +53,66 @@ export class Outbox {
     return this.buffer;
   }
 
+  /** Heads and control frames are taken whatever waits: who asks for more of them than he reads is not read any more. */
+  #makeRoom(bytes: number): void {
+    this.flush();
+    if (this.buffer === null) return;
+    const larger = Buffer.allocUnsafeSlow(2 * this.buffer.length + bytes);
+    this.buffer.copy(larger, 0, 0, this.length);
+    giveBack(this.buffer);
+    this.buffer = larger;
+  }
+
+  /** True when enough is in it to be written without waiting for the end of the turn. */
   get isFull(): boolean {
     return this.length >= FULL_BYTES;
   }
 
-  /** Writes what is in it now. */
+  /** True while DATA had better wait in its stream. */
+  get isBlocked(): boolean {
+    return this.#writing !== null && this.length >= BLOCKED_BYTES;
+  }
+
+  /** Bytes in it and in the write that is under way. */
+  get pendingBytes(): number {
+    return this.length + this.#wire.pendingBytes;
+  }
+
+  /** Writes what is in it now, unless a write is under way: then it follows. */
   flush(): void {
     const { buffer, length } = this;
-    if (buffer === null) return;
+    if (buffer === null || this.#writing !== null) return;
     this.buffer = null;
     this.length = 0;
     const wire = this.#wire;
     if (length === 0 || !wire.isWritable) return giveBack(buffer);
     const bytes = buffer.subarray(0, length);
-    // Behind an earlier write, and where it is not known what the stream does, it reads from the buffer later: then it has it until it says so.
-    if (!wire.isSocket || wire.pendingBytes > 0) return wire.write(bytes, () => giveBack(buffer));
+    if (length > SHORT_BYTES || !wire.isSocket || wire.pendingBytes > 0) {
+      this.#writing = buffer;
+      return wire.write(bytes, this.#onDone);
+    }
     wire.write(bytes);
     // TLS has encrypted or copied it by now; of a plain socket's bytes the kernel may have left some, which are read from here until they are through.
     if (wire.isTls || wire.pendingBytes === 0) giveBack(buffer);
   }
+
+  /** Sends the end behind all that is in it. */
+  end(): void {
+    this.#isEnding = true;
+    this.flush();
+    if (this.buffer === null) this.#wire.end();
+  }
+
+  readonly #onDone = (): void => {
+    giveBack(this.#writing as Buffer); // set until it is done
+    this.#writing = null;
+    if (this.#isEnding) return this.end();
+    this.flush();
+    this.#onWritten();
+  };
 }
 
-/** Writes all outboxes now: for who must not wait for the end of the turn, as before a connection is closed. */
+/** The end of a turn. */
 function writeAll(): void {
   isScheduled = false;
   const now = filled;
@@ -72,5 +121,5 @@ function writeAll(): void {
 }
 
 function giveBack(buffer: Buffer): void {
-  if (spare.length < MAX_SPARE_BUFFERS) spare.push(buffer);
+  if (spare.length < MAX_SPARE_BUFFERS && buffer.length === BUFFER_BYTES) spare.push(buffer);
 }

@@ -15,8 +15,21 @@ import type { HeaderList } from "./header-list.ts";
 /** Largest receive window of a stream, bytes: as much as it gets whose bytes leave as fast as they come. */
 export const MAX_STREAM_WINDOW_BYTES = 1024 * 1024;
 
+/** Largest receive window of a stream whose reader is slower than its sender, bytes. */
+const HELD_UP_WINDOW_BYTES = 256 * 1024;
+
 /** Most octets of a `:status`. */
 const STATUS_BYTES = 64;
+
+/** Where bytes come from that are sent on a stream: told as they wait here, leave, or are dropped. */
+export interface ByteSource {
+  /** So many have to wait. */
+  holdUp(bytes: number): void;
+  /** So many wait no more. */
+  release(bytes: number): void;
+  /** So many have left: as many more may come. */
+  credit(bytes: number): void;
+}
 
 /** Gets what comes on a stream. After `onReset`, or the end of both sides, nothing more comes. */
 export interface StreamTaker {
@@ -33,7 +46,7 @@ export interface StreamTaker {
 }
 
 /** A stream. */
-export class Stream {
+export class Stream implements ByteSource {
   readonly id: number;
   readonly connection: Http2Connection;
   taker: StreamTaker | null;
@@ -52,7 +65,7 @@ export class Stream {
   expectedBytes = -1;
   receivedBytes = 0;
   /** Whose bytes are sent on this one; null while they are the sidecar's own. */
-  source: Stream | null = null;
+  source: ByteSource | null = null;
   /** When something last moved on it, monotonic ms of the engine's sweep. */
   movedMonoMs: number;
   /** In the connection's queue of those that can send. */
@@ -66,7 +79,7 @@ export class Stream {
   #windowBytes = DEFAULT_WINDOW_BYTES;
   #owedBytes = 0;
   /** True when bytes of it had to wait since its window was last given back. */
-  isHeldUp = false;
+  #isHeldUp = false;
 
   constructor(connection: Http2Connection, id: number, taker: StreamTaker | null) {
     this.connection = connection;
@@ -129,17 +142,10 @@ export class Stream {
     if (end > start) {
       this.#pending ??= new ByteQueue();
       this.#pending.push(bytes, start, end);
-      this.#holdUp(end - start);
+      this.source?.holdUp(end - start);
     }
     if (isEnd) this.#endsAfterPending = true;
     this.connection.queue(this);
-  }
-
-  #holdUp(bytes: number): void {
-    const { source } = this;
-    if (source === null) return;
-    source.isHeldUp = true;
-    source.connection.hold(bytes);
   }
 
   /** Sends at most `bytes` of what waits; called by the connection while it has room. Returns false when more can't go before the peer or the source says so. */
@@ -154,7 +160,7 @@ export class Stream {
       const isLast = pending.length === sent && this.#isEndDue;
       connection.writeData(this, front, 0, sent, isLast);
       pending.drop(sent);
-      this.source?.connection.release(sent);
+      this.source?.release(sent);
       this.source?.credit(sent);
       if (isLast) this.endLocal();
       if (pending.length > 0) return true;
@@ -179,19 +185,28 @@ export class Stream {
     this.endLocal();
   }
 
+  holdUp(bytes: number): void {
+    this.#isHeldUp = true;
+    this.connection.hold(bytes);
+  }
+
+  release(bytes: number): void {
+    this.connection.release(bytes);
+  }
+
   /** Bytes that came on this stream have left, or were thrown away: its peer may send as many more. */
   credit(bytes: number): void {
     if (this.isRemoteEnded || this.isClosed) return;
     this.#owedBytes += bytes;
     if (this.#owedBytes * 2 < this.#windowBytes) return;
     let grown = this.#owedBytes;
-    // A stream whose bytes have all left at once is worth more of them on the way; one that its reader holds up keeps its window.
-    if (!this.isHeldUp && this.#windowBytes < MAX_STREAM_WINDOW_BYTES) {
+    // What moves at all is worth more of it on the way; one that its reader never holds up, most.
+    if (this.#windowBytes < (this.#isHeldUp ? HELD_UP_WINDOW_BYTES : MAX_STREAM_WINDOW_BYTES)) {
       const more = Math.min(this.#windowBytes, MAX_STREAM_WINDOW_BYTES - this.#windowBytes);
       this.#windowBytes += more;
       grown += more;
     }
-    this.isHeldUp = false;
+    this.#isHeldUp = false;
     this.#owedBytes = 0;
     this.receiveWindow += grown;
     this.connection.writeWindowUpdate(this.id, grown);
@@ -221,7 +236,7 @@ export class Stream {
   /** Drops it without a word. */
   abandon(): void {
     if (this.isClosed) return;
-    if (this.pendingBytes > 0) this.source?.connection.release(this.pendingBytes);
+    if (this.pendingBytes > 0) this.source?.release(this.pendingBytes);
     this.#pending = null;
     this.#trailers = null;
     this.#endsAfterPending = false;
