@@ -162,7 +162,7 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
   onData(bytes: Buffer, start: number, end: number, isEnd: boolean): void {
     const stream = this.#dataStream;
     if (stream === null) return;
-    if (start === end && !isEnd && !this.guard.spend(FLOOD.emptyData)) return this.flooded(FLOOD.emptyData);
+    if (start === end && !isEnd) return this.#onEmptyData();
     stream.receivedBytes += end - start;
     const { expectedBytes, receivedBytes } = stream;
     if (expectedBytes !== -1 && (receivedBytes > expectedBytes || (isEnd && receivedBytes < expectedBytes)))
@@ -174,6 +174,11 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
       stream.endRemote();
     }
     if (taker !== null) taker.onData(stream, bytes, start, end, isEnd);
+  }
+
+  /** Says nothing, and goes no further: the next hop would take it for our flood. */
+  #onEmptyData(): void {
+    if (!this.guard.spend(FLOOD.emptyData)) this.flooded(FLOOD.emptyData);
   }
 
   onFrameFlaw(code: number, detail: string): void {

@@ -13,6 +13,11 @@ const SILENT_MS = 10_000;
 const PONG_MS = 10_000;
 /** A frame or header section of an answer that takes longer holds up all others, ms. */
 const UNFINISHED_MS = 15_000;
+/**
+ * Streams reset on one connection before it is left for another: nghttp2 cuts a peer off that resets a thousand at once, and all clients would pay for what one of
+ * them does.
+ */
+const MAX_RESETS = 500;
 
 /** What a connection tells its pool. */
 export interface ConnectionKeeper {
@@ -37,6 +42,7 @@ export class UpstreamConnection extends Http2Connection {
   /** True once no further stream may be opened. */
   #isRetired = false;
   #pingedMonoMs = 0;
+  #resets = 0;
 
   constructor(dialled: Dialled, engine: ConnectionEngine, keeper: ConnectionKeeper) {
     super(dialled.kind === "mesh" ? dialled.mesh.socket : dialled.stream, engine);
@@ -65,6 +71,12 @@ export class UpstreamConnection extends Http2Connection {
     this.streams.set(stream.id, stream);
     if (this.#nextId > MAX_31_BIT) this.#retire();
     return stream;
+  }
+
+  override writeReset(id: number, code: number): void {
+    super.writeReset(id, code);
+    this.#resets += 1;
+    if (this.#resets >= MAX_RESETS) this.#retire();
   }
 
   protected override onHead(id: number, head: HeaderList, isEnd: boolean): void {

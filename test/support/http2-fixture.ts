@@ -14,6 +14,7 @@ export interface Meshed {
   readonly pair: MeshPair;
   readonly client: ClientHttp2Session;
   readonly appSessions: ReadonlySet<ServerHttp2Session>;
+  readonly appPort: number;
 }
 
 /** Fields that make a request a gRPC call. */
@@ -47,7 +48,7 @@ export class Http2Mesh extends MeshFixture {
     this.#t.teardown(() => {
       for (const session of appSessions) session.destroy();
     });
-    return { ...found, appSessions };
+    return { ...found, appSessions, appPort };
   }
 
   /** A pair in front of the app at `appPort`, and a connection to it. */

@@ -6,8 +6,13 @@ import type { MeshPair } from "./mesh-pair.ts";
 
 type Tap = { teardown(run: () => unknown): void };
 
-/** Opens a `remora/h1` connection to the callee's sidecar, as the workload `demo/web`. Resolves when the handshake is done. */
-export async function connectMesh(t: Tap, pair: MeshPair, appPort: number): Promise<TLSSocket> {
+/** Opens a connection to the callee's sidecar, as the workload `demo/web`. Resolves when the handshake is done. */
+export async function connectMesh(
+  t: Tap,
+  pair: MeshPair,
+  appPort: number,
+  alpn: "remora/h1" | "remora/h2" = "remora/h1",
+): Promise<TLSSocket> {
   const { certPem, keyPem } = leafOf(pair);
   const socket = connect({
     host: "127.0.0.1",
@@ -15,7 +20,7 @@ export async function connectMesh(t: Tap, pair: MeshPair, appPort: number): Prom
     cert: certPem,
     key: keyPem,
     servername: sniFor(pair.callee.identity, appPort),
-    ALPNProtocols: ["remora/h1"],
+    ALPNProtocols: [alpn],
     rejectUnauthorized: false,
   });
   socket.on("error", () => {});

@@ -1,0 +1,81 @@
+// Floods of every kind, sent to the real ports of both hops: each is told to calm down, closed and counted within a bounded number of frames, and whoever is
+// beside it is served as before.
+import type { ClientHttp2Session } from "node:http2";
+import t from "tap";
+import { ask, finish, pause } from "../../support/http2-fixture.ts";
+import type { FramePeer } from "../../support/http2-fuzz/frame-peer.ts";
+import { FLOODS, type Flood } from "../../support/http2-fuzz/floods.ts";
+import { FrameMesh, HOPS } from "../../support/http2-fuzz/hops.ts";
+
+const ENHANCE_YOUR_CALM = 11;
+/** Steps sent in one write. */
+const STEPS_AT_ONCE = 20;
+/** What a well-behaved neighbour may wait beyond what it waits anyway, ms: generous, as the machine does other things too. */
+const PATIENCE_MS = 500;
+
+/** Sends a flood until it is over or should be; gives the steps sent. */
+async function flood(peer: FramePeer, { before, step, most }: Flood): Promise<number> {
+  if (before !== undefined) peer.send(before);
+  let sent = 0;
+  while (sent <= most && peer.failure === -1 && !peer.isClosed) {
+    const steps = Array.from({ length: Math.min(STEPS_AT_ONCE, most - sent + 1) }, (_, index) => step(sent + index));
+    peer.send(...steps);
+    sent += steps.length;
+    await pause(0);
+  }
+  return sent;
+}
+
+/** Calls one after the other until told to stop; gives how long each took, and what was not answered. */
+async function callUntil(client: ClientHttp2Session, isOver: () => boolean): Promise<{ tookMs: number[]; failed: unknown[] }> {
+  const tookMs: number[] = [];
+  const failed: unknown[] = [];
+  do {
+    const startMs = performance.now();
+    const { status, body, code } = await finish(ask(client));
+    tookMs.push(performance.now() - startMs);
+    if (status !== 200 || body !== "fine") failed.push({ status, body, code });
+  } while (!isOver());
+  return { tookMs, failed };
+}
+
+function median(values: readonly number[]): number {
+  return [...values].sort((left, right) => left - right)[values.length >> 1] ?? 0;
+}
+
+for (const hop of HOPS) {
+  t.test(`${hop}: each flood ends its own connection, is counted, and harms nobody`, async (t) => {
+    const frames = new FrameMesh(t);
+    const pair = await frames.start((stream, { ":path": path }) => {
+      if (path === "/never") return void stream.resume();
+      stream.resume();
+      stream.respond({ ":status": 200 });
+      stream.end("fine");
+    });
+    const client = frames.mesh.connectHttp2(pair.outboundPort);
+    let calls = 0;
+    const before = median((await callUntil(client, () => ++calls >= 100)).tookMs);
+    for (const each of FLOODS) {
+      const { name, kind, most } = each;
+      const label = `remora_http2_floods_total\\{direction="${hop}",peer="client",kind="${kind}"\\}`;
+      const counted = await frames.metric(hop, label);
+      let isOver = false;
+      const beside = callUntil(client, () => isOver);
+      const peer = await frames.connect(hop);
+      const sent = await flood(peer, each);
+      await peer.until(() => peer.failure !== -1 && peer.isClosed);
+      isOver = true;
+      const { tookMs, failed } = await beside;
+      t.equal(peer.failure, ENHANCE_YOUR_CALM, `${name}: GOAWAY, after ${sent} steps of at most ${most}`);
+      t.ok(peer.isClosed, `${name}: closed`);
+      t.equal(await frames.metric(hop, label), counted + 1, `${name}: counted`);
+      t.same(failed, [], `${name}: ${tookMs.length} calls beside it`);
+      t.ok(median(tookMs) < before + PATIENCE_MS, `${name}: ${median(tookMs)} ms beside it, ${before} ms before`);
+      peer.stream.destroy();
+    }
+    t.equal(await frames.metric(hop, 'remora_http2_floods_total\\{direction="(?:in|out)bound",peer="upstream",kind="\\w+"\\}'), 0);
+    const other = hop === "inbound" ? "outbound" : "inbound";
+    t.equal(await frames.metric(other, "remora_http2_floods_total\\{.*\\}"), 0, "no flood is taken for one of the other hop");
+    await frames.leavesNothing();
+  });
+}
