@@ -1,7 +1,7 @@
 // Answers that the sidecar gives by itself on a stream (RFC 9113 section 8.1): a head, and a short text or, for gRPC, nothing but the head.
 import type { Refusal } from "../exchange.ts";
 import { FlatFields } from "../fields.ts";
-import { answerFor } from "../rescue.ts";
+import { answerFor, RESCUE } from "../rescue.ts";
 import { NO_EDIT } from "./no-edit.ts";
 import type { Stream } from "./stream.ts";
 
@@ -18,4 +18,12 @@ export function answerRefusal(
   stream.sendAnswer(String(status), new FlatFields(headers), NO_EDIT, isBodiless);
   if (!isBodiless) stream.sendData(Buffer.from(body), 0, Buffer.byteLength(body), true);
   return { status, headers };
+}
+
+/** Ends a call of gRPC whose answer has begun, behind what of it still waits; returns the trailers. */
+export function endWithStatus(stream: Stream, { reason }: Refusal): readonly string[] {
+  const { grpcStatus, text } = RESCUE[reason];
+  const trailers = ["grpc-status", String(grpcStatus), "grpc-message", text];
+  stream.sendTrailers(new FlatFields(trailers), NO_EDIT);
+  return trailers;
 }

@@ -13,7 +13,7 @@ import { H2_ERROR } from "./frames.ts";
 import { type HeaderList, MAX_HEADER_LIST_BYTES } from "./header-list.ts";
 import { HeaderEntry, INDEXING } from "./hpack/header-entry.ts";
 import { keepBody, keptBody, NOT_KEPT } from "./kept-bodies.ts";
-import { answerRefusal } from "./local-answer.ts";
+import { answerRefusal, endWithStatus } from "./local-answer.ts";
 import { NO_EDIT } from "./no-edit.ts";
 import { contentLengthOf, type Http2RequestHead, MALFORMED_LENGTH } from "./request-head.ts";
 import type { Stream, StreamTaker } from "./stream.ts";
@@ -388,6 +388,7 @@ export class Passage implements StreamTaker, ConnectionTaker {
     const reset = refuse("upstream_reset", `stream closed with code ${code}`);
     if (!this.#isAnswered && isUnprocessed) this.#onRefused(reset);
     else if (!this.#isAnswered) this.#refuse(reset);
+    else if (!stream.isRemoteEnded && stream.connection.isOver) this.#breakOff(reset, code);
     else if (!stream.isRemoteEnded) this.#break(reset, code === H2_ERROR.noError ? H2_ERROR.internalError : code);
     else if (this.client.isLocalEnded) this.#dismiss();
   }
@@ -418,6 +419,20 @@ export class Passage implements StreamTaker, ConnectionTaker {
     this.#finish();
   }
 
+  /**
+   * The answer was cut off, and not by a reset of the app's own. A call of gRPC ends with the status that its library would give it had it lost the connection
+   * itself; anything else has only a reset, which gRPC would take for a cancellation.
+   */
+  #breakOff(refusal: Refusal, code: number): void {
+    const exchange = this.#exchange;
+    if (exchange === null || !exchange.grpc) return this.#break(refusal, code);
+    exchange.refusal ??= refusal;
+    this.#phase = PHASE.over;
+    this.#leaveUpstream(H2_ERROR.cancel);
+    noteGrpcStatus(exchange, endWithStatus(this.client, refusal));
+    this.#finish();
+  }
+
   #fail(refusal: Refusal): void {
     if (this.#isAnswered) this.#break(refusal, H2_ERROR.internalError);
     else this.#refuse(refusal);
@@ -425,8 +440,10 @@ export class Passage implements StreamTaker, ConnectionTaker {
 
   #giveUp(refusal: Refusal): void {
     if (this.#phase === PHASE.over) return;
-    if (this.#isAnswered) this.#break(refusal, H2_ERROR.cancel);
-    else this.#refuse(refusal);
+    if (!this.#isAnswered) this.#refuse(refusal);
+    // Trailers would wait behind what the client does not read.
+    else if (this.client.isPending) this.#break(refusal, H2_ERROR.cancel);
+    else this.#breakOff(refusal, H2_ERROR.cancel);
   }
 
   /** Answers by itself. */
