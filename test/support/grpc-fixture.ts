@@ -57,9 +57,9 @@ export class GrpcMesh extends MeshFixture {
 export type GrpcTest = (name: string, run: (t: Test, mesh: GrpcMesh) => Promise<void>) => void;
 
 /** Makes the `test` of one engine. */
-export function grpcTests(engine: EngineName): GrpcTest {
+export function grpcTests(engine: EngineName, options: { readonly skip?: string | false } = {}): GrpcTest {
   return (name, run) => {
-    t.test(`${engine}: ${name}`, async (t) => {
+    t.test(`${engine}: ${name}`, options, async (t) => {
       const mesh = new GrpcMesh(t, engine);
       await run(t, mesh);
       await mesh.leavesNothing();
