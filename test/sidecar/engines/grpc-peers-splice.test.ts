@@ -1,0 +1,3 @@
+import { grpcPeers } from "./grpc-peers.ts";
+
+grpcPeers("splice");
