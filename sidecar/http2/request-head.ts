@@ -53,21 +53,31 @@ function flawOfPath(path: string, method: string): string | null {
   return null;
 }
 
-/** `:authority` and Host must say the same (RFC 9113 section 8.3.1), and nothing of a user (RFC 9110 section 4.2.4). */
+/** One of `:authority` and Host is there, both say the same (RFC 9113 section 8.3.1), and nothing of a user (RFC 9110 section 4.2.4). */
 function flawOfAuthority(list: HeaderList): string | null {
   const { authority } = list;
-  if (authority?.value.includes("@") === true) return "the :authority has userinfo";
-  if ((list.kinds & FIELD.host) === 0) return null;
+  if (authority !== null && !isAuthority(authority.value)) return "the :authority is none, or has userinfo";
+  if ((list.kinds & FIELD.host) === 0) return authority === null ? "no :authority" : null;
   let host: string | null = authority?.value ?? null;
   for (let index = 0; index < list.count; index += 1) {
     if (list.kind(index) !== FIELD.host) continue;
     const value = list.value(index);
-    if (value.includes("@")) return "host has userinfo";
+    if (!isAuthority(value)) return "host is none, or has userinfo";
     if (host !== null && !isSameAuthority(host, value)) return "host and :authority disagree";
     host = value;
   }
   return null;
 }
+
+/** Only characters that a host and its port have (RFC 3986 section 3.2): no app and no proxy behind us can read anything else into it. */
+function isAuthority(text: string): boolean {
+  for (let at = 0; at < text.length; at += 1) if (AUTHORITY_CODES[text.charCodeAt(at)] !== 1) return false;
+  return text !== "";
+}
+
+const AUTHORITY_CODES = new Uint8Array(256);
+for (const character of "!$%&'()*+,-.:;=[]_~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+  AUTHORITY_CODES[character.charCodeAt(0)] = 1;
 
 function isSameAuthority(a: string, b: string): boolean {
   if (a === b) return true;
@@ -83,17 +93,15 @@ function flawOfLength(list: HeaderList): string | null {
 export const NO_LENGTH = -1;
 export const MALFORMED_LENGTH = -2;
 
-/** What Content-Length says: octets, {@link NO_LENGTH} or {@link MALFORMED_LENGTH}. Several must be the same. */
+/** What Content-Length says: octets, {@link NO_LENGTH} or {@link MALFORMED_LENGTH}. Several are refused even when they agree (RFC 9110 section 8.6). */
 export function contentLengthOf(list: HeaderList): number {
   if ((list.kinds & FIELD.contentLength) === 0) return NO_LENGTH;
   let length = NO_LENGTH;
   for (let index = 0; index < list.count; index += 1) {
     if (list.kind(index) !== FIELD.contentLength) continue;
     const value = list.value(index);
-    if (!/^\d{1,15}$/.test(value)) return MALFORMED_LENGTH;
-    const found = Number(value);
-    if (length !== NO_LENGTH && found !== length) return MALFORMED_LENGTH;
-    length = found;
+    if (length !== NO_LENGTH || !/^\d{1,15}$/.test(value)) return MALFORMED_LENGTH;
+    length = Number(value);
   }
   return length;
 }

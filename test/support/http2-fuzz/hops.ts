@@ -39,7 +39,7 @@ export class FrameMesh {
   }
 
   /** A connection to one of the ports; the preface is sent. */
-  async connect(hop: Hop, preface = CLIENT_PREFACE): Promise<FramePeer> {
+  async connect(hop: Hop, preface: Buffer = CLIENT_PREFACE): Promise<FramePeer> {
     const pair = this.#pair as MeshPair; // set by `start`
     const socket =
       hop === "outbound" ? this.mesh.connectMute(pair.outboundPort) : await connectMesh(this.#t, pair, this.#appPort, "remora/h2");
