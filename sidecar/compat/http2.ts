@@ -412,9 +412,12 @@ function carry(from: ServerHttp2Stream | ClientHttp2Stream, to: ServerHttp2Strea
     if (!to.destroyed && !to.write(chunk)) from.pause();
   });
   to.on("drain", () => from.resume());
-  from.once("end", () => {
+  function onEnd(): void {
     // A reset stream ends as well; what was cut off must not look whole. Its code is passed on by `close`.
     if (!to.destroyed && from.rstCode === NGHTTP2_NO_ERROR && !from.aborted) to.end();
-  });
+  }
+  // One that was looked into and had nothing left ends while it waits for a connection, paused or not.
+  if (from.readableEnded) onEnd();
+  else from.once("end", onEnd);
   from.resume();
 }

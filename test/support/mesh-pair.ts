@@ -52,6 +52,8 @@ export interface MeshPairOptions {
   readonly log?: Logger;
   /** Further instances, e.g. one that refuses connections: inbound ports on loopback. */
   readonly otherInboundPorts?: readonly number[];
+  /** How many instances the callee has in the snapshot, all of them the same sidecar; 1 by default. */
+  readonly instances?: number;
   /** Host of the callee's app; loopback by default. */
   readonly appHost?: string;
   /** What moves HTTP on both sides; `splice` by default. */
@@ -165,7 +167,8 @@ export async function startMeshPair(options: MeshPairOptions): Promise<MeshPair>
     version: "0",
     state: "ready",
   });
-  const endpoints = [inboundListener.port, ...(options.otherInboundPorts ?? [])].map((port, index) => endpoint(port, `orders-${index}`));
+  const ownPorts = new Array<number>(options.instances ?? 1).fill(inboundListener.port);
+  const endpoints = [...ownPorts, ...(options.otherInboundPorts ?? [])].map((port, index) => endpoint(port, `orders-${index}`));
   let view: DestinationView = {
     key: "service/orders/0",
     service: "demo/orders",

@@ -1,0 +1,3 @@
+import { grpcDeadlines } from "./grpc-deadlines.ts";
+
+grpcDeadlines("splice");

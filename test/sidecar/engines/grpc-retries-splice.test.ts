@@ -1,0 +1,3 @@
+import { grpcRetries } from "./grpc-retries.ts";
+
+grpcRetries("splice");

@@ -1,0 +1,3 @@
+import { http1Deadlines } from "./http1-deadlines.ts";
+
+http1Deadlines("splice");

@@ -1,0 +1,3 @@
+import { http1Retries } from "./http1-retries.ts";
+
+http1Retries("splice");
