@@ -11,8 +11,7 @@ export type EngineTimeouts = Partial<Http1Timeouts>;
 
 /** Makes an engine. */
 export async function createEngine(name: EngineName, clock: Clock, timeouts: EngineTimeouts = {}): Promise<Engine> {
-  const [http1, http2] =
-    name === "splice" ? [new SpliceHttp1(clock, timeouts), new SpliceHttp2(clock, timeouts)] : await createCompat(clock, timeouts);
+  const [http1, http2] = name === "splice" ? createSplice(clock, timeouts) : await createCompat(clock, timeouts);
   return {
     serve(connection) {
       if (connection.context.protocol === "http1") http1.serve(connection);
@@ -27,6 +26,11 @@ export async function createEngine(name: EngineName, clock: Clock, timeouts: Eng
       http2.close();
     },
   };
+}
+
+function createSplice(clock: Clock, timeouts: EngineTimeouts): [Engine, Engine] {
+  const http1 = new SpliceHttp1(clock, timeouts);
+  return [http1, new SpliceHttp2(clock, http1, timeouts)];
 }
 
 async function createCompat(clock: Clock, { headMs }: EngineTimeouts): Promise<[Engine, Engine]> {

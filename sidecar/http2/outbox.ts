@@ -3,6 +3,7 @@
 // copy what waits into one buffer anew (`writev`), so it is put together here until it can leave in one piece.
 //
 // HOT PATH: per frame a few bytes written in place; no allocation. Buffers are lent for as long as something is in them.
+import { flush } from "../transport/outgoing.ts";
 import type { Wire } from "../transport/wire.ts";
 
 /** Size of a buffer, bytes: what is gathered while a write is under way. */
@@ -45,10 +46,7 @@ export class Outbox {
       this.buffer = spare.pop() ?? Buffer.allocUnsafeSlow(BUFFER_BYTES);
       this.length = 0;
       filled.push(this);
-      if (!isScheduled) {
-        isScheduled = true;
-        setImmediate(writeAll);
-      }
+      flushAtEndOfTurn();
     }
     return this.buffer;
   }
@@ -112,9 +110,16 @@ export class Outbox {
   };
 }
 
-/** The end of a turn. */
+/** Writes all that was put together, here and in `transport/outgoing.ts`, once all events of this turn were looked at. */
+export function flushAtEndOfTurn(): void {
+  if (isScheduled) return;
+  isScheduled = true;
+  setImmediate(writeAll);
+}
+
 function writeAll(): void {
   isScheduled = false;
+  flush();
   const now = filled;
   filled = [];
   for (const outbox of now) outbox.flush();

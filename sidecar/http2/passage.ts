@@ -4,19 +4,28 @@
 // HOT PATH: per request one head written each way, per piece of DATA one call. No promise and no timer per request.
 import type { Clock } from "../../core/clock.ts";
 import { FIELD } from "../../core/field-kind.ts";
-import { type Decision, HELD_BODY_BYTES, type HttpHandler, type Retry, type ServedConnection, type Upstream } from "../engine.ts";
+import {
+  type Decision,
+  HELD_BODY_BYTES,
+  type HttpHandler,
+  type Retry,
+  type ServedConnection,
+  type Upstream,
+  type UpstreamConnection as Dialled,
+} from "../engine.ts";
 import { type Exchange, type Refusal, refuse } from "../exchange.ts";
 import { FlatFields, flattened, type HeadEdit } from "../fields.ts";
 import { noteGrpcStatus } from "../grpc-status.ts";
-import { ByteQueue } from "./byte-queue.ts";
 import { H2_ERROR } from "./frames.ts";
 import { type HeaderList, MAX_HEADER_LIST_BYTES } from "./header-list.ts";
 import { HeaderEntry, INDEXING } from "./hpack/header-entry.ts";
-import { keepBody, keptBody, NOT_KEPT } from "./kept-bodies.ts";
+import { flawForHttp1, Http1Call } from "./http1-call.ts";
 import { answerRefusal, endWithStatus } from "./local-answer.ts";
 import { NO_EDIT } from "./no-edit.ts";
 import { contentLengthOf, type Http2RequestHead, MALFORMED_LENGTH } from "./request-head.ts";
-import type { Stream, StreamTaker } from "./stream.ts";
+import { RequestBody } from "./request-body.ts";
+import type { Stream, StreamTaker, UpstreamSide } from "./stream.ts";
+import type { UpstreamPool as Http1Pool } from "../http1/upstream-pool.ts";
 import type { UpstreamConnection } from "./upstream-connection.ts";
 import type { ConnectionTaker, UpstreamPool } from "./upstream-pool.ts";
 
@@ -43,6 +52,8 @@ export interface PassageEngine {
   readonly clock: Clock;
   readonly nowMonoMs: number;
   poolFor(upstream: Upstream): UpstreamPool;
+  /** The pool of an upstream that speaks HTTP/1.1. */
+  http1PoolFor(upstream: Upstream): Http1Pool;
   monoMs(): number;
 }
 
@@ -78,25 +89,14 @@ export class Passage implements StreamTaker, ConnectionTaker {
   #phase: Phase = PHASE.deciding;
   /** Set exactly from the stage list's decision to `finish`. */
   #exchange: Exchange | null = null;
+  readonly #body: RequestBody;
   /** Set exactly while the request is on a stream. */
-  #upstream: Stream | null = null;
-  #pool: UpstreamPool | null = null;
+  #upstream: UpstreamSide | null = null;
+  /** Whom a connection was asked of last. */
+  #pool: { cancel(taker: Passage): void } | null = null;
   /** Where the request goes once its body is held, and what for. */
   #target: Upstream | null = null;
   #isToBeVerified = false;
-  /** A whole body that came in one piece, while it is being looked at: a view of what was read. */
-  #view: Buffer | null = null;
-  /** What of the body came before it could be sent, and how much of it was not sent yet. */
-  #early: ByteQueue | null = null;
-  #unsentBytes = 0;
-  /** What came behind that, if it is kept; see `kept-bodies.ts`. */
-  #kept = NOT_KEPT;
-  #keptBytes = 0;
-  /** True while all of the request that was sent can be sent again. */
-  #isRepeatable = true;
-  /** The client has ended its request, with trailers or without. */
-  #isWhole = false;
-  #trailers: HeaderList | null = null;
   #isAnswered = false;
   /** What the interim answers count as, in octets. */
   #interimBytes = 0;
@@ -109,7 +109,7 @@ export class Passage implements StreamTaker, ConnectionTaker {
     this.client = client;
     this.#engine = engine;
     this.#handler = owner.served.handler;
-    this.#isWhole = client.isRemoteEnded;
+    this.#body = new RequestBody(owner, client.isRemoteEnded);
     this.#sinceMonoMs = engine.nowMonoMs;
   }
 
@@ -131,7 +131,7 @@ export class Passage implements StreamTaker, ConnectionTaker {
     // The client left while the stages were waiting for a look-up.
     if (this.#phase === PHASE.over) return this.#finish();
     if (decision.kind === "refuse") this.#refuse(decision.refusal);
-    else if (decision.body === "stream" || (decision.body === "sign" && this.#isWhole)) this.#connect(decision.upstream);
+    else if (decision.body === "stream" || (decision.body === "sign" && this.#body.isWhole)) this.#connect(decision.upstream);
     else this.#hold(decision.upstream, decision.body === "verify");
   }
 
@@ -140,7 +140,7 @@ export class Passage implements StreamTaker, ConnectionTaker {
     this.#sinceMonoMs = this.#engine.nowMonoMs;
     this.#target = upstream;
     this.#isToBeVerified = isToBeVerified;
-    if (this.#isWhole) this.#onHeld();
+    if (this.#body.isWhole) this.#onHeld();
     else if (isToBeVerified) this.#checkHeld();
     else this.#owner.holdLater(this);
   }
@@ -157,7 +157,7 @@ export class Passage implements StreamTaker, ConnectionTaker {
     this.#waiting?.cancel();
     this.#waiting = null;
     if (this.#isToBeVerified) {
-      const refusal = this.#handler.checkBody(this.#exchange as Exchange, this.#body());
+      const refusal = this.#handler.checkBody(this.#exchange as Exchange, this.#body.whole());
       if (refusal !== null) return this.#refuse(refusal);
     }
     this.#connect(this.#target as Upstream); // set while holding
@@ -165,73 +165,45 @@ export class Passage implements StreamTaker, ConnectionTaker {
 
   /** What is held: a `verify` body must fit, a `sign` body that does not is a stream. */
   #checkHeld(): void {
-    if ((this.#early?.length ?? 0) <= HELD_BODY_BYTES) return;
+    if (this.#body.heldBytes <= HELD_BODY_BYTES) return;
     if (this.#isToBeVerified) this.#refuse(refuse("signature_invalid", `body larger than ${HELD_BODY_BYTES} bytes`));
     else this.#onHeld();
   }
 
-  #body(): Buffer {
-    return this.#view ?? this.#early?.whole() ?? NO_BYTES;
-  }
-
   // The request's content.
 
-  onData(stream: Stream, bytes: Buffer, start: number, end: number, isEnd: boolean): void {
-    if (stream !== this.client) return this.#onAnswerData(bytes, start, end, isEnd);
-    if (isEnd) this.#isWhole = true;
+  onData(stream: UpstreamSide, bytes: Buffer, start: number, end: number, isEnd: boolean): void {
+    if (stream !== this.client) return this.client.sendData(bytes, start, end, isEnd);
+    const body = this.#body;
+    if (isEnd) body.isWhole = true;
     switch (this.#phase) {
       case PHASE.open:
-        return this.#passOn(bytes, start, end, isEnd);
+        body.noteSent(bytes, start, end);
+        return (this.#upstream as UpstreamSide).sendData(bytes, start, end, isEnd); // set while open
       case PHASE.holding:
-        if (isEnd && this.#early === null && end - start <= HELD_BODY_BYTES) return this.#holdView(bytes, start, end);
-        this.#keepEarly(bytes, start, end);
+        if (isEnd && body.isFresh && end - start <= HELD_BODY_BYTES) return this.#lendBody(bytes, start, end);
+        body.hold(bytes, start, end);
         if (isEnd) this.#onHeld();
         else this.#checkHeld();
         return;
       case PHASE.over:
         return;
       default:
-        this.#keepEarly(bytes, start, end);
+        body.hold(bytes, start, end);
     }
   }
 
   /** A whole body in one piece: sent from where it is, when there is a connection. */
-  #holdView(bytes: Buffer, start: number, end: number): void {
-    this.#view = bytes.subarray(start, end);
-    this.#onHeld();
-    this.#view = null;
-    if (this.#phase === PHASE.connecting) this.#keepEarly(bytes, start, end);
+  #lendBody(bytes: Buffer, start: number, end: number): void {
+    this.#body.lend(bytes, start, end, () => this.#onHeld());
+    if (this.#phase === PHASE.connecting) this.#body.hold(bytes, start, end);
   }
 
-  #keepEarly(bytes: Buffer, start: number, end: number): void {
-    this.#early ??= new ByteQueue();
-    this.#early.push(bytes, start, end);
-    this.#unsentBytes += end - start;
-    this.#owner.hold(end - start);
-  }
-
-  #passOn(bytes: Buffer, start: number, end: number, isEnd: boolean): void {
-    const upstream = this.#upstream as Stream; // set while open
-    if (this.#isRepeatable) this.#keepSent(bytes, start, end);
-    upstream.sendData(bytes, start, end, isEnd);
-  }
-
-  /** A body in one piece behind its head is kept, in case that the upstream will not look at it; anything longer is sent only once. */
-  #keepSent(bytes: Buffer, start: number, end: number): void {
-    if (end === start) return;
-    if (this.#keptBytes > 0 || this.#early !== null) this.#isRepeatable = false;
-    else {
-      this.#kept = keepBody(bytes, start, end);
-      this.#keptBytes = end - start;
-      this.#isRepeatable = this.#kept !== NOT_KEPT;
-    }
-  }
-
-  onTrailers(stream: Stream, trailers: HeaderList): void {
+  onTrailers(stream: UpstreamSide, trailers: HeaderList): void {
     if (stream !== this.client) return this.#onAnswerTrailers(trailers);
-    this.#isWhole = true;
-    this.#trailers = trailers;
-    if (this.#phase === PHASE.open) this.#sendTrailers(this.#upstream as Stream);
+    this.#body.isWhole = true;
+    this.#body.trailers = trailers;
+    if (this.#phase === PHASE.open) this.#sendTrailers(this.#upstream as UpstreamSide, trailers);
     else if (this.#phase === PHASE.holding) this.#onHeld();
   }
 
@@ -240,8 +212,10 @@ export class Passage implements StreamTaker, ConnectionTaker {
   #connect(upstream: Upstream): void {
     this.#phase = PHASE.connecting;
     this.#sinceMonoMs = this.#engine.nowMonoMs;
-    this.#pool = this.#engine.poolFor(upstream);
-    const connection = this.#pool.take(this);
+    if (upstream.protocol === "http1") return this.#call(upstream);
+    const pool = this.#engine.poolFor(upstream);
+    this.#pool = pool;
+    const connection = pool.take(this);
     if (connection !== null) this.#send(connection);
   }
 
@@ -257,19 +231,53 @@ export class Passage implements StreamTaker, ConnectionTaker {
 
   #send(connection: UpstreamConnection): void {
     const exchange = this.#exchange as Exchange; // set since the decision
-    if (this.#kept !== NOT_KEPT && keptBody(this.#kept, this.#keptBytes) === null)
-      return this.#refuse(refuse("upstream_reset", "the body to send again was not kept for so long"));
-    const refusal = this.#handler.seal(exchange, connection.dialled, this.#isWhole ? this.#body() : null);
-    if (refusal !== null) return this.#refuse(refusal);
+    if (!this.#seal(exchange, connection.dialled)) return;
     const upstream = connection.open(this);
-    this.#upstream = upstream;
-    upstream.source = this.client;
-    this.#phase = PHASE.open;
-    const hasBody = this.#view !== null || this.#early !== null || this.#kept !== NOT_KEPT;
-    const isEnd = this.#isWhole && !hasBody && this.#trailers === null;
+    const isEnd = this.#begin(upstream);
     this.#writeHead(connection, upstream.id, exchange, isEnd);
     if (isEnd) upstream.endLocal();
     else this.#sendBody(upstream);
+  }
+
+  /** The upstream speaks HTTP/1.1. */
+  #call(upstream: Upstream): void {
+    const exchange = this.#exchange as Exchange; // set since the decision
+    const flaw = flawForHttp1(exchange);
+    if (flaw !== null) return this.#refuse(refuse("bad_request", flaw));
+    const call = new Http1Call(this.#engine, this.client.expectedBytes, {
+      onReady: (ready) => this.#sendCall(ready),
+      onNoConnection: (failure) => this.onNoConnection(failure),
+    });
+    this.#pool = call;
+    call.connect(this.#engine.http1PoolFor(upstream));
+  }
+
+  #sendCall(call: Http1Call): void {
+    const exchange = this.#exchange as Exchange; // set since the decision
+    if (!this.#seal(exchange, null)) return call.reset();
+    call.taker = this;
+    const isEnd = this.#begin(call);
+    call.writeHead((this.#head as Http2RequestHead).fields, exchange, isEnd);
+    if (!isEnd) this.#sendBody(call);
+  }
+
+  /** Completes the head for the connection that was taken; false when that is refused. */
+  #seal(exchange: Exchange, connection: Dialled | null): boolean {
+    const body = this.#body;
+    const refusal = body.isForgotten
+      ? refuse("upstream_reset", "the body to send again was not kept for so long")
+      : this.#handler.seal(exchange, connection, body.isWhole ? body.whole() : null);
+    if (refusal !== null) this.#refuse(refusal);
+    return refusal === null;
+  }
+
+  /** Takes a side to the upstream into use; true when the head is all there is to send on it. */
+  #begin(upstream: UpstreamSide): boolean {
+    this.#upstream = upstream;
+    upstream.source = this.client;
+    this.#phase = PHASE.open;
+    const body = this.#body;
+    return body.isWhole && !body.hasContent && body.trailers === null;
   }
 
   #writeHead({ heads }: UpstreamConnection, id: number, exchange: Exchange, isEnd: boolean): void {
@@ -293,22 +301,14 @@ export class Passage implements StreamTaker, ConnectionTaker {
     else heads.entry(path);
   }
 
-  #sendBody(upstream: Stream): void {
-    const isLast = this.#isWhole && this.#trailers === null;
-    const view = this.#view;
-    if (view !== null) {
-      this.#keepSent(view, 0, view.length);
-      return upstream.sendData(view, 0, view.length, isLast);
-    }
-    const early = this.#early;
-    this.#releaseUnsent();
-    const body = early === null ? keptBody(this.#kept, this.#keptBytes) : early.whole();
-    if (body !== null) upstream.sendData(body, 0, body.length, isLast);
-    if (this.#trailers !== null) this.#sendTrailers(upstream);
+  #sendBody(upstream: UpstreamSide): void {
+    const { isWhole, trailers } = this.#body;
+    const content = this.#body.toSend();
+    if (content !== null) upstream.sendData(content, 0, content.length, isWhole && trailers === null);
+    if (trailers !== null) this.#sendTrailers(upstream, trailers);
   }
 
-  #sendTrailers(upstream: Stream): void {
-    const trailers = this.#trailers as HeaderList; // set by the caller
+  #sendTrailers(upstream: UpstreamSide, trailers: HeaderList): void {
     upstream.sendTrailers(...this.#edited(trailers));
   }
 
@@ -320,11 +320,11 @@ export class Passage implements StreamTaker, ConnectionTaker {
 
   // The answer.
 
-  onHead(upstream: Stream, head: HeaderList, isEnd: boolean): void {
+  onHead(upstream: UpstreamSide, head: HeaderList, isEnd: boolean): void {
     if (!upstream.hasHead) return this.#onInterim(head);
     const exchange = this.#exchange as Exchange; // set since the decision
     const status = Number((head.status as HeaderEntry).value);
-    const retry = this.#isRepeatable && this.#isWhole ? this.#handler.retryAnswer(exchange, status, head) : null;
+    const retry = this.#body.isRepeatable && this.#body.isWhole ? this.#handler.retryAnswer(exchange, status, head) : null;
     if (retry !== null) return this.#again(retry);
     // Whatever the length of these says, there is nothing behind it (RFC 9110 section 6.4.1).
     const isBodiless = exchange.method === "HEAD" || status === 204 || status === 304;
@@ -334,7 +334,7 @@ export class Passage implements StreamTaker, ConnectionTaker {
     upstream.expectedBytes = isBodiless ? 0 : length;
     const edit = this.#handler.response(exchange, status, head);
     this.#isAnswered = true;
-    this.#early = null;
+    this.#body.drop();
     this.client.source = upstream;
     this.client.sendAnswer(head.status as HeaderEntry, head, edit, isEnd);
   }
@@ -358,10 +358,6 @@ export class Passage implements StreamTaker, ConnectionTaker {
     });
   }
 
-  #onAnswerData(bytes: Buffer, start: number, end: number, isEnd: boolean): void {
-    this.client.sendData(bytes, start, end, isEnd);
-  }
-
   #onAnswerTrailers(trailers: HeaderList): void {
     const exchange = this.#exchange as Exchange; // set while an answer comes
     if (exchange.grpc && (trailers.kinds & FIELD.grpcStatus) !== 0) noteGrpcStatus(exchange, flattened(trailers));
@@ -369,7 +365,7 @@ export class Passage implements StreamTaker, ConnectionTaker {
   }
 
   /** The last frame to the client is written, or the last to the upstream. */
-  onSent(stream: Stream): void {
+  onSent(stream: UpstreamSide): void {
     if (stream !== this.client) return;
     this.#sinceMonoMs = this.#engine.nowMonoMs;
     this.#finish();
@@ -380,22 +376,23 @@ export class Passage implements StreamTaker, ConnectionTaker {
 
   // How it ends.
 
-  onReset(stream: Stream, code: number, isUnprocessed: boolean): void {
+  onReset(stream: UpstreamSide, code: number, isUnprocessed: boolean, detail = `stream closed with code ${code}`): void {
     if (stream === this.client) return this.#onClientGone(code);
     if (stream !== this.#upstream) return;
     this.#upstream = null;
     if (this.#phase !== PHASE.open) return;
-    const reset = refuse("upstream_reset", `stream closed with code ${code}`);
+    const reset = refuse("upstream_reset", detail);
     if (!this.#isAnswered && isUnprocessed) this.#onRefused(reset);
     else if (!this.#isAnswered) this.#refuse(reset);
-    else if (!stream.isRemoteEnded && stream.connection.isOver) this.#breakOff(reset, code);
+    else if (!stream.isRemoteEnded && stream.isConnectionLost) this.#breakOff(reset, code);
     else if (!stream.isRemoteEnded) this.#break(reset, code === H2_ERROR.noError ? H2_ERROR.internalError : code);
     else if (this.client.isLocalEnded) this.#dismiss();
   }
 
   /** The upstream has not looked at the request: it may be sent again, here or elsewhere, if it is still here whole. */
   #onRefused(reset: Refusal): void {
-    const isKept = this.#isRepeatable && (this.#kept === NOT_KEPT || keptBody(this.#kept, this.#keptBytes) !== null);
+    const body = this.#body;
+    const isKept = body.isRepeatable && !body.isForgotten;
     const next = isKept ? this.#handler.another(this.#exchange as Exchange, reset) : null;
     if (next === null) this.#refuse(reset);
     else this.#connect(next);
@@ -406,7 +403,7 @@ export class Passage implements StreamTaker, ConnectionTaker {
     this.#waiting?.cancel();
     this.#pool?.cancel(this);
     this.#leaveUpstream(code === H2_ERROR.noError ? H2_ERROR.cancel : code);
-    this.#dropEarly();
+    this.#body.drop();
     this.#finish();
   }
 
@@ -453,7 +450,7 @@ export class Passage implements StreamTaker, ConnectionTaker {
     this.#waiting?.cancel();
     this.#pool?.cancel(this);
     this.#leaveUpstream(H2_ERROR.cancel);
-    this.#dropEarly();
+    this.#body.drop();
     exchange.refusal = refusal;
     const { told } = this.#owner.served.context.peer;
     const answer = answerRefusal(this.client, refusal, { grpc: exchange.grpc, told, isHead: exchange.method === "HEAD" });
@@ -475,17 +472,6 @@ export class Passage implements StreamTaker, ConnectionTaker {
     this.#phase = PHASE.over;
     this.client.taker = null;
     this.client.reset(H2_ERROR.noError);
-  }
-
-  #dropEarly(): void {
-    this.#releaseUnsent();
-    this.#early = null;
-  }
-
-  #releaseUnsent(): void {
-    if (this.#unsentBytes === 0) return;
-    this.#owner.release(this.#unsentBytes);
-    this.#unsentBytes = 0;
   }
 
   #finish(): void {
@@ -522,7 +508,7 @@ export class Passage implements StreamTaker, ConnectionTaker {
   /** True while nothing but the rest of the request can come. Streams of gRPC, and those that were answered already, may rest for as long as they like. */
   get #isBodyDue(): boolean {
     const exchange = this.#exchange;
-    return exchange !== null && !this.#isWhole && !this.#isAnswered && !exchange.grpc && exchange.method !== "CONNECT";
+    return exchange !== null && !this.#body.isWhole && !this.#isAnswered && !exchange.grpc && exchange.method !== "CONNECT";
   }
 
   /** The client goes on sending after the whole answer. */
@@ -531,8 +517,6 @@ export class Passage implements StreamTaker, ConnectionTaker {
     this.#dismiss();
   }
 }
-
-const NO_BYTES = Buffer.alloc(0);
 
 /** Most octets of the pseudo-header fields beyond what they came as. */
 const PSEUDO_BYTES = 256;

@@ -3,6 +3,7 @@
 import type { Clock } from "../../core/clock.ts";
 import type { ServedConnection, Upstream } from "../engine.ts";
 import type { Direction } from "../exchange.ts";
+import type { UpstreamPool as Http1Pool } from "../http1/upstream-pool.ts";
 import { ClientConnection, type ClientEngine } from "./client-connection.ts";
 import type { Http2Timeouts } from "./passage.ts";
 import { UpstreamPool } from "./upstream-pool.ts";
@@ -16,6 +17,11 @@ const UPSTREAM_IDLE_MS = 60_000;
 /** The defaults, ms. */
 export const HTTP2_TIMEOUTS: Http2Timeouts = { headMs: 15_000, stallMs: 60_000, queueMs: 10_000, discardMs: 2_000 };
 
+/** Whoever has connections to upstreams that speak HTTP/1.1. */
+export interface Http1Pools {
+  poolFor(upstream: Upstream): Http1Pool;
+}
+
 /** The HTTP/2 half of the splice engine. */
 export class SpliceHttp2 implements ClientEngine {
   readonly timeouts: Http2Timeouts;
@@ -25,9 +31,13 @@ export class SpliceHttp2 implements ClientEngine {
   readonly #pools = new Map<string, UpstreamPool>();
   readonly #sweeping: { cancel(): void };
 
-  constructor(clock: Clock, timeouts: Partial<Http2Timeouts> = {}) {
+  readonly #http1: Http1Pools;
+
+  /** `http1` has the pools of upstreams that speak HTTP/1.1. */
+  constructor(clock: Clock, http1: Http1Pools, timeouts: Partial<Http2Timeouts> = {}) {
     this.timeouts = { ...HTTP2_TIMEOUTS, ...timeouts };
     this.clock = clock;
+    this.#http1 = http1;
     this.nowMonoMs = clock.monoMs();
     const shortest = Math.min(...Object.values<number>({ ...this.timeouts }).filter((ms) => ms > 0));
     this.#sweeping = clock.every(Math.max(MIN_SWEEP_MS, Math.min(MAX_SWEEP_MS, shortest / 4)), () => this.#sweep());
@@ -52,6 +62,10 @@ export class SpliceHttp2 implements ClientEngine {
     }
     pool.upstream = upstream;
     return pool;
+  }
+
+  http1PoolFor(upstream: Upstream): Http1Pool {
+    return this.#http1.poolFor(upstream);
   }
 
   forget(client: ClientConnection): void {

@@ -31,22 +31,40 @@ export interface ByteSource {
   credit(bytes: number): void;
 }
 
+/** The upstream's side of a passage: a stream to it, or what stands for one where it speaks HTTP/1.1. */
+export interface UpstreamSide extends ByteSource {
+  taker: StreamTaker | null;
+  source: ByteSource | null;
+  /** What Content-Length promised of what comes, or -1. */
+  expectedBytes: number;
+  readonly hasHead: boolean;
+  readonly isRemoteEnded: boolean;
+  readonly isClosed: boolean;
+  readonly isPending: boolean;
+  /** True when it ended because its connection did. */
+  readonly isConnectionLost: boolean;
+  readonly movedMonoMs: number;
+  sendData(bytes: Buffer, start: number, end: number, isEnd: boolean): void;
+  sendTrailers(fields: FieldView, edit: HeadEdit): void;
+  reset(code: number): void;
+}
+
 /** Gets what comes on a stream. After `onReset`, or the end of both sides, nothing more comes. */
 export interface StreamTaker {
   /** An answer's head, also an interim one. Upstream streams only. */
-  onHead(stream: Stream, head: HeaderList, isEnd: boolean): void;
+  onHead(stream: UpstreamSide, head: HeaderList, isEnd: boolean): void;
   /** Bytes of content, maybe none; give their window back by {@link Stream.credit} when they have left. */
-  onData(stream: Stream, bytes: Buffer, start: number, end: number, isEnd: boolean): void;
+  onData(stream: UpstreamSide, bytes: Buffer, start: number, end: number, isEnd: boolean): void;
   /** The last of the stream. */
-  onTrailers(stream: Stream, trailers: HeaderList): void;
+  onTrailers(stream: UpstreamSide, trailers: HeaderList): void;
   /** The peer reset it, broke a rule, or the connection is gone. `isUnprocessed`: the peer says that it has not looked at it (RFC 9113 section 8.7). */
-  onReset(stream: Stream, code: number, isUnprocessed: boolean): void;
+  onReset(stream: UpstreamSide, code: number, isUnprocessed: boolean, detail?: string): void;
   /** Our side has ended in order: its last frame is written. */
-  onSent(stream: Stream): void;
+  onSent(stream: UpstreamSide): void;
 }
 
 /** A stream. */
-export class Stream implements ByteSource {
+export class Stream implements UpstreamSide {
   readonly id: number;
   readonly connection: Http2Connection;
   taker: StreamTaker | null;
@@ -91,6 +109,10 @@ export class Stream implements ByteSource {
 
   get pendingBytes(): number {
     return this.#pending === null ? 0 : this.#pending.length;
+  }
+
+  get isConnectionLost(): boolean {
+    return this.connection.isOver;
   }
 
   /** True while something of it waits. */
