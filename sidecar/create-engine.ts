@@ -29,8 +29,9 @@ export async function createEngine(name: EngineName, clock: Clock, timeouts: Eng
 }
 
 function createSplice(clock: Clock, timeouts: EngineTimeouts): [Engine, Engine] {
-  const http1 = new SpliceHttp1(clock, timeouts);
-  return [http1, new SpliceHttp2(clock, http1, timeouts)];
+  const http1 = new SpliceHttp1(clock, (upstream) => http2.poolFor(upstream), timeouts);
+  const http2 = new SpliceHttp2(clock, http1, timeouts);
+  return [http1, http2];
 }
 
 async function createCompat(clock: Clock, { headMs }: EngineTimeouts): Promise<[Engine, Engine]> {

@@ -9,8 +9,8 @@ import type { HttpHandler } from "../engine.ts";
 import { answerFor } from "../rescue.ts";
 import { putBytes, putText } from "../transport/outgoing.ts";
 import type { Wire } from "../transport/wire.ts";
+import type { AnswerBody, AnswerHead } from "./answer-head.ts";
 import { ANSWER_FRAMING, type AnswerHop, type AnswerReader } from "./answer-reader.ts";
-import type { BodyReader } from "./body-reader.ts";
 import type { OnData } from "./chunked.ts";
 import { BODY } from "./framing.ts";
 import { connectionLine, ownAnswerHead, trailerSection } from "./write-head.ts";
@@ -46,12 +46,12 @@ export class AnswerWriter {
   }
 
   /** A 1xx answer before the last; HTTP/1.0 has none (RFC 9110 section 15.2). */
-  interim(answer: AnswerReader): void {
+  interim(answer: AnswerHead): void {
     if (!this.#isHttp10) answer.put(this.#wire, INTERIM_EDIT, AS_IT_CAME);
   }
 
   /** The head of an upstream's answer, edited by the stage list. */
-  head(answer: AnswerReader, edit: HeadEdit, body: BodyReader): void {
+  head(answer: AnswerHead, edit: HeadEdit, body: AnswerBody): void {
     this.isBegun = true;
     const endsUnframed = body.kind === BODY.untilClose;
     this.#isChunking = endsUnframed && !this.#isHttp10;
@@ -60,7 +60,7 @@ export class AnswerWriter {
     answer.put(this.#wire, edit, this.#hop(answer));
   }
 
-  #hop(answer: AnswerReader): AnswerHop {
+  #hop(answer: AnswerHead): AnswerHop {
     const { framing, status } = answer;
     const connection = this.isPersistent ? (this.#isHttp10 ? "keep-alive" : "") : "close";
     const hasWrongFraming = this.#isHttp10 && framing.isChunked;
@@ -85,10 +85,13 @@ export class AnswerWriter {
   readonly #putContent = (bytes: Buffer, start: number, end: number): void => putBytes(this.#wire, bytes, start, end);
 
   /** The end of an upstream's body. */
-  end(body: BodyReader): void {
-    if (this.#isChunking) putText(this.#wire, "0\r\n\r\n");
-    else if (body.kind === BODY.chunked && this.onContent === null)
-      putText(this.#wire, trailerSection(this.#handler.trailers(body.trailers)));
+  end(body: AnswerBody): void {
+    if (this.#isChunking) putText(this.#wire, `0\r\n${this.#trailerSection(body)}`);
+    else if (body.kind === BODY.chunked && this.onContent === null) putText(this.#wire, this.#trailerSection(body));
+  }
+
+  #trailerSection({ trailers }: AnswerBody): string {
+    return trailers.length === 0 ? NO_TRAILERS : trailerSection(this.#handler.trailers(trailers));
   }
 
   /** The connection becomes a tunnel: by a 101 to `upgradeTo`, or by a 2xx to a CONNECT. */
@@ -109,6 +112,8 @@ export class AnswerWriter {
   }
 }
 
+/** The trailer section of most bodies. */
+const NO_TRAILERS = trailerSection([]);
 const AS_IT_CAME: AnswerHop = { strip: 0, lines: "" };
 const HOP_BY_CONNECTION: Readonly<Record<"close" | "keep-alive", AnswerHop>> = {
   close: { strip: 0, lines: connectionLine("close") },

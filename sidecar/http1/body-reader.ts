@@ -23,7 +23,7 @@ export class BodyReader {
   flaw: StrictnessRule | null = null;
   /** How far the bytes last given to `advance` may be forwarded as they are. */
   passTo = 0;
-  /** The trailer fields, flat; complete when a chunked body is done. */
+  /** The trailer fields, flat; complete when a chunked body is done, none of any other. */
   trailers: readonly string[] = NO_FIELDS;
   /** Bytes of a `length` body that are still to come. */
   #left = 0;
@@ -36,11 +36,11 @@ export class BodyReader {
     this.flaw = null;
     this.isDone = kind === BODY.none;
     this.#left = length;
+    this.trailers = NO_FIELDS;
     if (kind !== BODY.chunked) return;
     this.#chunks ??= new ChunkedBody();
     this.#chunks.begin();
     this.#store = null;
-    this.trailers = NO_FIELDS;
   }
 
   /**
@@ -110,7 +110,7 @@ export class BodyReader {
 }
 
 /** True when a section has a field that no trailer may be. */
-function hasForbidden(fields: readonly string[]): boolean {
+export function hasForbidden(fields: readonly string[]): boolean {
   for (let index = 0; index < fields.length; index += 2) if (FORBIDDEN_TRAILERS.has((fields[index] as string).toLowerCase())) return true;
   return false;
 }

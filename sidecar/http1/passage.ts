@@ -5,15 +5,19 @@
 // HOT PATH: per request one write each way, per chunk of a body one call. No promise, no timer and no closure per request.
 import { type Decision, HELD_BODY_BYTES, type HttpHandler, type ServedConnection, type Upstream } from "../engine.ts";
 import { type Exchange, type Refusal, refuse } from "../exchange.ts";
+import type { UpstreamConnection as Http2Connection } from "../http2/upstream-connection.ts";
+import type { UpstreamPool as Http2Pool } from "../http2/upstream-pool.ts";
 import { RESCUE } from "../rescue.ts";
 import { flush, putBytes, putText } from "../transport/outgoing.ts";
 import type { Wire } from "../transport/wire.ts";
+import type { AnswerBody, AnswerHead } from "./answer-head.ts";
 import type { AnswerReader } from "./answer-reader.ts";
 import { AnswerWriter } from "./answer-writer.ts";
 import { BodyReader } from "./body-reader.ts";
 import type { OnData } from "./chunked.ts";
 import { BODY } from "./framing.ts";
 import { HeldBody } from "./held-body.ts";
+import { Http2Request, type StreamAnswerTaker } from "./http2-request.ts";
 import type { Http1Timeouts, StallWatch } from "./patience.ts";
 import type { RequestHop, RequestReader } from "./request-reader.ts";
 import { detailOf, refusalOf, type StrictnessRule } from "./strictness.ts";
@@ -25,6 +29,8 @@ import { trailerSection } from "./write-head.ts";
 export interface PassageEngine {
   readonly timeouts: Http1Timeouts;
   poolFor(upstream: Upstream): UpstreamPool;
+  /** For an upstream that speaks HTTP/2. */
+  http2PoolFor(upstream: Upstream): Http2Pool;
   /** True when connections of this direction are to end after their current answer. */
   isDraining(direction: Exchange["direction"]): boolean;
 }
@@ -63,7 +69,7 @@ const PHASE = {
 type Phase = (typeof PHASE)[keyof typeof PHASE];
 
 /** Takes one client's requests to their upstreams, one after the other. */
-export class Passage implements ConnectionTaker, AnswerTaker {
+export class Passage implements ConnectionTaker, AnswerTaker, StreamAnswerTaker {
   readonly body = new BodyReader();
   readonly answer: AnswerWriter;
   readonly #owner: PassageOwner;
@@ -78,6 +84,8 @@ export class Passage implements ConnectionTaker, AnswerTaker {
   /** Set exactly while the request is on a connection. */
   #upstream: UpstreamConnection | null = null;
   #pool: UpstreamPool | null = null;
+  /** Set exactly while the request is with an upstream that speaks HTTP/2, from the wait for a stream on. */
+  #translated: Http2Request | null = null;
   /** Set for a request whose body is held, and the upstream that it waits for. */
   #held: HeldBody | null = null;
   #target: Upstream | null = null;
@@ -173,6 +181,8 @@ export class Passage implements ConnectionTaker, AnswerTaker {
   #connect(upstream: Upstream): void {
     this.#phase = PHASE.connecting;
     this.#owner.watch.moved();
+    this.#translated = null;
+    if (upstream.protocol === "http2") return this.#connectHttp2(upstream);
     if (this.#pool === null || this.#pool.upstream !== upstream || this.#pool.isClosed) this.#pool = this.#engine.poolFor(upstream);
     const connection = this.#pool.take(this);
     if (connection !== null) this.#send(connection);
@@ -220,6 +230,7 @@ export class Passage implements ConnectionTaker, AnswerTaker {
   }
 
   #forwardBody(bytes: Buffer, at: number, end: number): number {
+    if (this.#translated !== null) return this.#translateBody(this.#translated, bytes, at, end);
     const { wire } = this.#upstream as UpstreamConnection; // set while open
     const next = this.body.advance(bytes, at, end, null);
     if (next === -1) return this.#refuseBody(end);
@@ -242,7 +253,12 @@ export class Passage implements ConnectionTaker, AnswerTaker {
 
   /** True while the upstream takes no more: the client is not to be read. */
   get isUpstreamBlocked(): boolean {
-    return this.#upstream?.wire.isBlocked === true;
+    return this.#upstream !== null ? this.#upstream.wire.isBlocked : this.#translated?.isBlocked === true;
+  }
+
+  /** True while the client takes no more. */
+  get isClientBlocked(): boolean {
+    return this.#wire.isBlocked;
   }
 
   onUpstreamDrain(): void {
@@ -253,6 +269,7 @@ export class Passage implements ConnectionTaker, AnswerTaker {
   /** The client takes more again. */
   onClientDrain(): void {
     this.#upstream?.wire.resume();
+    this.#translated?.onClientDrain();
   }
 
   onUpstreamLost(wasSilent: boolean): void {
@@ -278,11 +295,11 @@ export class Passage implements ConnectionTaker, AnswerTaker {
 
   // The answer.
 
-  onInterim(answer: AnswerReader): void {
+  onInterim(answer: AnswerHead): void {
     this.answer.interim(answer);
   }
 
-  onAnswerHead(answer: AnswerReader, body: BodyReader): void {
+  onAnswerHead(answer: AnswerHead, body: AnswerBody): void {
     this.#owner.watch.moved();
     if (this.#isSentAgain(answer)) return;
     const edit = this.#handler.response(this.#exchange as Exchange, answer.status, answer.fields);
@@ -291,7 +308,7 @@ export class Passage implements ConnectionTaker, AnswerTaker {
   }
 
   /** An answer that somebody else might give better is dropped, and its connection with it. Only for requests without a body: a body was not kept. */
-  #isSentAgain({ status, fields }: AnswerReader): boolean {
+  #isSentAgain({ status, fields }: AnswerHead): boolean {
     if (this.#request?.bodyKind !== BODY.none) return false;
     const retry = this.#handler.retryAnswer(this.#exchange as Exchange, status, fields);
     if (retry === null) return false;
@@ -323,6 +340,57 @@ export class Passage implements ConnectionTaker, AnswerTaker {
     if (this.body.isDone) this.#pool?.release(connection);
     else connection.destroy();
     this.#complete();
+    this.#owner.onMoved();
+  }
+
+  // Upstreams that speak HTTP/2: what differs.
+
+  /** gRPC needs a client that speaks HTTP/2 as well, and so is refused by the seal. There are no tunnels: an offer to upgrade is ignored (RFC 9110 section 7.8). */
+  #connectHttp2(upstream: Upstream): void {
+    if (this.method === "CONNECT") return this.#refuse(NO_TUNNEL);
+    this.#translated = new Http2Request(this, this.body);
+    this.#translated.connect(this.#engine.http2PoolFor(upstream));
+  }
+
+  onStreamReady(translated: Http2Request, connection: Http2Connection): void {
+    const exchange = this.#exchange as Exchange; // set since the decision
+    const refusal = this.#handler.seal(exchange, null, null);
+    if (refusal !== null) this.#refuse(refusal);
+    else {
+      this.#phase = PHASE.open;
+      const isEnd = this.body.isDone && this.body.kind === BODY.none;
+      translated.send(connection, this.#request as RequestReader, exchange, { isEnd, expects: this.#held === null });
+      if (this.#held !== null) this.#translateHeld(translated, this.#held.content());
+      if (this.body.isDone) translated.sendEnd(this.#handler.trailers(this.body.trailers));
+    }
+    this.#owner.onMoved();
+  }
+
+  #translateHeld({ sendContent }: Http2Request, content: Buffer): void {
+    sendContent(content, 0, content.length);
+  }
+
+  #translateBody(translated: Http2Request, bytes: Buffer, at: number, end: number): number {
+    const next = this.body.advance(bytes, at, end, translated.sendContent);
+    if (next === -1) return this.#refuseBody(end);
+    if (this.body.isDone) translated.sendEnd(this.#handler.trailers(this.body.trailers));
+    if (translated.isBlocked) this.#wire.pause();
+    return next;
+  }
+
+  onStreamAnswered(body: AnswerBody): void {
+    this.answer.end(body);
+    this.#leaveUpstream();
+    this.#complete();
+    this.#owner.onMoved();
+  }
+
+  onStreamLost(failure: Refusal, isUnprocessed: boolean): void {
+    const isWhole = this.#held !== null || this.#translated?.hasSentContent === false;
+    const mayTry = isUnprocessed && isWhole && !this.answer.isBegun;
+    const next = mayTry ? this.#handler.another(this.#exchange as Exchange, failure) : null;
+    if (next === null) this.#fail(failure);
+    else this.#connect(next);
     this.#owner.onMoved();
   }
 
@@ -400,6 +468,8 @@ export class Passage implements ConnectionTaker, AnswerTaker {
     if (this.#phase === PHASE.connecting) this.#pool?.cancel(this);
     this.#upstream?.destroy();
     this.#upstream = null;
+    this.#translated?.leave();
+    this.#translated = null;
   }
 
   // Tunnels.
@@ -474,7 +544,8 @@ export class Passage implements ConnectionTaker, AnswerTaker {
 
   /** A reader that takes nothing, or a sender that owes a body and sends none. An upstream that thinks about its answer is not slow here. */
   #isStalled(): boolean {
-    const blocked = this.#wire.isBlocked ? this.#wire : this.isUpstreamBlocked ? (this.#upstream as UpstreamConnection).wire : null;
+    const upstream = this.isUpstreamBlocked ? (this.#upstream?.wire ?? this.#translated) : null;
+    const blocked = this.#wire.isBlocked ? this.#wire : upstream;
     return !this.#owner.watch.isMoving(blocked) && (blocked !== null || !this.body.isDone || this.#owner.isOverfull);
   }
 
@@ -493,6 +564,8 @@ export class Passage implements ConnectionTaker, AnswerTaker {
 }
 
 const AS_IT_CAME: RequestHop = { target: null, host: null, upgradeTo: "", expects: true };
+
+const NO_TUNNEL = refuse("bad_request", "a CONNECT to a port that speaks HTTP/2", [], 501);
 
 /** A request that does not come. */
 export const TOO_SLOW = refuse("timeout", "the request did not come in time", [], 408);

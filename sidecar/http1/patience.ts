@@ -58,8 +58,8 @@ export class StallWatch {
     return this.#time.nowMonoMs - this.#sinceMonoMs;
   }
 
-  /** True when the blocked stream (null: none is) holds another number of bytes than at the last look: somebody reads, if slowly. */
-  isMoving(blocked: Wire | null): boolean {
+  /** True when the blocked wire or stream (null: none is) holds another number of bytes than at the last look: somebody reads, if slowly. */
+  isMoving(blocked: Pick<Wire, "pendingBytes"> | null): boolean {
     const pendingBytes = blocked === null ? 0 : blocked.pendingBytes;
     const isMoving = pendingBytes !== this.#pendingBytes;
     this.#pendingBytes = pendingBytes;

@@ -3,6 +3,7 @@
 import type { Clock } from "../../core/clock.ts";
 import type { ServedConnection, Upstream } from "../engine.ts";
 import type { Direction } from "../exchange.ts";
+import type { UpstreamPool as Http2Pool } from "../http2/upstream-pool.ts";
 import { ClientConnection, type Http1Engine } from "./client-connection.ts";
 import { HTTP1_TIMEOUTS, type Http1Timeouts } from "./patience.ts";
 import { RequestReader } from "./request-reader.ts";
@@ -14,10 +15,14 @@ const MIN_SWEEP_MS = 10;
 /** Readers kept for the next requests: as many as are usually under way at once. */
 const MAX_SPARE_READERS = 256;
 
+/** Finds the connections to an upstream that speaks HTTP/2. */
+export type Http2PoolFor = (upstream: Upstream) => Http2Pool;
+
 /** The HTTP/1.1 half of the splice engine. */
 export class SpliceHttp1 implements Http1Engine {
   readonly timeouts: Http1Timeouts;
   nowMonoMs: number;
+  readonly http2PoolFor: Http2PoolFor;
   readonly #clock: Clock;
   readonly #clients = new Set<ClientConnection>();
   readonly #pools = new Map<string, UpstreamPool>();
@@ -25,8 +30,9 @@ export class SpliceHttp1 implements Http1Engine {
   readonly #draining = new Set<Direction>();
   readonly #sweeping: { cancel(): void };
 
-  constructor(clock: Clock, timeouts: Partial<Http1Timeouts> = {}) {
+  constructor(clock: Clock, http2PoolFor: Http2PoolFor, timeouts: Partial<Http1Timeouts> = {}) {
     this.timeouts = { ...HTTP1_TIMEOUTS, ...timeouts };
+    this.http2PoolFor = http2PoolFor;
     this.#clock = clock;
     this.nowMonoMs = clock.monoMs();
     const shortest = Math.min(...Object.values<number>({ ...this.timeouts }).filter((ms) => ms > 0));
