@@ -8,8 +8,11 @@ import { Stream, type StreamTaker } from "./stream.ts";
 
 /** Streams on one connection, whatever its peer allows. */
 const MAX_STREAMS = 1_000;
-/** An upstream with streams that says nothing is asked for a sign of life, and has so long to give it, ms. */
-const SILENT_MS = 10_000;
+/**
+ * An upstream with streams that says nothing is asked for a sign of life, and has so long to give it, ms. Who is no sidecar may be a server of gRPC, which hangs up on
+ * peers that ask more than every five minutes while nothing else is sent (gRFC A8, "too_many_pings").
+ */
+const SILENT_MS = { mesh: 10_000, plain: 330_000 } as const;
 const PONG_MS = 10_000;
 /** A frame or header section of an answer that takes longer holds up all others, ms. */
 const UNFINISHED_MS = 15_000;
@@ -180,7 +183,7 @@ export class UpstreamConnection extends Http2Connection {
       if (now - this.idleSinceMonoMs >= idleMs) this.retire();
     } else if (this.#pingedMonoMs > this.heardMonoMs) {
       if (now - this.#pingedMonoMs >= PONG_MS) this.destroy();
-    } else if (now - this.heardMonoMs >= SILENT_MS) {
+    } else if (now - this.heardMonoMs >= SILENT_MS[this.dialled.kind]) {
       this.#pingedMonoMs = now;
       this.writePing();
     }
