@@ -77,10 +77,11 @@ export function playScript(
   implementation: Implementation,
   to: { readonly port: number; readonly authority: string },
   script: readonly CallOrder[],
+  options: { /** Time between PINGs on a connection without data; 0 for none. */ readonly keepaliveMs?: number } = {},
 ): ScriptClient {
   const file = join(temporaryFolder(t), "script.json");
   writeFileSync(file, JSON.stringify(script));
-  const process = run(t, implementation, "client", [`127.0.0.1:${to.port}`, to.authority, file]);
+  const process = run(t, implementation, "client", [`127.0.0.1:${to.port}`, to.authority, file, String(options.keepaliveMs ?? 0)]);
   return {
     process,
     async ended() {

@@ -1,12 +1,15 @@
 // Plays a script of gRPC calls (grpc-script.ts) by grpc-js, all at once on one connection, and prints how each ended, one JSON object a line, and `all done`.
-// SIGUSR2 cancels those that are to be cancelled later. Usage: phases-client.ts HOST:PORT AUTHORITY SCRIPT
+// SIGUSR2 cancels those that are to be cancelled later. Usage: phases-client.ts HOST:PORT AUTHORITY SCRIPT KEEPALIVE_MS
 import { readFileSync } from "node:fs";
 import { type ClientDuplexStream, Metadata, type StatusObject } from "@grpc/grpc-js";
 import { echoClient } from "../echo-grpc.ts";
 import type { CallEnd, CallOrder } from "../grpc-script.ts";
 
-const [target = "", authority = "", file = ""] = process.argv.slice(2);
-const client = echoClient(Number(target.split(":")[1]), authority, { "grpc.enable_retries": 0 });
+const [target = "", authority = "", file = "", keepaliveMs = "0"] = process.argv.slice(2);
+const client = echoClient(Number(target.split(":")[1]), authority, {
+  "grpc.enable_retries": 0,
+  ...(keepaliveMs === "0" ? {} : { "grpc.keepalive_time_ms": Number(keepaliveMs), "grpc.keepalive_timeout_ms": 2_000 }),
+});
 // What all kinds of call have in common once they are under way.
 type Call = ClientDuplexStream<Buffer, Buffer>;
 const methods = client as unknown as Record<string, (...args: unknown[]) => Call>;

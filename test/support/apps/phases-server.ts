@@ -1,6 +1,6 @@
 // A gRPC server on grpc-js that stops where it is told to. Metadata `at` is a phase and what is done there: `headers wait` or `half-close abort`. It tells by one
 // line each which calls came that far and which were cancelled. `Unary`, `Collect`, `Repeat` (as often as `times` says) and `Chat` do what echo-grpc.ts says; metadata
-// `x-big…` and `x-tag…` comes back as headers and as trailers. Usage: phases-server.ts PORT
+// `x-big…` and `x-tag…` comes back as headers and as trailers; `make-headers` and `make-trailers` are bytes to add of the own. Usage: phases-server.ts PORT
 import { once } from "node:events";
 import { Metadata, Server, ServerCredentials, type ServerDuplexStream, status } from "@grpc/grpc-js";
 import { echoService } from "../echo-grpc.ts";
@@ -30,12 +30,19 @@ async function write(call: Call, message: Buffer): Promise<void> {
   if (!call.write(message)) await once(call, "drain");
 }
 
-async function answer(method: string, call: Call): Promise<void> {
-  const echoed = new Metadata();
+/** What the client asked to get back, and what it asked for besides. */
+function answered(call: Call, besides: string): Metadata {
+  const metadata = new Metadata();
   for (const name of Object.keys(call.metadata.getMap()))
-    if (/^x-(big|tag)/.test(name)) for (const value of call.metadata.get(name)) echoed.add(name, value);
+    if (/^x-(big|tag)/.test(name)) for (const value of call.metadata.get(name)) metadata.add(name, value);
+  const [bytes] = call.metadata.get(besides);
+  if (bytes !== undefined) metadata.set("x-made", "m".repeat(Number(bytes)));
+  return metadata;
+}
+
+async function answer(method: string, call: Call): Promise<void> {
   await reach("start", call);
-  call.sendMetadata(echoed);
+  call.sendMetadata(answered(call, "make-headers"));
   await reach("headers", call);
   const received: Buffer[] = [];
   // As it is, iterating ends the other side with the request.
@@ -46,7 +53,7 @@ async function answer(method: string, call: Call): Promise<void> {
   }
   await reach("half-close", call);
   await answerWhole(method, call, received);
-  call.end(echoed);
+  call.end(answered(call, "make-trailers"));
 }
 
 async function answerWhole(method: string, call: Call, received: readonly Buffer[]): Promise<void> {

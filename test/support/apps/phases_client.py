@@ -1,6 +1,6 @@
 """Plays a script of gRPC calls by grpc-core, all at once on one connection: the counterpart of phases-client.ts, see there.
 
-Usage: phases_client.py HOST:PORT AUTHORITY SCRIPT
+Usage: phases_client.py HOST:PORT AUTHORITY SCRIPT KEEPALIVE_MS
 """
 import asyncio
 import base64
@@ -18,6 +18,13 @@ OPTIONS = [
     ("grpc.absolute_max_metadata_size", 256 << 10),
     ("grpc.enable_retries", 0),
 ]
+
+
+def keepalive(every_ms):
+    """PINGs on a connection without data, more often than a service would want."""
+    if every_ms == 0:
+        return ()
+    return (("grpc.keepalive_time_ms", every_ms), ("grpc.http2.max_pings_without_data", 0), ("grpc.keepalive_timeout_ms", 2_000))
 
 
 def metadata_of(order):
@@ -66,10 +73,10 @@ async def finish(order, call):
 
 
 async def main():
-    target, authority, file = sys.argv[1:4]
+    target, authority, file, keepalive_ms = sys.argv[1:5]
     with open(file, encoding="utf-8") as script:
         orders = json.load(script)
-    channel = grpc.aio.insecure_channel(target, options=[*OPTIONS, ("grpc.default_authority", authority)])
+    channel = grpc.aio.insecure_channel(target, options=[*OPTIONS, *keepalive(int(keepalive_ms)), ("grpc.default_authority", authority)])
     calls = [(order, start(channel, order)) for order in orders]
     ends = [asyncio.ensure_future(finish(order, call)) for order, call in calls]
 

@@ -30,12 +30,17 @@ async def reach(phase, context, metadata):
         await context.abort(grpc.StatusCode.ABORTED, f"aborted at {phase}, 100 %", trailing_metadata=(("x-why-bin", b"\x00\xff"),))
 
 
+def answered(pairs, besides):
+    chosen = [(name, value) for name, value in pairs if name.startswith(("x-big", "x-tag"))]
+    made = [("x-made", "m" * int(value)) for name, value in pairs if name == besides]
+    return (*chosen, *made)
+
+
 async def answers(method, requests, context):
     pairs = context.invocation_metadata() or ()
     metadata = dict(pairs)
-    echoed = tuple((name, value) for name, value in pairs if name.startswith("x-big") or name.startswith("x-tag"))
     await reach("start", context, metadata)
-    await context.send_initial_metadata(echoed)
+    await context.send_initial_metadata(answered(pairs, "make-headers"))
     await reach("headers", context, metadata)
     received = []
     async for message in requests:
@@ -54,7 +59,7 @@ async def answers(method, requests, context):
             yield received[0]
             if index == 0:
                 await reach("answer", context, metadata)
-    context.set_trailing_metadata(echoed)
+    context.set_trailing_metadata(answered(pairs, "make-trailers"))
 
 
 def handler_of(method):

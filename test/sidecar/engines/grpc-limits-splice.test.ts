@@ -1,0 +1,3 @@
+import { grpcLimits } from "./grpc-limits.ts";
+
+grpcLimits("splice");
