@@ -58,9 +58,9 @@ export class ClientConnection extends Http2Connection {
     this.wire.start();
   }
 
-  override onBytes(bytes: Buffer, length: number): void {
+  protected override take(bytes: Buffer, length: number): void {
     if (this.#prefaceBytes < PREFACE.length) this.#readPreface(bytes, length);
-    else super.onBytes(bytes, length);
+    else this.read(bytes, 0, length);
     while (this.#holding.length > 0) (this.#holding.pop() as Passage).holdOn();
     this.pauseWhenUnread();
   }
@@ -70,7 +70,6 @@ export class ClientConnection extends Http2Connection {
     const end = Math.min(length, PREFACE.length - from);
     if (PREFACE.compare(bytes, 0, end, from, from + end) !== 0) return this.fail(H2_ERROR.protocolError, "no HTTP/2 preface");
     this.#prefaceBytes += end;
-    this.heardMonoMs = this.engine.nowMonoMs;
     if (end < length) this.read(bytes, end, length);
   }
 

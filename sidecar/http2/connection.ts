@@ -26,7 +26,7 @@ import { HeadWriter } from "./head-writer.ts";
 import { HeaderList, MAX_HEADER_LIST_BYTES } from "./header-list.ts";
 import { HpackDecoder } from "./hpack/decoder.ts";
 import { HpackEncoder } from "./hpack/encoder.ts";
-import { Outbox } from "./outbox.ts";
+import { beginEvent, endEvent, Outbox } from "./outbox.ts";
 import type { Stream } from "./stream.ts";
 
 /** Receive window of a connection, bytes. */
@@ -103,7 +103,7 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
     this.heardMonoMs = engine.nowMonoMs;
     this.guard = new FloodGuard(engine);
     this.wire = new Wire(stream, this);
-    this.#outbox = new Outbox(this.wire, () => this.onDrain());
+    this.#outbox = new Outbox(this.wire, this.streams, () => this.onDrain());
     this.heads = new HeadWriter(this.#encoder, this.#outbox);
     this.#reader = new FrameReader(this);
   }
@@ -132,7 +132,14 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
 
   onBytes(bytes: Buffer, length: number): void {
     if (this.isOver) return;
+    beginEvent();
     this.heardMonoMs = this.engine.nowMonoMs;
+    this.take(bytes, length);
+    endEvent();
+  }
+
+  /** Takes what was read. */
+  protected take(bytes: Buffer, length: number): void {
     this.read(bytes, 0, length);
   }
 

@@ -1,5 +1,6 @@
-// What leaves on one connection: frames are put together in one buffer and written once per turn of the event loop, whoever's requests they are of. With many
-// streams on a connection that is one TLS record and one system call for all of them. While a long write is under way nothing is written behind it: Node would
+// What leaves on one connection: frames are put together in one buffer and written once, whoever's requests they are of. A busy connection is written at the end of the
+// turn of the event loop: with many streams that is one TLS record and one system call for all of them. One with few streams is written at the end of the event, as
+// nothing is likely to join it, and the end of a turn costs Node two more looks for events. While a long write is under way nothing is written behind it: Node would
 // copy what waits into one buffer anew (`writev`), so it is put together here until it can leave in one piece.
 //
 // HOT PATH: per frame a few bytes written in place; no allocation. Buffers are lent for as long as something is in them.
@@ -17,10 +18,15 @@ const SHORT_BYTES = 16 * 1024;
 /** Buffers kept for the next turns. */
 const MAX_SPARE_BUFFERS = 8;
 
+/** Open streams of a connection from which on it is busy. */
+const BUSY_STREAMS = 5;
+
 const spare: Buffer[] = [];
-/** Outboxes with something in them; written at the end of the turn. */
+/** Outboxes with something in them. */
 let filled: Outbox[] = [];
 let isScheduled = false;
+/** True while an event is being looked at whose end is told. */
+let isInEvent = false;
 
 /** The frames of one connection that were not written yet. */
 export class Outbox {
@@ -28,14 +34,17 @@ export class Outbox {
   buffer: Buffer | null = null;
   length = 0;
   readonly #wire: Wire;
+  readonly #streams: { readonly size: number };
   /** Called when a long write is through and what had gathered behind it is written. */
   readonly #onWritten: () => void;
   /** The buffer of a write that is under way; null while none is waited for. */
   #writing: Buffer | null = null;
   #isEnding = false;
 
-  constructor(wire: Wire, onWritten: () => void) {
+  /** `streams` are those that are open on the connection. */
+  constructor(wire: Wire, streams: { readonly size: number }, onWritten: () => void) {
     this.#wire = wire;
+    this.#streams = streams;
     this.#onWritten = onWritten;
   }
 
@@ -69,6 +78,11 @@ export class Outbox {
   /** True while DATA had better wait in its stream. */
   get isBlocked(): boolean {
     return this.#writing !== null && this.length >= BLOCKED_BYTES;
+  }
+
+  /** True when more is likely to come before the turn is over. */
+  get isBusy(): boolean {
+    return this.#streams.size >= BUSY_STREAMS;
   }
 
   /** Bytes in it and in the write that is under way. */
@@ -110,9 +124,28 @@ export class Outbox {
   };
 }
 
+/** An event begins which {@link endEvent} ends. */
+export function beginEvent(): void {
+  isInEvent = true;
+}
+
+/** The end of an event: writes what waits for nothing. */
+export function endEvent(): void {
+  isInEvent = false;
+  flush();
+  let kept = 0;
+  for (let index = 0; index < filled.length; index += 1) {
+    const outbox = filled[index] as Outbox;
+    if (outbox.isBusy) filled[kept++] = outbox;
+    else outbox.flush();
+  }
+  filled.length = kept;
+  if (kept > 0) flushAtEndOfTurn();
+}
+
 /** Writes all that was put together, here and in `transport/outgoing.ts`, once all events of this turn were looked at. */
 export function flushAtEndOfTurn(): void {
-  if (isScheduled) return;
+  if (isScheduled || isInEvent) return;
   isScheduled = true;
   setImmediate(writeAll);
 }
