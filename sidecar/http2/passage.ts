@@ -90,7 +90,7 @@ export class Passage implements StreamTaker, ConnectionTaker {
   /** Set exactly from the stage list's decision to `finish`. */
   #exchange: Exchange | null = null;
   readonly #body: RequestBody;
-  /** Set exactly while the request is on a stream. */
+  /** Set while the request is on a stream: from `open` on until that is reset, or left. */
   #upstream: UpstreamSide | null = null;
   /** Whom a connection was asked of last. */
   #pool: { cancel(taker: Passage): void } | null = null;
@@ -179,7 +179,10 @@ export class Passage implements StreamTaker, ConnectionTaker {
     switch (this.#phase) {
       case PHASE.open:
         body.noteSent(bytes, start, end);
-        return (this.#upstream as UpstreamSide).sendData(bytes, start, end, isEnd); // set while open
+        // None: it has answered whole and wants no more, while the client still reads (RFC 9113 section 8.1).
+        if (this.#upstream === null) this.client.credit(end - start);
+        else this.#upstream.sendData(bytes, start, end, isEnd);
+        return;
       case PHASE.holding:
         if (isEnd && body.isFresh && end - start <= HELD_BODY_BYTES) return this.#lendBody(bytes, start, end);
         body.hold(bytes, start, end);
@@ -203,8 +206,8 @@ export class Passage implements StreamTaker, ConnectionTaker {
     if (stream !== this.client) return this.#onAnswerTrailers(trailers);
     this.#body.isWhole = true;
     this.#body.trailers = trailers;
-    if (this.#phase === PHASE.open) this.#sendTrailers(this.#upstream as UpstreamSide, trailers);
-    else if (this.#phase === PHASE.holding) this.#onHeld();
+    if (this.#phase === PHASE.holding) this.#onHeld();
+    else if (this.#phase === PHASE.open && this.#upstream !== null) this.#sendTrailers(this.#upstream, trailers);
   }
 
   // The upstream.
