@@ -1,13 +1,14 @@
 // A mesh pair in a process of its own, so that what it holds can be told from what its app and its client hold. Started by `forked-pair.ts`, with the app's
-// port and the engine as arguments; answers each message with one of its own, and ends with its parent.
+// port, the engine and what the app speaks as arguments; answers each message with one of its own, and ends with its parent.
 import { readFileSync } from "node:fs";
+import type { PortProtocol } from "../../sidecar/discovery/discovery.ts";
 import type { EngineName } from "../../sidecar/engine.ts";
 import type { ForkedAnswer, ForkedQuestion } from "./forked-pair.ts";
 import { balances } from "./mesh-fixture.ts";
 import { startMeshPair } from "./mesh-pair.ts";
 
-const [appPort, engine] = process.argv.slice(2);
-const pair = await startMeshPair({ appPort: Number(appPort), engine: engine as EngineName });
+const [appPort, engine, protocol] = process.argv.slice(2);
+const pair = await startMeshPair({ appPort: Number(appPort), engine: engine as EngineName, protocol: protocol as PortProtocol });
 
 /** What is held once the garbage is gone; what a first collection finds is freed behind the back of the second. */
 async function memory(): Promise<ForkedAnswer> {

@@ -2,6 +2,7 @@
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
+import type { PortProtocol } from "../../sidecar/discovery/discovery.ts";
 import type { EngineName } from "../../sidecar/engine.ts";
 
 type Tap = { teardown(run: () => unknown): void };
@@ -28,9 +29,9 @@ export interface ForkedPair {
 
 const ANSWER_TIMEOUT_MS = 10_000;
 
-/** Starts one in front of the app at `appPort`; it ends with the test. */
-export async function forkMeshPair(t: Tap, appPort: number, engine: EngineName): Promise<ForkedPair> {
-  const child = fork(join(import.meta.dirname, "forked-pair-main.ts"), [String(appPort), engine], { execArgv: ["--expose-gc"] });
+/** Starts one in front of the app at `appPort`, which speaks `protocol`; it ends with the test. */
+export async function forkMeshPair(t: Tap, appPort: number, engine: EngineName, protocol: PortProtocol = "detect"): Promise<ForkedPair> {
+  const child = fork(join(import.meta.dirname, "forked-pair-main.ts"), [String(appPort), engine, protocol], { execArgv: ["--expose-gc"] });
   t.teardown(() => child.kill("SIGKILL"));
   const answered = async () => {
     const [answer] = (await once(child, "message", { signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) })) as [ForkedAnswer];
