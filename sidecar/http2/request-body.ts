@@ -51,9 +51,9 @@ export class RequestBody {
     return this.#view !== null || this.#early !== null || this.#kept !== NOT_KEPT;
   }
 
-  /** All of it, while it is held. */
+  /** All of it, while it is held or kept to be sent again: then it is signed again, too. Valid until the next body is kept. */
   whole(): Buffer {
-    return this.#view ?? this.#early?.whole() ?? NO_BYTES;
+    return this.#view ?? this.#early?.whole() ?? keptBody(this.#kept, this.#keptBytes) ?? NO_BYTES;
   }
 
   /** Copies bytes[start..end) behind what is held. */
