@@ -208,6 +208,7 @@ function hasGrpcContent(fields: FieldView): boolean {
 }
 
 function isGrpc(contentType: string): boolean {
+  if (contentType === GRPC) return true;
   const mediaType = contentType.trimStart();
   if (mediaType.length < GRPC.length || mediaType.slice(0, GRPC.length).toLowerCase() !== GRPC) return false;
   const next = mediaType.charCodeAt(GRPC.length);

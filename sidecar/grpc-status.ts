@@ -18,6 +18,7 @@ export const GRPC_STATUS = {
 
 /** The code that a value stands for: 0 to 16. What is none is UNKNOWN, as clients take it. */
 export function grpcStatusOf(value: string): number {
+  if (value === "0") return 0;
   return /^(?:\d|1[0-6])$/.test(value) ? Number(value) : GRPC_STATUS.UNKNOWN;
 }
 

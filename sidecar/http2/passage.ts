@@ -15,7 +15,7 @@ import {
 } from "../engine.ts";
 import { type Exchange, type Refusal, refuse } from "../exchange.ts";
 import { FlatFields, flattened, type HeadEdit } from "../fields.ts";
-import { noteGrpcStatus } from "../grpc-status.ts";
+import { grpcStatusOfHead, noteGrpcStatus } from "../grpc-status.ts";
 import { H2_ERROR } from "./frames.ts";
 import { type HeaderList, MAX_HEADER_LIST_BYTES } from "./header-list.ts";
 import { HeaderEntry, INDEXING } from "./hpack/header-entry.ts";
@@ -24,7 +24,7 @@ import { answerRefusal, endWithStatus } from "./local-answer.ts";
 import { NO_EDIT } from "./no-edit.ts";
 import { contentLengthOf, type Http2RequestHead, MALFORMED_LENGTH } from "./request-head.ts";
 import { RequestBody } from "./request-body.ts";
-import type { Stream, StreamTaker, UpstreamSide } from "./stream.ts";
+import { Stream, type StreamTaker, type UpstreamSide } from "./stream.ts";
 import type { UpstreamPool as Http1Pool } from "../http1/upstream-pool.ts";
 import type { UpstreamConnection } from "./upstream-connection.ts";
 import type { ConnectionTaker, UpstreamPool } from "./upstream-pool.ts";
@@ -363,7 +363,7 @@ export class Passage implements StreamTaker, ConnectionTaker {
 
   #onAnswerTrailers(trailers: HeaderList): void {
     const exchange = this.#exchange as Exchange; // set while an answer comes
-    if (exchange.grpc && (trailers.kinds & FIELD.grpcStatus) !== 0) noteGrpcStatus(exchange, flattened(trailers));
+    if (exchange.grpc && (trailers.kinds & FIELD.grpcStatus) !== 0) exchange.grpcStatus = grpcStatusOfHead(trailers);
     this.client.sendTrailers(...this.#edited(trailers));
   }
 
@@ -372,9 +372,17 @@ export class Passage implements StreamTaker, ConnectionTaker {
     if (stream !== this.client) return;
     this.#sinceMonoMs = this.#engine.nowMonoMs;
     this.#finish();
-    if (this.client.isClosed) this.#leaveUpstream(H2_ERROR.noError);
+    if (this.client.isClosed) this.#endUpstream();
     // The upstream wants no more of the request: neither do we.
     else if (this.#upstream === null || this.#upstream.isClosed) this.#dismiss();
+  }
+
+  /** Both have said all they had to say. What an upstream that answered early has no window for yet, it still gets: its connection sees to that. */
+  #endUpstream(): void {
+    const upstream = this.#upstream;
+    if (!(upstream instanceof Stream) || !upstream.isPending) return this.#leaveUpstream(H2_ERROR.noError);
+    upstream.taker = null;
+    this.#upstream = null;
   }
 
   // How it ends.

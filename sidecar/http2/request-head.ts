@@ -93,17 +93,29 @@ function flawOfLength(list: HeaderList): string | null {
 export const NO_LENGTH = -1;
 export const MALFORMED_LENGTH = -2;
 
-/** What Content-Length says: octets, {@link NO_LENGTH} or {@link MALFORMED_LENGTH}. Several are refused even when they agree (RFC 9110 section 8.6). */
+/** What Content-Length says: octets, {@link NO_LENGTH} or {@link MALFORMED_LENGTH}. Several must be the same. */
 export function contentLengthOf(list: HeaderList): number {
   if ((list.kinds & FIELD.contentLength) === 0) return NO_LENGTH;
   let length = NO_LENGTH;
   for (let index = 0; index < list.count; index += 1) {
     if (list.kind(index) !== FIELD.contentLength) continue;
-    const value = list.value(index);
-    if (length !== NO_LENGTH || !/^\d{1,15}$/.test(value)) return MALFORMED_LENGTH;
-    length = Number(value);
+    const found = numberOf(list.value(index));
+    if (found === MALFORMED_LENGTH || (length !== NO_LENGTH && found !== length)) return MALFORMED_LENGTH;
+    length = found;
   }
   return length;
+}
+
+/** 1 to 15 digits. */
+function numberOf(digits: string): number {
+  if (digits.length === 0 || digits.length > 15) return MALFORMED_LENGTH;
+  let total = 0;
+  for (let at = 0; at < digits.length; at += 1) {
+    const digit = digits.charCodeAt(at) - 0x30;
+    if (digit < 0 || digit > 9) return MALFORMED_LENGTH;
+    total = total * 10 + digit;
+  }
+  return total;
 }
 
 const SP = 0x20;
@@ -129,5 +141,6 @@ function isPlainPath(path: string): boolean {
 }
 
 function isToken(method: string): boolean {
+  if (method === "POST" || method === "GET") return true;
   return /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(method);
 }

@@ -85,7 +85,7 @@ const STRIPPED_FROM_MESH = STRIPPED_FROM_OUTSIDE | FIELD.signature;
 function editRequest(fields: FieldView, hygiene: OutboundHygiene, edit: RequestEdit, traceparent: string | null): string | null {
   edit.nominated = nominations(fields);
   // gRPC servers refuse a call without it; any other TE is between two neighbours.
-  if (asksForTrailers(fields)) edit.add("te", "trailers");
+  if ((fields.kinds & FIELD.te) !== 0) keepTrailers(fields, edit);
   if (traceparent !== null) {
     edit.strip |= FIELD.traceparent;
     edit.add("traceparent", traceparent);
@@ -98,11 +98,17 @@ function editRequest(fields: FieldView, hygiene: OutboundHygiene, edit: RequestE
   return requestId;
 }
 
-function asksForTrailers(fields: FieldView): boolean {
-  if ((fields.kinds & FIELD.te) === 0) return false;
-  for (let index = 0; index < fields.count; index += 1)
-    if (fields.kind(index) === FIELD.te && sameName(fields.value(index), "trailers")) return true;
-  return false;
+function keepTrailers(fields: FieldView, edit: RequestEdit): void {
+  let asks = false;
+  let isAll = edit.nominated === null;
+  for (let index = 0; index < fields.count; index += 1) {
+    if (fields.kind(index) !== FIELD.te) continue;
+    if (fields.valueIs(index, "trailers")) asks = true;
+    else if (sameName(fields.value(index), "trailers")) [asks, isAll] = [true, false];
+    else isAll = false;
+  }
+  if (asks && isAll) edit.strip &= ~FIELD.te;
+  else if (asks) edit.add("te", "trailers");
 }
 
 /** The index of the first good request id: visible ASCII without what separates fields of a log line, 1 to 128 characters; -1 for none. */
