@@ -54,6 +54,9 @@ const UPDATES_PER_DATA = 8;
 const UPDATES_PER_STREAM = 2;
 const PRIORITIES_PER_STREAM = 2;
 
+/** What can be earned: a window of a megabyte in messages of a few octets is answered all at once. */
+const MOST_EARNED = 200_000;
+
 const MS_PER_SECOND = 1_000;
 
 /** The budgets of one connection. */
@@ -90,9 +93,8 @@ export class FloodGuard {
   }
 
   #earn(kind: Flood, count: number): void {
-    const { burst } = BUDGETS[kind] as Budget;
     const left = (this.#left[kind] as number) + count;
-    this.#left[kind] = left > burst ? burst : left;
+    this.#left[kind] = left > MOST_EARNED ? MOST_EARNED : left;
   }
 
   /** Its name, for the log. */
@@ -107,7 +109,8 @@ export class FloodGuard {
     this.#filledMonoMs += seconds * MS_PER_SECOND;
     for (let kind = 0; kind < BUDGETS.length; kind += 1) {
       const { burst, perSecond } = BUDGETS[kind] as Budget;
-      this.#left[kind] = Math.min(burst, (this.#left[kind] as number) + seconds * perSecond);
+      const left = this.#left[kind] as number;
+      this.#left[kind] = Math.max(left, Math.min(burst, left + seconds * perSecond));
     }
   }
 }

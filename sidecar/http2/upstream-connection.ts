@@ -16,6 +16,8 @@ const SILENT_MS = { mesh: 10_000, plain: 330_000 } as const;
 const PONG_MS = 10_000;
 /** A frame or header section of an answer that takes longer holds up all others, ms. */
 const UNFINISHED_MS = 15_000;
+/** Longest rest of a request whose client has its answer and is gone, ms. */
+const LEFT_MS = 10_000;
 /**
  * Streams reset on one connection before it is left for another: nghttp2 cuts a peer off that resets a thousand at once, and all clients would pay for what one of
  * them does.
@@ -172,8 +174,15 @@ export class UpstreamConnection extends Http2Connection {
     super.onClose();
   }
 
+  /** A request that nobody watches any more goes on only while its upstream takes it. */
+  #checkLeft(): void {
+    for (const stream of [...this.streams.values()])
+      if (stream.taker === null && this.nowMonoMs - stream.movedMonoMs >= LEFT_MS) stream.reset(H2_ERROR.noError);
+  }
+
   /** Looks at how long things have taken; called by the pool's sweep. */
   check(idleMs: number, settingsMs: number): void {
+    this.#checkLeft();
     if (this.isOver) return this.checkLinger();
     const now = this.nowMonoMs;
     this.checkUnfinished(UNFINISHED_MS);
