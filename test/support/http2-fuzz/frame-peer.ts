@@ -19,6 +19,8 @@ export class FramePeer {
   /** Code of the last GOAWAY that is not NO_ERROR, or -1; and of any. */
   failure = -1;
   goawayCode = -1;
+  /** What came that no HTTP/2 endpoint may send; empty while nothing did. */
+  fault = "";
   /** True once the other side has ended or broken off. */
   isClosed = false;
   readonly heard = new Map<number, Heard>();
@@ -107,17 +109,21 @@ export class FramePeer {
 
   #onSection(flags: number, payload: Buffer): void {
     const section = this.#section;
-    if (section === null) throw new Error("CONTINUATION without HEADERS");
+    if (section === null) return this.#wrong("CONTINUATION without HEADERS");
     section.parts.push(payload);
     if ((flags & FLAG.endHeaders) === 0) return;
     this.#section = null;
     const bytes = Buffer.concat(section.parts);
     const fields: string[] = [];
     const isRead = this.#decoder.decode(bytes, 0, bytes.length, { add: ({ name, value }) => void fields.push(name, value) });
-    if (!isRead) throw new Error(`a header section that is not HPACK: ${this.#decoder.flaw}`);
+    if (!isRead) return this.#wrong(`a header section that is not HPACK: ${this.#decoder.flaw}`);
     const heard = this.on(section.id);
     heard.sections.push(fields);
     if ((section.flags & FLAG.endStream) !== 0) heard.isEnded = true;
+  }
+
+  #wrong(what: string): void {
+    this.fault ||= what;
   }
 
   #look(): void {
