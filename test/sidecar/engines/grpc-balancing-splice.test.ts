@@ -1,0 +1,3 @@
+import { grpcBalancing } from "./grpc-balancing.ts";
+
+grpcBalancing("splice");
