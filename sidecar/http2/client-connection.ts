@@ -3,6 +3,7 @@
 import { FIELD } from "../../core/field-kind.ts";
 import type { ServedConnection } from "../engine.ts";
 import { type Refusal, refuse } from "../exchange.ts";
+import { firstOfKind } from "../fields.ts";
 import { type ConnectionEngine, Http2Connection } from "./connection.ts";
 import { FLOOD, type Flood } from "./flood-guard.ts";
 import { H2_ERROR, MAX_31_BIT, PREFACE, SETTING } from "./frames.ts";
@@ -91,7 +92,8 @@ export class ClientConnection extends Http2Connection {
     stream.hasHead = true;
     stream.isRemoteEnded = isEnd;
     this.streams.set(id, stream);
-    if (head.isTooLarge) return this.#refuseHead(stream, refuse("header_too_large", "the head of a request has too many fields or octets"));
+    if (head.isTooLarge)
+      return this.#refuseHead(stream, head, refuse("header_too_large", "the head of a request has too many fields or octets"));
     const flaw = flawOfRequest(head);
     if (flaw !== null) return this.failStream(stream, H2_ERROR.protocolError, flaw);
     this.#begin(stream, head, isEnd);
@@ -113,11 +115,12 @@ export class ClientConnection extends Http2Connection {
   }
 
   /** A request that never became an exchange. */
-  #refuseHead(stream: Stream, refusal: Refusal): void {
+  #refuseHead(stream: Stream, head: HeaderList, refusal: Refusal): void {
     const { context, handler } = this.served;
     if (!this.guard.spend(FLOOD.largeHead)) return this.flooded(FLOOD.largeHead);
     handler.malformed(context, refusal);
-    answerRefusal(stream, refusal, { grpc: false, told: context.peer.told, isHead: false });
+    const grpc = firstOfKind(head, FIELD.contentType)?.startsWith("application/grpc") === true;
+    answerRefusal(stream, refusal, { grpc, told: context.peer.told, isHead: false });
   }
 
   protected override isIdle(id: number): boolean {

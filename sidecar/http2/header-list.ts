@@ -39,14 +39,20 @@ export class HeaderList implements FieldView {
     this.#fields += 1;
     if (this.bytes > MAX_HEADER_LIST_BYTES || this.#fields > MAX_FIELDS) {
       this.isTooLarge = true;
+      // Only this decides how the refusal is told.
+      if (entry.kind === FIELD.contentType && (this.kinds & FIELD.contentType) === 0) this.#keep(entry);
       return;
     }
     if (!entry.isWellFormed) this.flaw ??= `the field ${quoted(entry.name)} is malformed`;
     if (entry.pseudo !== PSEUDO.none) return this.#addPseudo(entry);
+    this.#keep(entry);
     const { kind } = entry;
-    this.kinds |= kind;
-    this.entries.push(entry);
     if ((kind & (CONNECTION_SPECIFIC | FIELD.hopByHop | FIELD.te)) !== 0) this.#checkHop(entry);
+  }
+
+  #keep(entry: HeaderEntry): void {
+    this.kinds |= entry.kind;
+    this.entries.push(entry);
   }
 
   #addPseudo(entry: HeaderEntry): void {
