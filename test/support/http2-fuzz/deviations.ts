@@ -1,6 +1,6 @@
 // Where the two engines differ, by name, and why that is right or at least known. A difference without a row is a failure.
 import type { Difference } from "./compare.ts";
-import type { FuzzExchange } from "./fuzz-case.ts";
+import { bodyModeOf, type FuzzExchange } from "./fuzz-case.ts";
 import type { CaseRecord } from "./fuzz-world.ts";
 
 /** Why they may differ. */
@@ -14,6 +14,8 @@ export const DEVIATIONS = {
     "node:http2 gives an answer that its app broke off behind its head, or with a body that is short, an end in order, or another code.",
   compat_request_trailers: "The compat engine loses the trailers of a request that come together with its end.",
   app_flaw_elsewhere: "A flaw of the app meets another stream, or at another time: each engine numbers its streams in its own order.",
+  compat_held_empty:
+    "The compat engine waits for ever for the end of an empty body that it is to hold, when it came before the stages had decided.",
   compat_bodiless: "node:http2 ends a stream whose answer has no content before the request's rest is through.",
   app_reset_race: "The app or the client breaks a stream off: how much of it comes through before that is a matter of time.",
 } as const;
@@ -29,6 +31,7 @@ export function explainPassage(
   if (splice.fuzzCase.mutation?.side === "app") return "app_flaw_elsewhere";
   if (missing === "splice" && hasRefused(exchange, splice)) return "splice_refuses";
   if (missing === "compat" && hasRefused(exchange, compat)) return "compat_refuses";
+  if (missing === "compat" && isHeldEmpty(exchange, compat)) return "compat_held_empty";
   if (missing === "compat" && exchange.answer.at === "head") return "compat_early_answer";
   if (exchange.resetAfter !== -1 || exchange.answer.resetAfter !== -1) return "app_reset_race";
   return null;
@@ -40,6 +43,10 @@ function hasRefused({ id }: FuzzExchange, { failure, isClosed, refusals, heard }
   return failure !== -1 || isClosed || refusals.length > 0 || resetCode !== -1 || isOwnAnswer;
 }
 
+function isHeldEmpty({ body }: FuzzExchange, { fuzzCase }: CaseRecord): boolean {
+  return body.length > 0 && body.join("") === "" && bodyModeOf(fuzzCase) !== "stream";
+}
+
 /** The row for what the compat engine did with a case that does nothing wrong, or null. */
 export function explainCompat({ exchange, text }: Difference, compat: CaseRecord): DeviationName | null {
   if (exchange === null) return null;
@@ -48,5 +55,6 @@ export function explainCompat({ exchange, text }: Difference, compat: CaseRecord
   if (exchange.answer.at === "head") return "compat_early_answer";
   if (exchange.resetAfter !== -1) return "app_reset_race";
   if (hasRefused(exchange, compat)) return "compat_refuses";
+  if (isHeldEmpty(exchange, compat)) return "compat_held_empty";
   return exchange.answer.body.length === 0 ? "compat_bodiless" : null;
 }
