@@ -17,6 +17,8 @@ export const DEVIATIONS = {
   compat_held_empty:
     "The compat engine waits for ever for the end of an empty body that it is to hold, when it came before the stages had decided.",
   compat_bodiless: "node:http2 ends a stream whose answer has no content before the request's rest is through.",
+  client_frame_unfinished:
+    "A client's frame does not end, so that it swallows the WINDOW_UPDATEs behind it: the splice engine passes content on as it comes, node:http2 waits for the frame.",
   app_reset_race: "The app or the client breaks a stream off: how much of it comes through before that is a matter of time.",
 } as const;
 export type DeviationName = keyof typeof DEVIATIONS;
@@ -34,8 +36,12 @@ export function explainPassage(
   if (missing === "compat" && isHeldEmpty(exchange, compat)) return "compat_held_empty";
   if (missing === "compat" && exchange.answer.at === "head") return "compat_early_answer";
   if (exchange.resetAfter !== -1 || exchange.answer.resetAfter !== -1) return "app_reset_race";
+  if (missing !== null && LENGTHENS.has(splice.fuzzCase.mutation?.name ?? "")) return "client_frame_unfinished";
   return null;
 }
+
+/** Changes after which a frame may be longer than what is sent of it. */
+const LENGTHENS: ReadonlySet<string> = new Set(["cut_off", "wrong_length", "flip_header_bit"]);
 
 function hasRefused({ id }: FuzzExchange, { failure, isClosed, refusals, heard }: CaseRecord): boolean {
   const { sections = [], resetCode = -1 } = heard.get(id) ?? {};
