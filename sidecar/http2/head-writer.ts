@@ -7,12 +7,30 @@ import { isLeftOut } from "../fields.ts";
 import { FLAG, FRAME, FRAME_HEADER_BYTES, MAX_FRAME_BYTES, putFrameHeader } from "./frames.ts";
 import { HeaderList } from "./header-list.ts";
 import type { HpackEncoder } from "./hpack/encoder.ts";
-import { HeaderEntry, INDEXING } from "./hpack/header-entry.ts";
+import { HeaderEntry, HeaderName, INDEXING } from "./hpack/header-entry.ts";
 import type { Outbox } from "./outbox.ts";
 
 /** Most octets that a section's size updates take, and what a field takes beyond its texts. */
 const SECTION_OVERHEAD_BYTES = 32;
 const FIELD_OVERHEAD_BYTES = 32;
+
+/** A name that the stages add, and the last field of it. */
+interface AddedName {
+  readonly name: HeaderName;
+  last: HeaderEntry;
+}
+
+/** More than the stages have. */
+const MAX_ADDED_NAMES = 64;
+const addedNames = new Map<string, AddedName>();
+
+function rememberName(text: string): AddedName {
+  if (addedNames.size === MAX_ADDED_NAMES) addedNames.clear();
+  const name = new HeaderName(text);
+  const known: AddedName = { name, last: new HeaderEntry(name, "", INDEXING.indexed) };
+  addedNames.set(text, known);
+  return known;
+}
 
 /** The entries of fields that repeat with each request of a connection. */
 const standingEntries = new WeakMap<StandingFields, readonly HeaderEntry[]>();
@@ -67,8 +85,18 @@ export class HeadWriter {
     if (fields instanceof HeaderList) this.#entries(fields, edit, alsoStrip);
     else this.#texts(fields, edit, alsoStrip);
     const { added, standing } = edit;
-    for (let index = 0; index < added.length; index += 2) this.repeated(added[index] as string, added[index + 1] as string);
+    for (let index = 0; index < added.length; index += 2) this.#add(added[index] as string, added[index + 1] as string);
     if (standing !== null) this.#putStanding(standing);
+  }
+
+  /** A field of the stages': few names, whose values are another each time or mostly the same. */
+  #add(name: string, value: string): void {
+    const known = addedNames.get(name) ?? rememberName(name);
+    if (known.name.isChanging) this.#at = this.#encoder.putOnce(this.#buffer, this.#at, known.name, value);
+    else {
+      if (known.last.value !== value) known.last = new HeaderEntry(known.name, value, INDEXING.indexed);
+      this.entry(known.last);
+    }
   }
 
   #entries(list: HeaderList, edit: HeadEdit, alsoStrip: number): void {

@@ -2,9 +2,8 @@
 // their sender did.
 import { FIELD } from "../../../core/field-kind.ts";
 
-/** By kind, which an entry knows already: ids, deadlines, signatures, lengths, and what the mesh says of a single request. */
-const CHANGING_KINDS =
-  FIELD.requestId | FIELD.traceparent | FIELD.signature | FIELD.contentLength | FIELD.grpcTimeout | FIELD.grpcPushback | FIELD.mesh;
+/** By kind, which an entry knows already: ids, deadlines, signatures and lengths. Most of what the mesh says holds for a connection. */
+const CHANGING_KINDS = FIELD.requestId | FIELD.traceparent | FIELD.signature | FIELD.contentLength | FIELD.grpcTimeout | FIELD.grpcPushback;
 
 /** By name, for want of a kind. */
 const CHANGING_NAMES: ReadonlySet<string> = new Set([
@@ -29,6 +28,8 @@ const CHANGING_NAMES: ReadonlySet<string> = new Set([
   "x-b3-spanid",
   "x-b3-traceid",
   "x-correlation-id",
+  "x-remora-cert",
+  "x-remora-reason",
 ]);
 
 /** `name` has the kind `kind`. True when the value of a field is not expected again. */

@@ -5,7 +5,7 @@
 // and Huffman code once, when it enters the table.
 import { FIRST_TABLE_BYTES } from "./dynamic-table.ts";
 import { EncoderTable } from "./encoder-table.ts";
-import { ENTRY_OVERHEAD_BYTES, HeaderEntry, INDEXING, type Indexing } from "./header-entry.ts";
+import { ENTRY_OVERHEAD_BYTES, HeaderEntry, type HeaderName, INDEXING, type Indexing } from "./header-entry.ts";
 import { encodeHuffman, huffmanLength } from "./huffman.ts";
 import { putInteger } from "./integer.ts";
 import { STATIC_COUNT, staticIndex, staticNameIndex } from "./static-table.ts";
@@ -71,7 +71,8 @@ export class HpackEncoder {
   /** Writes a field. Returns the index behind it. */
   putEntry(bytes: Buffer, at: number, entry: HeaderEntry): number {
     // An index is no value: a secret that is asked about by its index would be as good as in the table (RFC 7541 section 7.1.3).
-    if (entry.indexing === INDEXING.never) return putLiteral(bytes, at, 0x10, 0x0f, this.#nameIndex(entry), entry.name, entry.value, false);
+    if (entry.indexing === INDEXING.never)
+      return putLiteral(bytes, at, 0x10, 0x0f, this.#nameIndex(entry.known), entry.name, entry.value, false);
     const place = entry.place;
     if (place < 0) return putIndex(bytes, at, -place);
     const guessed = this.#table.indexByGuess(entry);
@@ -86,9 +87,9 @@ export class HpackEncoder {
       return this.#putPlace(bytes, at, place);
     }
     if (entry.indexing === INDEXING.once || !this.#isWorthAPlace(entry)) {
-      return putLiteral(bytes, at, 0x00, 0x0f, this.#nameIndex(entry), entry.name, entry.value, false);
+      return putLiteral(bytes, at, 0x00, 0x0f, this.#nameIndex(entry.known), entry.name, entry.value, false);
     }
-    const next = putLiteral(bytes, at, 0x40, 0x3f, this.#nameIndex(entry), entry.name, entry.value, true);
+    const next = putLiteral(bytes, at, 0x40, 0x3f, this.#nameIndex(entry.known), entry.name, entry.value, true);
     this.#table.insert(entry);
     return next;
   }
@@ -110,9 +111,14 @@ export class HpackEncoder {
   }
 
   /** The index of a name; 0 without one. */
-  #nameIndex({ known }: HeaderEntry): number {
+  #nameIndex(known: HeaderName): number {
     if (known.staticIndex === -1) known.staticIndex = staticNameIndex(known.text);
     return known.staticIndex !== 0 ? known.staticIndex : this.#table.nameIndex(known.text);
+  }
+
+  /** Writes a field of a known name whose value is not expected again. Returns the index behind it. */
+  putOnce(bytes: Buffer, at: number, known: HeaderName, value: string): number {
+    return putLiteral(bytes, at, 0x00, 0x0f, this.#nameIndex(known), known.text, value, false);
   }
 
   /** Writes a field that is no entry yet: see {@link putEntry}. One that comes again is better made an entry. */
