@@ -49,6 +49,8 @@ export class Http2Request implements ConnectionTaker, StreamTaker, ByteSource {
   isBlocked = false;
   /** Bytes that wait for the upstream's window. */
   pendingBytes = 0;
+  /** True once the answer has said that nothing follows, though its stream has not ended. */
+  isEndDue = false;
   /** True once content was sent: what of it is not kept elsewhere is gone. */
   hasSentContent = false;
   readonly #taker: StreamAnswerTaker;
@@ -148,8 +150,14 @@ export class Http2Request implements ConnectionTaker, StreamTaker, ByteSource {
     this.#body.kind = answer.bodyKind;
     this.#taker.onAnswerHead(answer, this.#body);
     if (this.#stream === null) return; // its taker had no use for it
-    if (isEnd) this.#end();
-    else flushSoon();
+    if (isEnd) return this.#end();
+    this.isEndDue = answer.bodyKind === BODY.none;
+    flushSoon();
+  }
+
+  /** Takes an answer that has said that nothing follows for complete: for its client it is. */
+  endNow(): void {
+    this.#end();
   }
 
   /** Without a bound, interim answers would pile up in front of a client that does not read: heads know no window. */

@@ -524,7 +524,7 @@ export class Passage implements ConnectionTaker, AnswerTaker, StreamAnswerTaker 
 
   /** Looks at how long things have taken; called by the engine's sweep. */
   check(waitedMs: number): void {
-    const { stallMs, queueMs, tunnelIdleMs } = this.#engine.timeouts;
+    const { stallMs, queueMs, tunnelIdleMs, discardMs } = this.#engine.timeouts;
     switch (this.#phase) {
       case PHASE.holding:
         if (waitedMs >= stallMs) this.#refuse(TOO_SLOW);
@@ -533,7 +533,8 @@ export class Passage implements ConnectionTaker, AnswerTaker, StreamAnswerTaker 
         if (waitedMs >= queueMs) this.#refuse(refuse("overloaded", `no connection within ${queueMs} ms`));
         break;
       case PHASE.open:
-        if (this.#isStalled() && waitedMs >= stallMs) this.#giveUpStalled();
+        if (this.#translated?.isEndDue === true && waitedMs >= discardMs) this.#translated.endNow();
+        else if (this.#isStalled() && waitedMs >= stallMs) this.#giveUpStalled();
         else this.#checkIdle();
         break;
       case PHASE.tunnel:
