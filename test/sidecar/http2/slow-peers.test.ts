@@ -1,8 +1,14 @@
 // Peers of HTTP/2 that are slow on purpose, on both hops: what does not end, and what is not read, is given up in its time, and nobody waits for it. The times
 // are short ones of this test.
 import t from "tap";
+import { createEngine } from "../../../sidecar/create-engine.ts";
+import type { Upstream } from "../../../sidecar/engine.ts";
+import { createFakeClock } from "../../support/fake-clock.ts";
+import { APP_CONTEXT, passAll } from "../../support/http1-fuzz/passage.ts";
+import { MemorySocket } from "../../support/memory-socket.ts";
+import { eventually } from "../../support/raw-peers.ts";
 import { ask, finish, pause } from "../../support/http2-fixture.ts";
-import type { FramePeer } from "../../support/http2-fuzz/frame-peer.ts";
+import { FramePeer } from "../../support/http2-fuzz/frame-peer.ts";
 import {
   block,
   CLIENT_PREFACE,
@@ -23,6 +29,8 @@ const TIMEOUTS = { headMs: SHORT_MS, stallMs: SHORT_MS, discardMs: SHORT_MS };
 const TRICKLE_MS = 50;
 const ENHANCE_YOUR_CALM = 11;
 const PATIENCE_MS = 5_000;
+/** An app has this long for a frame and some sweeps, s. */
+const APP_PATIENCE_S = 20;
 
 /** A slow client that loses its connection. */
 interface SlowConnection {
@@ -114,26 +122,57 @@ for (const hop of HOPS) {
   );
 }
 
-t.test("an app whose trailers never end, and one whose frame trickles, hold up their own requests only for so long", async (t) => {
-  const frames = new FrameMesh(t);
-  const pair = await frames.startRaw((app) => {
-    app.send(settings());
-    app.onFrame = ({ type, id }) => {
-      if (type === FRAME.headers)
-        app.send(headers(id, [[":status", "200"]], false), frame(FRAME.headers, FLAG.endStream, id, block([["x-a", "b"]])));
+/** What a slow app sends for a request, and then again and again. */
+const SLOW_APPS: readonly { readonly name: string; readonly first: (id: number) => Buffer; readonly trickle: Buffer }[] = [
+  {
+    name: "trailers that never end",
+    first: (id) =>
+      Buffer.concat([headers(id, [[":status", "200"]], false), frame(FRAME.headers, FLAG.endStream, id, block([["x-a", "b"]]))]),
+    trickle: Buffer.alloc(0),
+  },
+  {
+    name: "a head whose octets trickle",
+    first: (id) => frame(FRAME.headers, FLAG.endHeaders, id, Buffer.alloc(16_000)).subarray(0, 20),
+    trickle: Buffer.alloc(1),
+  },
+];
+
+for (const { name, first, trickle } of SLOW_APPS) {
+  t.test(`an app with ${name}: the connection is given up in its time, and all that was asked on it is told`, async (t) => {
+    const clock = createFakeClock();
+    const engine = await createEngine("splice", clock);
+    const [client, theirs] = MemorySocket.pair(() => {});
+    const peer = new FramePeer(client);
+    let app: FramePeer | null = null;
+    let finished = 0;
+    const dial: Upstream["dial"] = (done) => {
+      const [ours, far] = MemorySocket.pair(() => {});
+      app = new FramePeer(far, true);
+      app.send(settings());
+      app.onFrame = ({ type, id }) => {
+        if (type === FRAME.headers && id === 1) app?.send(first(id));
+      };
+      done(null, { kind: "plain", stream: ours });
     };
+    engine.serve({
+      stream: theirs,
+      context: { ...APP_CONTEXT, protocol: "http2" },
+      handler: passAll(dial, () => (finished += 1)),
+      tunnel: null,
+    });
+    peer.send(CLIENT_PREFACE, headers(1, request()), headers(3, request()));
+    await pause(20);
+    for (let second = 0; second < APP_PATIENCE_S && finished < 2; second += 1) {
+      (app as FramePeer | null)?.send(trickle);
+      await pause(1);
+      await clock.advanceAsync(1_000, 500);
+    }
+    t.equal(finished, 2);
+    t.match(peer.on(3).sections[0]?.slice(0, 2), [":status", "502"], "who waited behind it");
+    t.ok(await eventually(() => (app as FramePeer | null)?.failure === ENHANCE_YOUR_CALM));
+    engine.close();
   });
-  const stuck = ask(frames.mesh.connectHttp2(pair.outboundPort));
-  let isOver = false;
-  const answer = finish(stuck).finally(() => {
-    isOver = true;
-  });
-  await pause(SHORT_MS);
-  t.notOk(isOver, "what is well-formed so far is waited for");
-  stuck.close(8);
-  await answer;
-  await frames.leavesNothing();
-});
+}
 
 function resets(peer: FramePeer): number {
   return [...peer.heard.values()].filter(({ resetCode }) => resetCode !== -1).length;
