@@ -11,6 +11,7 @@ import { createSeededRandom, type SeededRandom } from "../seeded-random.ts";
 import { FramePeer, type Heard } from "./frame-peer.ts";
 import { FRAME, type Frame, settings, windowUpdate } from "./frame-text.ts";
 import { bodyModeOf, type FuzzCase, type FuzzExchange, sharesPool } from "./fuzz-case.ts";
+import { takeHeldBytes } from "./held-bytes.ts";
 import { messageFrames, section } from "./message-frames.ts";
 import { mutate } from "./mutate.ts";
 
@@ -250,6 +251,8 @@ export function createFuzzWorld(name: string, engine: Engine, clock: FakeClock):
   function lookForLeaks(): void {
     for (const { fuzzCase, begun, finished } of records.values())
       if (begun !== finished) faults.push(`${name}: case ${fuzzCase.number} began ${begun} exchanges and finished ${finished}`);
+    const held = takeHeldBytes();
+    if (held !== 0) faults.push(`${name}: ${held} bytes are held for nobody`);
     for (const app of apps) {
       if (app.open.length > 0) faults.push(`${name}: requests are left open at the app: ${app.open.join(", ")}`);
       if (app.peer.fault !== "") faults.push(`${name}: the app was sent ${app.peer.fault}`);
