@@ -50,6 +50,8 @@ export interface ScriptServer {
   readonly port: number;
   /** Names of the calls of which it said so, in alphabetical order. */
   names(what: "reached" | "cancelled"): string[];
+  /** How many of them begin with `prefix`. */
+  count(what: "reached" | "cancelled", prefix: string): number;
 }
 
 /** Starts a server on loopback. */
@@ -61,7 +63,12 @@ export async function startScriptServer(t: Test, implementation: Implementation,
       .filter((line) => line.startsWith(`${what} `))
       .map((line) => line.slice(what.length + 1))
       .sort();
-  return { process, port: Number(found), names };
+  const count = (what: string, prefix: string) => {
+    let found = 0;
+    for (const line of process.lines) if (line.startsWith(`${what} ${prefix}`)) found += 1;
+    return found;
+  };
+  return { process, port: Number(found), names, count };
 }
 
 /** A client that plays a script. */

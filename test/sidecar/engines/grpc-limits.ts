@@ -113,7 +113,7 @@ async function callAtOnce(t: Test, { pair, callee, play }: Meshed): Promise<void
   t.equal([...unary.values()].filter(({ code }) => code === status.OK).length, PARALLEL);
 
   const chats = play(numbered({ method: "Chat", bytes: 300, open: true, cancel: "later", metadata: [["at", "message wait"]] }));
-  const told = (what: "reached" | "cancelled") => callee.names(what).filter((name) => name.startsWith("Chat")).length;
+  const told = (what: "reached" | "cancelled") => callee.count(what, "Chat");
   await eventually(() => told("reached") === PARALLEL, 15_000);
   t.equal(told("reached"), PARALLEL, "all are open at once");
   t.equal(await openConnections(pair.callerMetrics, "outbound"), 2, "on one connection, besides that of the silent client");

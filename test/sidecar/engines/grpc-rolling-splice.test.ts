@@ -1,0 +1,3 @@
+import { grpcRolling } from "./grpc-rolling.ts";
+
+grpcRolling("splice");
