@@ -16,9 +16,8 @@ import type { AnswerHop } from "./answer-reader.ts";
 import { BODY, type BodyKind } from "./framing.ts";
 import type { RequestReader } from "./request-reader.ts";
 
-/** Of a connection, or said by a pseudo-header field; Content-Length is written anew. `te: trailers` is among what the stages add. */
-const NOT_OF_HTTP2 =
-  FIELD.connection | FIELD.hopByHop | FIELD.te | FIELD.host | FIELD.transferEncoding | FIELD.upgrade | FIELD.contentLength;
+/** Of a connection, or said by a pseudo-header field; Content-Length is written anew. The stages leave nothing in TE but `trailers`. */
+const NOT_OF_HTTP2 = FIELD.connection | FIELD.hopByHop | FIELD.host | FIELD.transferEncoding | FIELD.upgrade | FIELD.contentLength;
 
 /** Most octets of the pseudo-header fields and the Content-Length beyond their values. */
 const OWN_FIELDS_BYTES = 320;

@@ -1,6 +1,7 @@
 // One request of an HTTP/1.1 client on a stream of an upstream that speaks HTTP/2 (RFC 9113 section 8.1): the wait for a connection, the content as DATA, and the
 // answer, given to the passage as it knows answers. Owns the stream and what its windows hold up: the client is not read while too much waits for the
 // upstream's window, and the stream's own window is given back only as the client takes what came.
+import type { HttpHandler } from "../engine.ts";
 import type { Exchange, Refusal } from "../exchange.ts";
 import { refuse } from "../exchange.ts";
 import { FlatFields, flattened } from "../fields.ts";
@@ -54,6 +55,7 @@ export class Http2Request implements ConnectionTaker, StreamTaker, ByteSource {
   /** True once content was sent: what of it is not kept elsewhere is gone. */
   hasSentContent = false;
   readonly #taker: StreamAnswerTaker;
+  readonly #handler: HttpHandler;
   /** The request's body, as it is read from the client. */
   readonly #content: BodyReader;
   readonly #body: { kind: BodyKind; trailers: readonly string[] } = { kind: BODY.none, trailers: NO_FIELDS };
@@ -67,8 +69,9 @@ export class Http2Request implements ConnectionTaker, StreamTaker, ByteSource {
   /** What the interim answers count as, in octets. */
   #interimBytes = 0;
 
-  constructor(taker: StreamAnswerTaker, content: BodyReader) {
+  constructor(taker: StreamAnswerTaker, handler: HttpHandler, content: BodyReader) {
     this.#taker = taker;
+    this.#handler = handler;
     this.#content = content;
   }
 
@@ -91,23 +94,28 @@ export class Http2Request implements ConnectionTaker, StreamTaker, ByteSource {
     this.#taker.onNoConnection(failure);
   }
 
-  /** Opens a stream and writes the head; `isEnd`: there is nothing behind it. */
-  send(
-    connection: UpstreamConnection,
-    request: RequestReader,
-    exchange: Exchange,
-    { isEnd, expects }: { readonly isEnd: boolean; readonly expects: boolean },
-  ): void {
+  /** Opens a stream, and sends the head and what is there of the content: `held` is all of it, null where it is forwarded as it comes. */
+  send(connection: UpstreamConnection, request: RequestReader, exchange: Exchange, held: Buffer | null): void {
+    const isEnd = this.#content.kind === BODY.none;
     const stream = connection.open(this);
     stream.source = this;
     this.#stream = stream;
     this.#hasEnded = isEnd;
-    putRequestHead(connection.heads, request, exchange, { id: stream.id, isEnd, expects });
-    if (isEnd) stream.endLocal();
+    putRequestHead(connection.heads, request, exchange, { id: stream.id, isEnd, expects: held === null });
+    if (isEnd) return stream.endLocal();
+    if (held !== null) this.#sendContent(held, 0, held.length);
+    if (this.#content.isDone) this.#sendEnd();
   }
 
-  /** Content without chunk framing; may be passed as a callback. */
-  readonly sendContent = (bytes: Buffer, start: number, end: number): void => {
+  /** Forwards bytes[at..end) of the body, as far as they are of it; returns how far, or -1 when they can't be one. */
+  forward(bytes: Buffer, at: number, end: number): number {
+    const next = this.#content.advance(bytes, at, end, this.#sendContent);
+    if (next !== -1 && this.#content.isDone) this.#sendEnd();
+    return next;
+  }
+
+  /** Content without chunk framing. */
+  readonly #sendContent = (bytes: Buffer, start: number, end: number): void => {
     if (start === end) return;
     this.hasSentContent = true;
     // The end of a body with a length is known with its last byte; that of a chunked one is not.
@@ -115,10 +123,10 @@ export class Http2Request implements ConnectionTaker, StreamTaker, ByteSource {
     this.#stream?.sendData(bytes, start, end, this.#hasEnded);
   };
 
-  /** The end of the content, with its trailer fields. */
-  sendEnd(trailers: readonly string[]): void {
+  #sendEnd(): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
+    const trailers = this.#handler.trailers(this.#content.trailers);
     if (trailers.length > 0) this.#stream?.sendTrailers(new FlatFields(trailers), NO_EDIT);
     else this.#stream?.sendData(NO_BYTES, 0, 0, true);
   }

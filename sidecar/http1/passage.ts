@@ -3,10 +3,9 @@
 // upstream connection; the client's bytes, what comes between requests and how the connection ends are the client connection's.
 //
 // HOT PATH: per request one write each way, per chunk of a body one call. No promise, no timer and no closure per request.
-import { type Decision, HELD_BODY_BYTES, type HttpHandler, type ServedConnection, type Upstream } from "../engine.ts";
+import { type Decision, HELD_BODY_BYTES, type HttpHandler, type Upstream } from "../engine.ts";
 import { type Exchange, type Refusal, refuse } from "../exchange.ts";
 import type { UpstreamConnection as Http2Connection } from "../http2/upstream-connection.ts";
-import type { UpstreamPool as Http2Pool } from "../http2/upstream-pool.ts";
 import { RESCUE } from "../rescue.ts";
 import { flush, putBytes, putText } from "../transport/outgoing.ts";
 import type { Wire } from "../transport/wire.ts";
@@ -18,41 +17,12 @@ import type { OnData } from "./chunked.ts";
 import { BODY } from "./framing.ts";
 import { HeldBody } from "./held-body.ts";
 import { Http2Request, type StreamAnswerTaker } from "./http2-request.ts";
-import type { Http1Timeouts, StallWatch } from "./patience.ts";
+import type { PassageEngine, PassageOwner } from "./passage-owner.ts";
 import type { RequestHop, RequestReader } from "./request-reader.ts";
 import { detailOf, refusalOf, type StrictnessRule } from "./strictness.ts";
 import type { AnswerTaker, UpstreamConnection } from "./upstream-connection.ts";
 import type { ConnectionTaker, UpstreamPool } from "./upstream-pool.ts";
 import { trailerSection } from "./write-head.ts";
-
-/** What a passage needs of the engine. */
-export interface PassageEngine {
-  readonly timeouts: Http1Timeouts;
-  poolFor(upstream: Upstream): UpstreamPool;
-  /** For an upstream that speaks HTTP/2. */
-  http2PoolFor(upstream: Upstream): Http2Pool;
-  /** True when connections of this direction are to end after their current answer. */
-  isDraining(direction: Exchange["direction"]): boolean;
-}
-
-/** The client connection that a passage is of. */
-export interface PassageOwner {
-  readonly wire: Wire;
-  readonly served: ServedConnection;
-  readonly watch: StallWatch;
-  /** True while the client has sent more behind its request than is kept: it is not read, and not heard when it leaves. */
-  readonly isOverfull: boolean;
-  /** The exchange is finished and its answer written; `isPersistent`: another request may follow. */
-  onPassed(isPersistent: boolean): void;
-  /** The exchange broke off in the middle of its answer: nothing but a reset can say so. */
-  onBroken(): void;
-  /** The upstream ended its side of a tunnel, and after it the whole connection. */
-  onTunnelOver(): void;
-  /** The passage can take bytes again that it had refused. Ends an event that was not the client's. */
-  onMoved(): void;
-  /** The exchange keeps its head for longer than the connection does. */
-  keepHead(): void;
-}
 
 const PHASE = {
   none: 0,
@@ -348,7 +318,7 @@ export class Passage implements ConnectionTaker, AnswerTaker, StreamAnswerTaker 
   /** gRPC needs a client that speaks HTTP/2 as well, and so is refused by the seal. There are no tunnels: an offer to upgrade is ignored (RFC 9110 section 7.8). */
   #connectHttp2(upstream: Upstream): void {
     if (this.method === "CONNECT") return this.#refuse(NO_TUNNEL);
-    this.#translated = new Http2Request(this, this.body);
+    this.#translated = new Http2Request(this, this.#handler, this.body);
     this.#translated.connect(this.#engine.http2PoolFor(upstream));
   }
 
@@ -358,22 +328,14 @@ export class Passage implements ConnectionTaker, AnswerTaker, StreamAnswerTaker 
     if (refusal !== null) this.#refuse(refusal);
     else {
       this.#phase = PHASE.open;
-      const isEnd = this.body.isDone && this.body.kind === BODY.none;
-      translated.send(connection, this.#request as RequestReader, exchange, { isEnd, expects: this.#held === null });
-      if (this.#held !== null) this.#translateHeld(translated, this.#held.content());
-      if (this.body.isDone) translated.sendEnd(this.#handler.trailers(this.body.trailers));
+      translated.send(connection, this.#request as RequestReader, exchange, this.#held?.content() ?? null);
     }
     this.#owner.onMoved();
   }
 
-  #translateHeld({ sendContent }: Http2Request, content: Buffer): void {
-    sendContent(content, 0, content.length);
-  }
-
   #translateBody(translated: Http2Request, bytes: Buffer, at: number, end: number): number {
-    const next = this.body.advance(bytes, at, end, translated.sendContent);
+    const next = translated.forward(bytes, at, end);
     if (next === -1) return this.#refuseBody(end);
-    if (this.body.isDone) translated.sendEnd(this.#handler.trailers(this.body.trailers));
     if (translated.isBlocked) this.#wire.pause();
     return next;
   }
