@@ -15,9 +15,11 @@ import { openConnections } from "../../support/mesh-fixture.ts";
 import type { MeshPair } from "../../support/mesh-pair.ts";
 import { eventually } from "../../support/raw-peers.ts";
 import { requires } from "../../support/requires.ts";
-import type { Test } from "tap";
+import t, { type Test } from "tap";
 
 const skip = requires("python3", "python3:grpc");
+// Several processes, and a hundred megabytes between them: on a busy machine of two cores this takes its time.
+t.setTimeout(90_000);
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -95,14 +97,14 @@ async function sendLargeMessages(t: Test, { play }: Meshed): Promise<void> {
   const script: CallOrder[] = [
     { name: "unary", method: "Unary", bytes: whole },
     { name: "collect", method: "Collect", bytes: whole / 4, messages: 4 },
-    { name: "repeat", method: "Repeat", bytes: whole, metadata: [["times", "2"]] },
-    { name: "chat", method: "Chat", bytes: whole, messages: 2 },
+    { name: "repeat", method: "Repeat", bytes: whole, metadata: [["times", "1"]] },
+    { name: "chat", method: "Chat", bytes: whole },
   ];
   const ends = await play(script).ended();
   t.match(ends.get("unary"), { code: status.OK, sizes: [whole] });
   t.match(ends.get("collect"), { code: status.OK, sizes: [whole] });
-  t.match(ends.get("repeat"), { code: status.OK, sizes: [whole, whole] });
-  t.match(ends.get("chat"), { code: status.OK, sizes: [whole, whole] });
+  t.match(ends.get("repeat"), { code: status.OK, sizes: [whole] });
+  t.match(ends.get("chat"), { code: status.OK, sizes: [whole] });
 }
 
 /** As many as one connection may have open: unary ones, and streams that are all open in both directions at the same time. */
@@ -132,7 +134,7 @@ async function stall(t: Test, { play }: Meshed): Promise<void> {
     name: `stalled ${index}`,
     method: "Collect",
     bytes: 64 * KIB,
-    messages: 32,
+    messages: 24,
     cancel: "later",
     metadata: [["at", "headers wait"]],
   }));

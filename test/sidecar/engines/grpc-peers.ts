@@ -1,7 +1,7 @@
 // gRPC by two implementations that have nothing in common, grpc-js (on node:http2) and grpc-core, each as client and as server: whatever they make of a call, how it
 // is ended and by whom, without the mesh, they make of it through both hops.
 import { status } from "@grpc/grpc-js";
-import type { Test } from "tap";
+import t, { type Test } from "tap";
 import type { EngineName } from "../../../sidecar/engine.ts";
 import type { SigningMode } from "../../../sidecar/signing/profile.ts";
 import { type GrpcMesh, type GrpcTest, grpcTests } from "../../support/grpc-fixture.ts";
@@ -18,6 +18,8 @@ import { eventually } from "../../support/raw-peers.ts";
 import { requires } from "../../support/requires.ts";
 
 const skip = requires("python3", "python3:grpc");
+// Several processes: on a busy machine of two cores this takes its time.
+t.setTimeout(90_000);
 
 const TAGS = [
   ["x-tag", "a value"],
@@ -107,7 +109,7 @@ async function completes(t: Test, ways: readonly [Way, Way]): Promise<void> {
 /** Calls that their client cancels in each phase, or at once, and those whose deadline passes in each. */
 async function cancels(t: Test, ways: readonly [Way, Way]): Promise<void> {
   const later = stopped("wait", { cancel: "later" });
-  const late = stopped("wait", { deadlineMs: 700 }).map((order) => ({ ...order, name: `${order.name}, deadline` }));
+  const late = stopped("wait", { deadlineMs: 1_200 }).map((order) => ({ ...order, name: `${order.name}, deadline` }));
   const atOnce = WHOLE.map((order) => ({ ...order, name: `${order.name}, at once`, cancel: "at once" as const }));
   const [direct, meshed] = await both(ways, async (way) => {
     const client = way.play([...later, ...late, ...atOnce]);

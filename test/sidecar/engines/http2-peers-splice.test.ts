@@ -1,0 +1,3 @@
+import { http2Peers } from "./http2-peers.ts";
+
+http2Peers("splice");
