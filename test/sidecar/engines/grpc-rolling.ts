@@ -44,7 +44,10 @@ export function grpcRolling(engine: EngineName): void {
       await pause(100);
       await replica.instance.sidecar.close();
     }
-    t.ok(running.some(({ app }) => app.calls > 0), "new instances are asked");
+    t.ok(
+      running.some(({ app }) => app.calls > 0),
+      "new instances are asked",
+    );
     await endsWell(t, "apps first", load);
   });
 
