@@ -55,7 +55,7 @@ export class ClientConnection extends Http2Connection {
   }
 
   start(): void {
-    this.writePreface(NO_BYTES, SETTINGS);
+    this.greet(NO_BYTES, SETTINGS);
     this.wire.start();
   }
 
@@ -166,13 +166,13 @@ export class ClientConnection extends Http2Connection {
     this.#life = LIFE.leaving;
     this.#leavingMonoMs = this.#engine.nowMonoMs;
     // What crosses this on its way is served; the answer to the PING says that nothing does any more.
-    this.writeGoaway(MAX_31_BIT, H2_ERROR.noError);
-    this.writePing();
+    this.frames.goaway(MAX_31_BIT, H2_ERROR.noError);
+    this.frames.ping();
   }
 
   #leave(): void {
     this.#life = LIFE.left;
-    this.writeGoaway(this.#lastId, H2_ERROR.noError);
+    this.frames.goaway(this.#lastId, H2_ERROR.noError);
     this.#endWhenEmpty();
   }
 
@@ -191,7 +191,7 @@ export class ClientConnection extends Http2Connection {
 
   /** Cuts it off. */
   close(): void {
-    if (!this.isOver) this.writeGoaway(this.#lastId, H2_ERROR.noError);
+    if (!this.isOver) this.frames.goaway(this.#lastId, H2_ERROR.noError);
     this.destroy();
   }
 
@@ -216,7 +216,7 @@ export class ClientConnection extends Http2Connection {
       if (now - this.#pingedMonoMs >= PONG_MS) this.destroy();
     } else if (now - this.heardMonoMs >= SILENT_MS) {
       this.#pingedMonoMs = now;
-      this.writePing();
+      this.frames.ping();
     }
   }
 }

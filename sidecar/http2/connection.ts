@@ -8,44 +8,37 @@ import { resetStream } from "../transport/reset.ts";
 import { Wire, type WireOwner } from "../transport/wire.ts";
 import { FLOOD, type Flood, FloodGuard } from "./flood-guard.ts";
 import { type FrameOwner, FrameReader } from "./frame-reader.ts";
+import { FrameWriter } from "./frame-writer.ts";
 import {
   DEFAULT_WINDOW_BYTES,
   FLAG,
   FRAME,
-  FRAME_HEADER_BYTES,
   H2_ERROR,
   MAX_31_BIT,
   MAX_FRAME_BYTES,
-  put32,
-  putFrameHeader,
+  PING_BYTES,
+  PRIORITY_BYTES,
   read31,
   read32,
   SETTING,
+  SETTING_BYTES,
 } from "./frames.ts";
+import { HeadSection } from "./head-section.ts";
 import { HeadWriter } from "./head-writer.ts";
-import { HeaderList, MAX_HEADER_LIST_BYTES } from "./header-list.ts";
+import { HeaderList } from "./header-list.ts";
 import { HpackDecoder } from "./hpack/decoder.ts";
 import { HpackEncoder } from "./hpack/encoder.ts";
 import { beginEvent, endEvent, Outbox } from "./outbox.ts";
+import { CONNECTION_WINDOW_BYTES, ReceiveWindow } from "./receive-window.ts";
+import { SendQueue } from "./send-queue.ts";
 import type { Stream } from "./stream.ts";
 
-/** Receive window of a connection, bytes. */
-const CONNECTION_WINDOW_BYTES = 2 * 1024 * 1024;
-/** Bytes of one connection that may wait here for slow readers before its window is held back: some 250 stalled streams never hold up the others. */
-const MAX_HELD_BYTES = 16 * 1024 * 1024;
 /** A peer that does not read is not read either, once this much waits for it, bytes. */
 const MAX_UNREAD_BYTES = 512 * 1024;
-/** Frames that one header section may come in. */
-const MAX_CONTINUATIONS = 16;
 /** Settings in one frame: nobody has so many. Each may touch all streams, so that a frame of thousands would be a flood of its own. */
 const MAX_SETTINGS = 32;
 /** How long a connection that was told to go may take to close, ms. */
 const LINGER_MS = 1_000;
-
-const PING_BYTES = 8;
-const SETTING_BYTES = 6;
-const PRIORITY_BYTES = 5;
-const NO_BYTES = Buffer.alloc(0);
 
 /** What every connection needs of its engine. */
 export interface ConnectionEngine {
@@ -58,6 +51,7 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
   readonly wire: Wire;
   readonly streams = new Map<number, Stream>();
   readonly heads: HeadWriter;
+  readonly frames: FrameWriter;
   /** True once the connection is given up: nothing that comes matters any more. */
   isOver = false;
   /** What the peer lets us send on the connection, and on a new stream. */
@@ -75,26 +69,14 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
   readonly #reader: FrameReader;
   readonly #decoder = new HpackDecoder();
   readonly #encoder = new HpackEncoder();
-  #receiveWindow = CONNECTION_WINDOW_BYTES;
-  /** Of the receive window, what is not given back yet. */
-  #owedBytes = 0;
-  /** Bytes that came on this connection and wait here for whoever they go to. */
-  #heldBytes = 0;
+  readonly #window = new ReceiveWindow((bytes) => this.#giveBack(bytes));
+  readonly #section = new HeadSection();
+  readonly #queue = new SendQueue();
   /** Whose DATA is coming; null for none that is wanted. */
   #dataStream: Stream | null = null;
-  /** The header section that is coming in CONTINUATIONs: its stream (0: none), the flags of its HEADERS, what has come of it and in how many frames. */
-  #sectionId = 0;
-  #sectionFlags = 0;
-  #section = NO_BYTES;
-  #sectionFrames = 0;
-  /** Those that came in more than one frame so far. */
-  #sections = 0;
   /** What {@link checkUnfinished} saw come without an end, and since when. */
   #unfinished = 0;
   #unfinishedMonoMs = 0;
-  /** Streams with something to send, in turn. */
-  #first: Stream | null = null;
-  #last: Stream | null = null;
   /** When it was given up. */
   #overMonoMs = 0;
 
@@ -105,6 +87,7 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
     this.wire = new Wire(stream, this);
     this.#outbox = new Outbox(this.wire, this.streams, () => this.onDrain());
     this.heads = new HeadWriter(this.#encoder, this.#outbox);
+    this.frames = new FrameWriter(this.#outbox);
     this.#reader = new FrameReader(this);
   }
 
@@ -149,11 +132,8 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
 
   onDataFrame(id: number, length: number): void {
     this.#dataStream = null;
-    if (this.#sectionId !== 0) return this.fail(H2_ERROR.protocolError, "DATA within a header section");
-    this.#receiveWindow -= length;
-    if (this.#receiveWindow < 0) return this.fail(H2_ERROR.flowControlError, "DATA beyond the connection's window");
-    this.#owedBytes += length;
-    this.#returnWindow();
+    if (this.#section.id !== 0) return this.fail(H2_ERROR.protocolError, "DATA within a header section");
+    if (!this.#window.take(length)) return this.fail(H2_ERROR.flowControlError, "DATA beyond the connection's window");
     const stream = this.streams.get(id);
     if (stream === undefined) return this.#onStray(id);
     if (stream.isRemoteEnded || !stream.hasHead) return this.failStream(stream, H2_ERROR.streamClosed, "DATA where none is due");
@@ -193,7 +173,7 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
   }
 
   onFrame(type: number, flags: number, id: number, bytes: Buffer, start: number, end: number): void {
-    if (this.#sectionId !== 0 && (type !== FRAME.continuation || id !== this.#sectionId))
+    if (this.#section.id !== 0 && (type !== FRAME.continuation || id !== this.#section.id))
       return this.fail(H2_ERROR.protocolError, "another frame within a header section");
     if (!this.hasPeerSettings && (type !== FRAME.settings || (flags & FLAG.ack) !== 0))
       return this.fail(H2_ERROR.protocolError, "SETTINGS are not the first frame");
@@ -232,24 +212,17 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
     from += mandatoryBytes;
     if (from > to) return this.fail(H2_ERROR.protocolError, "HEADERS shorter than their padding");
     if ((flags & FLAG.endHeaders) !== 0) return this.#takeSection(id, flags, bytes, from, to);
-    this.#sectionId = id;
-    this.#sectionFlags = flags;
-    this.#section = Buffer.from(bytes.subarray(from, to));
-    this.#sectionFrames = 1;
-    this.#sections += 1;
+    this.#section.begin(id, flags, bytes, from, to);
   }
 
   #onContinuation(flags: number, id: number, bytes: Buffer, start: number, end: number): void {
-    if (this.#sectionId === 0) return this.fail(H2_ERROR.protocolError, "CONTINUATION without HEADERS");
-    this.#sectionFrames += 1;
-    if (this.#sectionFrames > MAX_CONTINUATIONS || this.#section.length + end - start > 2 * MAX_HEADER_LIST_BYTES)
-      return this.fail(H2_ERROR.enhanceYourCalm, "a header section of too many octets or frames", "continuation");
-    this.#section = Buffer.concat([this.#section, bytes.subarray(start, end)]);
-    if ((flags & FLAG.endHeaders) === 0) return;
     const section = this.#section;
-    this.#sectionId = 0;
-    this.#section = NO_BYTES;
-    this.#takeSection(id, this.#sectionFlags, section, 0, section.length);
+    if (section.id === 0) return this.fail(H2_ERROR.protocolError, "CONTINUATION without HEADERS");
+    if (!section.add(bytes, start, end))
+      return this.fail(H2_ERROR.enhanceYourCalm, "a header section of too many octets or frames", "continuation");
+    if ((flags & FLAG.endHeaders) === 0) return;
+    const whole = section.end();
+    this.#takeSection(id, section.flags, whole, 0, whole.length);
   }
 
   #takeSection(id: number, flags: number, bytes: Buffer, start: number, end: number): void {
@@ -325,7 +298,7 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
       this.#applySetting(((bytes[at] as number) << 8) | (bytes[at + 1] as number), read32(bytes, at + 2));
     if (this.isOver) return;
     this.hasPeerSettings = true;
-    this.#writeSmall(0, FRAME.settings, FLAG.ack, 0);
+    this.frames.settingsAck();
     this.onSettings();
     this.pump();
   }
@@ -366,8 +339,7 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
     if (end - start !== PING_BYTES) return this.fail(H2_ERROR.frameSizeError, "PING of another size");
     if (!this.guard.spend(FLOOD.ping)) return this.flooded(FLOOD.ping);
     if ((flags & FLAG.ack) !== 0) return this.onPong();
-    const at = this.#writeSmall(PING_BYTES, FRAME.ping, FLAG.ack, 0);
-    bytes.copy(this.#outbox.buffer as Buffer, at, start, end); // set by the line before
+    this.frames.pong(bytes, start);
   }
 
   #onGoaway(id: number, bytes: Buffer, start: number, end: number): void {
@@ -392,16 +364,7 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
 
   /** Writes DATA of a stream: within both windows, which the caller has looked at. */
   writeData(stream: Stream, bytes: Buffer, start: number, end: number, isEnd: boolean): void {
-    const outbox = this.#outbox;
-    let from = start;
-    do {
-      const to = Math.min(end, from + MAX_FRAME_BYTES);
-      const buffer = outbox.room(FRAME_HEADER_BYTES + to - from);
-      const at = putFrameHeader(buffer, outbox.length, to - from, FRAME.data, isEnd && to === end ? FLAG.endStream : 0, stream.id);
-      outbox.length = to > from ? at + bytes.copy(buffer, at, from, to) : at;
-      if (outbox.isFull) outbox.flush();
-      from = to;
-    } while (from < end);
+    this.frames.data(stream.id, bytes, start, end, isEnd);
     stream.sendWindow -= end - start;
     this.sendWindow -= end - start;
     this.guard.earnByData();
@@ -413,47 +376,14 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
     this.heads.end(stream.id, true);
   }
 
-  writeWindowUpdate(id: number, increment: number): void {
-    const at = this.#writeSmall(4, FRAME.windowUpdate, 0, id);
-    put32(this.#outbox.buffer as Buffer, at, increment);
-  }
-
   writeReset(id: number, code: number): void {
-    const at = this.#writeSmall(4, FRAME.reset, 0, id);
-    put32(this.#outbox.buffer as Buffer, at, code);
+    this.frames.reset(id, code);
   }
 
-  protected writePreface(preface: Buffer, settings: readonly (readonly [number, number])[]): void {
-    const buffer = this.#outbox.room(preface.length);
-    this.#outbox.length += preface.copy(buffer, this.#outbox.length);
-    let at = this.#writeSmall(settings.length * SETTING_BYTES, FRAME.settings, 0, 0);
-    for (const [setting, value] of settings) {
-      const out = this.#outbox.buffer as Buffer;
-      out[at] = 0;
-      out[at + 1] = setting;
-      at = put32(out, at + 2, value);
-    }
-    this.writeWindowUpdate(0, CONNECTION_WINDOW_BYTES - DEFAULT_WINDOW_BYTES);
-  }
-
-  protected writePing(): void {
-    const at = this.#writeSmall(PING_BYTES, FRAME.ping, 0, 0);
-    (this.#outbox.buffer as Buffer).fill(0, at, at + PING_BYTES);
-  }
-
-  protected writeGoaway(lastId: number, code: number): void {
-    const at = this.#writeSmall(8, FRAME.goaway, 0, 0);
-    put32(this.#outbox.buffer as Buffer, at, lastId);
-    put32(this.#outbox.buffer as Buffer, at + 4, code);
-  }
-
-  /** Makes room for a small frame, writes its header, and returns where its payload goes. */
-  #writeSmall(length: number, type: number, flags: number, id: number): number {
-    const outbox = this.#outbox;
-    const buffer = outbox.room(FRAME_HEADER_BYTES + length);
-    const at = putFrameHeader(buffer, outbox.length, length, type, flags, id);
-    outbox.length = at + length;
-    return at;
+  /** What we say first. */
+  protected greet(preface: Buffer, settings: readonly (readonly [number, number])[]): void {
+    this.frames.preface(preface, settings);
+    this.frames.windowUpdate(0, CONNECTION_WINDOW_BYTES - DEFAULT_WINDOW_BYTES);
   }
 
   protected flush(): void {
@@ -464,28 +394,16 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
 
   /** Puts a stream with something to send into the queue. */
   queue(stream: Stream): void {
-    if (stream.isQueued) return;
-    stream.isQueued = true;
-    if (this.#last === null) this.#first = stream;
-    else this.#last.next = stream;
-    this.#last = stream;
-  }
-
-  #takeQueued(): Stream {
-    const stream = this.#first as Stream; // the caller has seen one
-    this.#first = stream.next;
-    if (this.#first === null) this.#last = null;
-    stream.next = null;
-    stream.isQueued = false;
-    return stream;
+    this.#queue.push(stream);
   }
 
   /** Lets the streams send what waits, a frame each in turn. */
   protected pump(): void {
-    while (this.#first !== null && !this.isBlocked) {
-      if (this.sendWindow <= 0 && this.#first.pendingBytes > 0) return;
-      const stream = this.#takeQueued();
-      if (stream.isPending && stream.sendPending(MAX_FRAME_BYTES)) this.queue(stream);
+    const queue = this.#queue;
+    while (queue.first !== null && !this.isBlocked) {
+      if (this.sendWindow <= 0 && queue.first.pendingBytes > 0) return;
+      const stream = queue.take();
+      if (stream.isPending && stream.sendPending(MAX_FRAME_BYTES)) queue.push(stream);
     }
   }
 
@@ -503,20 +421,15 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
 
   /** Bytes that came here wait for whoever they go to. */
   hold(bytes: number): void {
-    this.#heldBytes += bytes;
+    this.#window.hold(bytes);
   }
 
   release(bytes: number): void {
-    this.#heldBytes -= bytes;
-    this.#returnWindow();
+    this.#window.release(bytes);
   }
 
-  /** What came has its place here or has left: the peer may send as much again, unless too much waits. */
-  #returnWindow(): void {
-    if (this.#owedBytes * 2 < CONNECTION_WINDOW_BYTES || this.#heldBytes > MAX_HELD_BYTES || this.isOver) return;
-    this.#receiveWindow += this.#owedBytes;
-    this.writeWindowUpdate(0, this.#owedBytes);
-    this.#owedBytes = 0;
+  #giveBack(bytes: number): void {
+    if (!this.isOver) this.frames.windowUpdate(0, bytes);
   }
 
   // Ends.
@@ -542,7 +455,7 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
   fail(code: number, detail: string, flood: string | null = null): void {
     if (this.isOver) return;
     this.onFlaw(code, detail, flood);
-    this.writeGoaway(this.lastTakenId, code);
+    this.frames.goaway(this.lastTakenId, code);
     this.end();
   }
 
@@ -595,7 +508,7 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
   /** Called by the sweep: a frame or a header section that is not whole after `ms` holds up all that is behind it. */
   protected checkUnfinished(ms: number): void {
     const now = this.engine.nowMonoMs;
-    const found = this.#sectionId === 0 ? this.#reader.unfinished : -this.#sections;
+    const found = this.#section.id === 0 ? this.#reader.unfinished : -this.#section.count;
     if (found !== this.#unfinished) {
       this.#unfinished = found;
       this.#unfinishedMonoMs = now;

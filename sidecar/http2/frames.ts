@@ -10,6 +10,11 @@ export const DEFAULT_WINDOW_BYTES = 65_535;
 /** Largest window (section 6.9.1), stream id and error code. */
 export const MAX_31_BIT = 0x7fffffff;
 
+/** Octets of a PING, of one setting, of a priority (sections 6.7, 6.5.1, 6.3). */
+export const PING_BYTES = 8;
+export const SETTING_BYTES = 6;
+export const PRIORITY_BYTES = 5;
+
 /** Frame types (section 6). Others are ignored. */
 export const FRAME = {
   data: 0,

@@ -93,14 +93,14 @@ function flawOfLength(list: HeaderList): string | null {
 export const NO_LENGTH = -1;
 export const MALFORMED_LENGTH = -2;
 
-/** What Content-Length says: octets, {@link NO_LENGTH} or {@link MALFORMED_LENGTH}. Several must be the same. */
+/** What Content-Length says: octets, {@link NO_LENGTH} or {@link MALFORMED_LENGTH}. Several are refused even when they agree (RFC 9110 section 8.6). */
 export function contentLengthOf(list: HeaderList): number {
   if ((list.kinds & FIELD.contentLength) === 0) return NO_LENGTH;
   let length = NO_LENGTH;
   for (let index = 0; index < list.count; index += 1) {
     if (list.kind(index) !== FIELD.contentLength) continue;
     const found = numberOf(list.value(index));
-    if (found === MALFORMED_LENGTH || (length !== NO_LENGTH && found !== length)) return MALFORMED_LENGTH;
+    if (found === MALFORMED_LENGTH || length !== NO_LENGTH) return MALFORMED_LENGTH;
     length = found;
   }
   return length;

@@ -231,7 +231,7 @@ export class Stream implements UpstreamSide {
     this.#isHeldUp = false;
     this.#owedBytes = 0;
     this.receiveWindow += grown;
-    this.connection.writeWindowUpdate(this.id, grown);
+    this.connection.frames.windowUpdate(this.id, grown);
   }
 
   /** END_STREAM was sent. */

@@ -58,7 +58,7 @@ export class UpstreamConnection extends Http2Connection {
   }
 
   start(): void {
-    this.writePreface(PREFACE, SETTINGS);
+    this.greet(PREFACE, SETTINGS);
     this.wire.start();
   }
 
@@ -143,7 +143,7 @@ export class UpstreamConnection extends Http2Connection {
 
   #endWhenEmpty(): void {
     if (this.streams.size > 0 || this.isOver) return;
-    this.writeGoaway(0, H2_ERROR.noError);
+    this.frames.goaway(0, H2_ERROR.noError);
     this.end();
   }
 
@@ -194,7 +194,7 @@ export class UpstreamConnection extends Http2Connection {
       if (now - this.#pingedMonoMs >= PONG_MS) this.destroy();
     } else if (now - this.heardMonoMs >= SILENT_MS[this.dialled.kind]) {
       this.#pingedMonoMs = now;
-      this.writePing();
+      this.frames.ping();
     }
   }
 }
