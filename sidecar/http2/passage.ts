@@ -18,12 +18,13 @@ import { FlatFields, flattened, type HeadEdit } from "../fields.ts";
 import { grpcStatusOfHead, noteGrpcStatus } from "../grpc-status.ts";
 import { H2_ERROR } from "./frames.ts";
 import { type HeaderList, MAX_HEADER_LIST_BYTES } from "./header-list.ts";
-import { HeaderEntry, INDEXING } from "./hpack/header-entry.ts";
+import type { HeaderEntry } from "./hpack/header-entry.ts";
 import { flawForHttp1, Http1Call } from "./http1-call.ts";
 import { answerRefusal, endWithStatus } from "./local-answer.ts";
 import { NO_EDIT } from "./no-edit.ts";
 import { contentLengthOf, type Http2RequestHead, MALFORMED_LENGTH } from "./request-head.ts";
 import { RequestBody } from "./request-body.ts";
+import { writeRequest } from "./request-writer.ts";
 import { Stream, type StreamTaker, type UpstreamSide } from "./stream.ts";
 import type { UpstreamPool as Http1Pool } from "../http1/upstream-pool.ts";
 import type { UpstreamConnection } from "./upstream-connection.ts";
@@ -237,7 +238,7 @@ export class Passage implements StreamTaker, ConnectionTaker {
     if (!this.#seal(exchange, connection.dialled)) return;
     const upstream = connection.open(this);
     const isEnd = this.#begin(upstream);
-    this.#writeHead(connection, upstream.id, exchange, isEnd);
+    writeRequest(connection.heads, upstream.id, (this.#head as Http2RequestHead).fields, exchange, isEnd); // set since `begin`
     if (isEnd) upstream.endLocal();
     else this.#sendBody(upstream);
   }
@@ -281,27 +282,6 @@ export class Passage implements StreamTaker, ConnectionTaker {
     this.#phase = PHASE.open;
     const body = this.#body;
     return body.isWhole && !body.hasContent && body.trailers === null;
-  }
-
-  #writeHead({ heads }: UpstreamConnection, id: number, exchange: Exchange, isEnd: boolean): void {
-    const { fields } = this.#head as Http2RequestHead; // set since `begin`
-    const { edit } = exchange;
-    heads.begin(fields, edit, PSEUDO_BYTES + exchange.path.length + exchange.endpointAddress.length);
-    heads.entry(fields.method as HeaderEntry); // a request has one
-    if (fields.scheme !== null) heads.entry(HTTP); // what the next hop speaks inside of its TLS
-    if (fields.authority !== null) heads.entry(fields.authority);
-    else heads.repeated(":authority", exchange.authority === "" ? exchange.endpointAddress : exchange.authority);
-    if (fields.path !== null) this.#writePath(heads, fields.path, exchange);
-    if (fields.protocol !== null) heads.entry(fields.protocol);
-    heads.fields(fields, edit, FIELD.host);
-    heads.end(id, isEnd);
-  }
-
-  /** Methods of gRPC are few and repeat: worth a place in the table, though many clients give them none. */
-  #writePath(heads: UpstreamConnection["heads"], path: HeaderEntry, exchange: Exchange): void {
-    if (exchange.grpc && path.indexing === INDEXING.once) heads.repeated(":path", exchange.path);
-    else if (exchange.isPathSettledAnew) heads.once(":path", exchange.path);
-    else heads.entry(path);
   }
 
   #sendBody(upstream: UpstreamSide): void {
@@ -528,11 +508,6 @@ export class Passage implements StreamTaker, ConnectionTaker {
     this.#dismiss();
   }
 }
-
-/** Most octets of the pseudo-header fields beyond what they came as. */
-const PSEUDO_BYTES = 256;
-
-const HTTP = new HeaderEntry(":scheme", "http", INDEXING.indexed);
 
 /** Interim answers say nothing of the mesh, and nothing of a connection. */
 const INTERIM_EDIT: HeadEdit = Object.freeze({
