@@ -157,7 +157,7 @@ export class Http2Request implements ConnectionTaker, StreamTaker, ByteSource {
     stream.expectedBytes = answer.expectedBytes;
     this.#body.kind = answer.bodyKind;
     this.#taker.onAnswerHead(answer, this.#body);
-    if (this.#stream === null) return; // its taker had no use for it
+    if (this.#stream === null) return flushSoon(); // it is sent again
     if (isEnd) return this.#end();
     this.isEndDue = answer.bodyKind === BODY.none;
     flushSoon();
