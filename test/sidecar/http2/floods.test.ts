@@ -35,7 +35,8 @@ async function callUntil(client: ClientHttp2Session, isOver: () => boolean): Pro
     const { status, body, code } = await finish(ask(client));
     tookMs.push(performance.now() - startMs);
     if (status !== 200 || body !== "fine") failed.push({ status, body, code });
-  } while (!isOver());
+    await pause(0); // a session that is closed fails at once, and nothing else would get its turn
+  } while (!isOver() && failed.length === 0);
   return { tookMs, failed };
 }
 
