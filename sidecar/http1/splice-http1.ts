@@ -4,14 +4,12 @@ import type { Clock } from "../../core/clock.ts";
 import type { ServedConnection, Upstream } from "../engine.ts";
 import type { Direction } from "../exchange.ts";
 import type { UpstreamPool as Http2Pool } from "../http2/upstream-pool.ts";
+import { sweepPeriodMs, UpstreamPools } from "../upstream-pools.ts";
 import { ClientConnection, type Http1Engine } from "./client-connection.ts";
 import { HTTP1_TIMEOUTS, type Http1Timeouts } from "./patience.ts";
 import { RequestReader } from "./request-reader.ts";
 import { UpstreamPool } from "./upstream-pool.ts";
 
-/** Longest and shortest time between two sweeps, ms. */
-const MAX_SWEEP_MS = 1_000;
-const MIN_SWEEP_MS = 10;
 /** Readers kept for the next requests: as many as are usually under way at once. */
 const MAX_SPARE_READERS = 256;
 
@@ -25,7 +23,7 @@ export class SpliceHttp1 implements Http1Engine {
   readonly http2PoolFor: Http2PoolFor;
   readonly #clock: Clock;
   readonly #clients = new Set<ClientConnection>();
-  readonly #pools = new Map<string, UpstreamPool>();
+  readonly #pools: UpstreamPools<UpstreamPool>;
   readonly #readers: RequestReader[] = [];
   readonly #draining = new Set<Direction>();
   readonly #sweeping: { cancel(): void };
@@ -35,8 +33,8 @@ export class SpliceHttp1 implements Http1Engine {
     this.http2PoolFor = http2PoolFor;
     this.#clock = clock;
     this.nowMonoMs = clock.monoMs();
-    const shortest = Math.min(...Object.values<number>({ ...this.timeouts }).filter((ms) => ms > 0));
-    this.#sweeping = clock.every(Math.max(MIN_SWEEP_MS, Math.min(MAX_SWEEP_MS, shortest / 4)), () => this.#sweep());
+    this.#pools = new UpstreamPools((upstream) => new UpstreamPool(upstream, { clock, time: this, idleMs: this.timeouts.upstreamIdleMs }));
+    this.#sweeping = clock.every(sweepPeriodMs({ ...this.timeouts }), () => this.#sweep());
   }
 
   serve(served: ServedConnection): void {
@@ -46,14 +44,7 @@ export class SpliceHttp1 implements Http1Engine {
   }
 
   poolFor(upstream: Upstream): UpstreamPool {
-    const { key } = upstream;
-    let pool = this.#pools.get(key);
-    if (pool === undefined) {
-      pool = new UpstreamPool(upstream, { clock: this.#clock, time: this, idleMs: this.timeouts.upstreamIdleMs });
-      this.#pools.set(key, pool);
-    }
-    pool.upstream = upstream;
-    return pool;
+    return this.#pools.of(upstream);
   }
 
   takeReader(isFromMesh: boolean): RequestReader {
@@ -83,17 +74,12 @@ export class SpliceHttp1 implements Http1Engine {
   close(): void {
     this.#sweeping.cancel();
     for (const client of this.#clients) client.close();
-    for (const pool of this.#pools.values()) pool.close();
+    this.#pools.close();
   }
 
   #sweep(): void {
     this.nowMonoMs = this.#clock.monoMs();
     for (const client of this.#clients) client.check();
-    for (const [key, pool] of this.#pools) {
-      pool.sweep(this.nowMonoMs);
-      if (!pool.isEmpty) continue;
-      pool.close();
-      this.#pools.delete(key);
-    }
+    this.#pools.sweep(this.nowMonoMs);
   }
 }

@@ -4,13 +4,11 @@ import type { Clock } from "../../core/clock.ts";
 import type { ServedConnection, Upstream } from "../engine.ts";
 import type { Direction } from "../exchange.ts";
 import type { UpstreamPool as Http1Pool } from "../http1/upstream-pool.ts";
+import { sweepPeriodMs, UpstreamPools } from "../upstream-pools.ts";
 import { ClientConnection, type ClientEngine } from "./client-connection.ts";
 import type { Http2Timeouts } from "./passage.ts";
 import { UpstreamPool } from "./upstream-pool.ts";
 
-/** Longest and shortest time between two sweeps, ms. */
-const MAX_SWEEP_MS = 1_000;
-const MIN_SWEEP_MS = 10;
 /** Idle time after which a connection to an upstream is closed, ms. */
 const UPSTREAM_IDLE_MS = 60_000;
 
@@ -28,9 +26,8 @@ export class SpliceHttp2 implements ClientEngine {
   readonly clock: Clock;
   nowMonoMs: number;
   readonly #clients = new Set<ClientConnection>();
-  readonly #pools = new Map<string, UpstreamPool>();
+  readonly #pools: UpstreamPools<UpstreamPool>;
   readonly #sweeping: { cancel(): void };
-
   readonly #http1: Http1Pools;
 
   /** `http1` has the pools of upstreams that speak HTTP/1.1. */
@@ -39,8 +36,8 @@ export class SpliceHttp2 implements ClientEngine {
     this.clock = clock;
     this.#http1 = http1;
     this.nowMonoMs = clock.monoMs();
-    const shortest = Math.min(...Object.values<number>({ ...this.timeouts }).filter((ms) => ms > 0));
-    this.#sweeping = clock.every(Math.max(MIN_SWEEP_MS, Math.min(MAX_SWEEP_MS, shortest / 4)), () => this.#sweep());
+    this.#pools = new UpstreamPools((upstream) => new UpstreamPool(upstream, this, UPSTREAM_IDLE_MS));
+    this.#sweeping = clock.every(sweepPeriodMs({ ...this.timeouts }), () => this.#sweep());
   }
 
   monoMs(): number {
@@ -54,14 +51,7 @@ export class SpliceHttp2 implements ClientEngine {
   }
 
   poolFor(upstream: Upstream): UpstreamPool {
-    const { key } = upstream;
-    let pool = this.#pools.get(key);
-    if (pool === undefined) {
-      pool = new UpstreamPool(upstream, this, UPSTREAM_IDLE_MS);
-      this.#pools.set(key, pool);
-    }
-    pool.upstream = upstream;
-    return pool;
+    return this.#pools.of(upstream);
   }
 
   http1PoolFor(upstream: Upstream): Http1Pool {
@@ -79,17 +69,12 @@ export class SpliceHttp2 implements ClientEngine {
   close(): void {
     this.#sweeping.cancel();
     for (const client of this.#clients) client.close();
-    for (const pool of this.#pools.values()) pool.close();
+    this.#pools.close();
   }
 
   #sweep(): void {
     this.nowMonoMs = this.clock.monoMs();
     for (const client of this.#clients) client.check();
-    for (const [key, pool] of this.#pools) {
-      pool.sweep();
-      if (!pool.isEmpty) continue;
-      pool.close();
-      this.#pools.delete(key);
-    }
+    this.#pools.sweep(this.nowMonoMs);
   }
 }
