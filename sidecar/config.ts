@@ -155,11 +155,15 @@ export const sidecarSettings = {
     min: "10ms",
     doc: "Wait for the registry when a destination is asked for the first time.",
   }),
-  headTimeout: setting.duration({ default: "15s", min: "100ms", doc: "Time for a whole HTTP/1.1 request head; 408 after it." }),
+  headTimeout: setting.duration({
+    default: "15s",
+    min: "100ms",
+    doc: "Time for a whole HTTP/1.1 request head, 408 after it, and for the first frames and any unfinished one of HTTP/2.",
+  }),
   stallTimeout: setting.duration({
     default: "1m",
     min: "100ms",
-    doc: "Longest time in which an HTTP/1.1 peer sends nothing of a body that is due, or takes nothing of an answer.",
+    doc: "Longest time in which a peer sends nothing of a body that is due, or takes nothing of what waits for it.",
   }),
   drainTimeout: setting.duration({ default: "30s", min: "0s", doc: "Time for requests in flight to finish at shutdown." }),
   probes: setting.text({ default: "", doc: "The app's own probes as JSON, set by the injector." }),

@@ -7,6 +7,7 @@ import { cases as headerHygiene } from "./header-hygiene.ts";
 import { cases as hpack } from "./hpack.ts";
 import { cases as http1Bodies } from "./http1-bodies.ts";
 import { cases as http1Heads } from "./http1-heads.ts";
+import { cases as http2Frames } from "./http2-frames.ts";
 import { type Cases, measure } from "./measure.ts";
 import { cases as observer } from "./observer.ts";
 import { cases as outgoing } from "./outgoing.ts";
@@ -26,6 +27,7 @@ const TWINS: Readonly<Record<string, () => Cases>> = {
   hpack,
   "http1-heads": http1Heads,
   "http1-bodies": http1Bodies,
+  "http2-frames": http2Frames,
   outgoing,
   observer,
   "request-id": requestId,
