@@ -21,7 +21,16 @@ const MAX_SPARE_BUFFERS = 8;
 /** Open streams of a connection from which on it is busy. */
 const BUSY_STREAMS = 5;
 
-const spare: Buffer[] = [];
+/** Longest view that is kept. */
+const MAX_KEPT_VIEW_BYTES = 2 * 1024;
+
+/** A buffer, and the views of it from its start by their length: making one costs more than copying the usual frames. */
+interface Lent {
+  readonly bytes: Buffer;
+  readonly views: (Buffer | undefined)[];
+}
+
+const spare: Lent[] = [];
 /** Outboxes with something in them. */
 let filled: Outbox[] = [];
 let isScheduled = false;
@@ -32,13 +41,15 @@ let isInEvent = false;
 export class Outbox {
   /** Set while something is in it: write behind `length`, and move that on. */
   buffer: Buffer | null = null;
+  /** What `buffer` is of. */
+  #lent: Lent | null = null;
   length = 0;
   readonly #wire: Wire;
   readonly #streams: { readonly size: number };
   /** Called when a long write is through and what had gathered behind it is written. */
   readonly #onWritten: () => void;
   /** The buffer of a write that is under way; null while none is waited for. */
-  #writing: Buffer | null = null;
+  #writing: Lent | null = null;
   #isEnding = false;
 
   /** `streams` are those that are open on the connection. */
@@ -52,7 +63,8 @@ export class Outbox {
   room(bytes: number): Buffer {
     if (this.buffer !== null && this.length + bytes > this.buffer.length) this.#makeRoom(bytes);
     if (this.buffer === null) {
-      this.buffer = spare.pop() ?? Buffer.allocUnsafeSlow(BUFFER_BYTES);
+      this.#lent = spare.pop() ?? lend(BUFFER_BYTES);
+      this.buffer = this.#lent.bytes;
       this.length = 0;
       filled.push(this);
       flushAtEndOfTurn();
@@ -64,10 +76,11 @@ export class Outbox {
   #makeRoom(bytes: number): void {
     this.flush();
     if (this.buffer === null) return;
-    const larger = Buffer.allocUnsafeSlow(2 * this.buffer.length + bytes);
-    this.buffer.copy(larger, 0, 0, this.length);
-    giveBack(this.buffer);
-    this.buffer = larger;
+    const larger = lend(2 * this.buffer.length + bytes);
+    this.buffer.copy(larger.bytes, 0, 0, this.length);
+    giveBack(this.#lent as Lent); // set with the buffer
+    this.#lent = larger;
+    this.buffer = larger.bytes;
   }
 
   /** True when enough is in it to be written without waiting for the end of the turn. */
@@ -92,20 +105,21 @@ export class Outbox {
 
   /** Writes what is in it now, unless a write is under way: then it follows. */
   flush(): void {
-    const { buffer, length } = this;
-    if (buffer === null || this.#writing !== null) return;
+    const lent = this.#lent;
+    const { length } = this;
+    if (lent === null || this.#writing !== null) return;
+    this.#lent = null;
     this.buffer = null;
     this.length = 0;
     const wire = this.#wire;
-    if (length === 0 || !wire.isWritable) return giveBack(buffer);
-    const bytes = buffer.subarray(0, length);
+    if (length === 0 || !wire.isWritable) return giveBack(lent);
     if (length > SHORT_BYTES || !wire.isSocket || wire.pendingBytes > 0) {
-      this.#writing = buffer;
-      return wire.write(bytes, this.#onDone);
+      this.#writing = lent;
+      return wire.write(lent.bytes.subarray(0, length), this.#onDone);
     }
-    wire.write(bytes);
+    wire.write(viewOf(lent, length));
     // TLS has encrypted or copied it by now; of a plain socket's bytes the kernel may have left some, which are read from here until they are through.
-    if (wire.isTls || wire.pendingBytes === 0) giveBack(buffer);
+    if (wire.isTls || wire.pendingBytes === 0) giveBack(lent);
   }
 
   /** Sends the end behind all that is in it. */
@@ -116,7 +130,7 @@ export class Outbox {
   }
 
   readonly #onDone = (): void => {
-    giveBack(this.#writing as Buffer); // set until it is done
+    giveBack(this.#writing as Lent); // set until it is done
     this.#writing = null;
     if (this.#isEnding) return this.end();
     this.flush();
@@ -158,6 +172,18 @@ function writeAll(): void {
   for (const outbox of now) outbox.flush();
 }
 
-function giveBack(buffer: Buffer): void {
-  if (spare.length < MAX_SPARE_BUFFERS && buffer.length === BUFFER_BYTES) spare.push(buffer);
+function lend(bytes: number): Lent {
+  // As long as it will get: a list that grows by leaps would become a hash table.
+  return { bytes: Buffer.allocUnsafeSlow(bytes), views: new Array(MAX_KEPT_VIEW_BYTES + 1) };
+}
+
+function viewOf({ bytes, views }: Lent, length: number): Buffer {
+  if (length > MAX_KEPT_VIEW_BYTES) return bytes.subarray(0, length);
+  const view = views[length] ?? bytes.subarray(0, length);
+  views[length] = view;
+  return view;
+}
+
+function giveBack(lent: Lent): void {
+  if (spare.length < MAX_SPARE_BUFFERS && lent.bytes.length === BUFFER_BYTES) spare.push(lent);
 }
