@@ -7,6 +7,7 @@ import { INJECT_LABEL } from "../injector/annotations.ts";
 import { injectPod } from "../injector/inject.ts";
 import { formatManifests, type ManifestDocument, parseManifests, patchDocument, printUnchanged } from "../injector/manifest.ts";
 import { defaultInjectorSettings, type InjectorSettings } from "../injector/settings.ts";
+import { noSurroundings } from "../injector/surroundings.ts";
 import { unifiedDiff } from "../injector/unified-diff.ts";
 import { findPods, type PodPlace } from "../injector/workload.ts";
 
@@ -113,7 +114,12 @@ export async function printOutcome(
 }
 
 function injectPlace(place: PodPlace, fallbackNamespace: string, settings: InjectorSettings): PlaceOutcome {
-  const { decision, patch, warnings } = injectPod(place.value, place.namespace ?? fallbackNamespace, { kind: "command" }, settings);
+  const { decision, patch, warnings } = injectPod(
+    place.value,
+    noSurroundings(place.namespace ?? fallbackNamespace),
+    { kind: "command" },
+    settings,
+  );
   const misplaced = place.labelMisplaced
     ? [`the label ${INJECT_LABEL} has no effect on ${place.owner}; it belongs on the pod template`]
     : [];

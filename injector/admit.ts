@@ -4,6 +4,7 @@ import { injectPod } from "./inject.ts";
 import { explainReason, type InjectionReason } from "./reasons.ts";
 import { readSwitch } from "./report.ts";
 import type { InjectorSettings } from "./settings.ts";
+import type { Surroundings } from "./surroundings.ts";
 
 /** Whose label the API server saw before it asked: the namespace's, or only the pod's own. Each has a webhook and a path of its own. */
 export type Selected = "by_namespace" | "by_pod";
@@ -15,13 +16,13 @@ export interface Admission {
   readonly reason: InjectionReason;
 }
 
-/** Answers `request`. */
-export function admit(request: AdmissionRequest, selected: Selected, settings: InjectorSettings): Admission {
+/** Answers `request`. `surroundings` are those of the request's namespace. */
+export function admit(request: AdmissionRequest, selected: Selected, surroundings: Surroundings, settings: InjectorSettings): Admission {
   const { group, resource } = request.resource;
   if (group !== "" || resource !== "pods" || request.subResource !== "") return passed("not_a_pod");
   if (request.operation !== "CREATE") return passed("not_created");
   const label = readSwitch(selected === "by_namespace" ? "enabled" : undefined);
-  const { decision, patch, warnings } = injectPod(request.object, request.namespace, { kind: "namespace", label }, settings);
+  const { decision, patch, warnings } = injectPod(request.object, surroundings, { kind: "namespace", label }, settings);
   const { reason, message } = decision;
   switch (decision.action) {
     case "inject": {

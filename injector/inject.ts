@@ -7,6 +7,7 @@ import { difference, type PatchOperation } from "./difference.ts";
 import { type Pod, parsePod } from "./pod.ts";
 import { reportPod } from "./report.ts";
 import type { InjectorSettings } from "./settings.ts";
+import type { Surroundings } from "./surroundings.ts";
 
 /** What became of one pod. */
 export interface Injection {
@@ -20,11 +21,11 @@ export interface Injection {
 }
 
 /** Decides about `value`, a pod or pod template as it was sent, and builds the result. Never throws for anything that `value` contains. */
-export function injectPod(value: unknown, namespace: string, asker: Asker, settings: InjectorSettings): Injection {
+export function injectPod(value: unknown, surroundings: Surroundings, asker: Asker, settings: InjectorSettings): Injection {
   const pod = readPod(value);
   if (typeof pod === "string")
     return { decision: { action: "refuse", reason: "malformed_pod", message: pod }, patch: [], pod: null, warnings: [] };
-  const report = reportPod(pod, namespace, settings);
+  const report = reportPod(pod, surroundings, settings);
   const decision = decide(report, asker, settings);
   switch (decision.action) {
     case "skip":

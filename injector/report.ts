@@ -2,6 +2,7 @@
 import { type AnnotationReading, INJECT_LABEL, INJECTED_ANNOTATION, readAnnotations } from "./annotations.ts";
 import { allContainers, type Container, type Pod, runningContainers } from "./pod.ts";
 import type { InjectorSettings } from "./settings.ts";
+import type { Surroundings } from "./surroundings.ts";
 
 /** Names of everything that the injector adds. */
 export const SIDECAR_CONTAINER = "remora-sidecar";
@@ -45,8 +46,9 @@ export interface PodReport {
   readonly concerns: readonly string[];
 }
 
-/** Gathers the facts. `namespace` is where the pod will live; a pod under admission may not say so itself. */
-export function reportPod(pod: Pod, namespace: string, settings: InjectorSettings): PodReport {
+/** Gathers the facts. The namespace is that of the surroundings; a pod under admission may not say so itself. */
+export function reportPod(pod: Pod, surroundings: Surroundings, settings: InjectorSettings): PodReport {
+  const namespace = surroundings.namespace.name;
   const annotations = pod.metadata?.annotations;
   const takenNames = namesTaken(pod);
   return {

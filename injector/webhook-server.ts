@@ -9,6 +9,7 @@ import type { Metrics } from "../core/metrics.ts";
 import { type Admission, admit, type Selected } from "./admit.ts";
 import { type AdmissionRequest, formatReview, parseReview } from "./envelope.ts";
 import type { InjectorSettings } from "./settings.ts";
+import { noSurroundings } from "./surroundings.ts";
 import { explainRefusal, readBody, selectedBy } from "./webhook-request.ts";
 
 /** The API server gives up after `timeoutSeconds` of the webhook configuration, 5 s in ours. */
@@ -136,7 +137,7 @@ export async function startWebhookServer(options: WebhookServerOptions): Promise
 }
 
 function decideAbout(review: AdmissionRequest, selected: Selected, settings: ReturnType<WebhookServerOptions["settings"]>): Admission {
-  if (!("unavailable" in settings)) return admit(review, selected, settings);
+  if (!("unavailable" in settings)) return admit(review, selected, noSurroundings(review.namespace), settings);
   // Fails closed: a pod without its sidecar, or with one that can trust nobody, is worse than one that is tried again in a moment.
   const audit = { decision: "refused", reason: "not_ready" };
   const message = `remora cannot inject yet (not_ready): ${settings.unavailable}`;

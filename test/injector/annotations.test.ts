@@ -3,6 +3,7 @@ import { loadConfig } from "../../core/config.ts";
 import { ANNOTATIONS, type AnnotationName, formatAnnotationTable, readAnnotations } from "../../injector/annotations.ts";
 import { injectPod } from "../../injector/inject.ts";
 import { defaultInjectorSettings } from "../../injector/settings.ts";
+import { noSurroundings } from "../../injector/surroundings.ts";
 import { parsePorts, parseCidrs } from "../../sidecar/capture/rules.ts";
 import { sidecarSettings } from "../../sidecar/config.ts";
 
@@ -120,7 +121,7 @@ function environmentFor(name: string, value: string): { sidecar: Record<string, 
     metadata: { annotations: { [`remora.io/${name}`]: value } },
     spec: { containers: [{ name: "a", ports: [{ containerPort: 80 }] }] },
   };
-  const injected = injectPod(pod, "shop", { kind: "command" }, SETTINGS).pod;
+  const injected = injectPod(pod, noSurroundings("shop"), { kind: "command" }, SETTINGS).pod;
   const read = (container: string) => {
     const found = [...(injected?.spec.initContainers ?? []), ...(injected?.spec.containers ?? [])].find(
       (candidate) => candidate.name === container,

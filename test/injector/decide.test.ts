@@ -5,6 +5,7 @@ import type { Pod } from "../../injector/pod.ts";
 import { explainReason, INJECT_REASONS, REFUSE_REASONS, SKIP_REASONS } from "../../injector/reasons.ts";
 import { readSwitch, reportPod } from "../../injector/report.ts";
 import { defaultInjectorSettings } from "../../injector/settings.ts";
+import { noSurroundings } from "../../injector/surroundings.ts";
 
 const SETTINGS = defaultInjectorSettings("0.1.0");
 const ENABLED: Asker = { kind: "namespace", label: "enabled" };
@@ -23,7 +24,7 @@ function pod({ labels, annotations, spec }: PodParts = {}): Pod {
 }
 
 function reasonFor(parts: PodParts, asker: Asker = ENABLED, namespace = "shop"): string {
-  return decide(reportPod(pod(parts), namespace, SETTINGS), asker, SETTINGS).reason;
+  return decide(reportPod(pod(parts), noSurroundings(namespace), SETTINGS), asker, SETTINGS).reason;
 }
 
 t.test("the labels of namespace and pod decide as the truth table says", async (t) => {
@@ -91,7 +92,7 @@ t.test("a pod whose traffic would escape the sidecar is refused", async (t) => {
 });
 
 t.test("names and ports that Remora needs are refused clearly when they are taken", async (t) => {
-  const messageFor = (spec: Record<string, unknown>) => injectPod(pod({ spec }), "shop", ENABLED, SETTINGS).decision;
+  const messageFor = (spec: Record<string, unknown>) => injectPod(pod({ spec }), noSurroundings("shop"), ENABLED, SETTINGS).decision;
   t.match(messageFor({ initContainers: [{ name: "remora-init" }] }), {
     action: "refuse",
     reason: "name_conflict",

@@ -9,6 +9,7 @@ import { type Pod, parsePod } from "../../injector/pod.ts";
 import { defaultInjectorSettings } from "../../injector/settings.ts";
 import { uninjectPod } from "../../injector/uninject.ts";
 import { findPods } from "../../injector/workload.ts";
+import { noSurroundings } from "../../injector/surroundings.ts";
 
 const FOLDER = new URL("golden/", import.meta.url);
 const SETTINGS = { ...defaultInjectorSettings("0.1.0"), trustPins: [`sha256:${"ab".repeat(32)}`] };
@@ -33,7 +34,12 @@ for (const file of (await readdir(FOLDER)).filter((name) => /^[^.]+\.yaml$/.test
     for (const document of documents) {
       for (const place of findPods(document.value, INJECT_LABEL)) {
         if (place.path === null) continue;
-        const { patch, warnings, decision } = injectPod(place.value, place.namespace ?? "default", { kind: "command" }, SETTINGS);
+        const { patch, warnings, decision } = injectPod(
+          place.value,
+          noSurroundings(place.namespace ?? "default"),
+          { kind: "command" },
+          SETTINGS,
+        );
         patches.push({ owner: place.owner, reason: decision.reason, warnings, patch });
         changes.set(document, patchDocument(document, [{ path: place.path, operations: patch }]));
       }
@@ -47,7 +53,11 @@ for (const file of (await readdir(FOLDER)).filter((name) => /^[^.]+\.yaml$/.test
     for (const document of again) {
       for (const place of findPods(document.value, INJECT_LABEL)) {
         if (place.path === null) continue;
-        t.strictSame(injectPod(place.value, "default", { kind: "command" }, SETTINGS).patch, [], "a second run changes nothing");
+        t.strictSame(
+          injectPod(place.value, noSurroundings("default"), { kind: "command" }, SETTINGS).patch,
+          [],
+          "a second run changes nothing",
+        );
         const pod = parsePod(place.value);
         const operations = difference(pod, uninjectPod(pod) as Pod);
         restored.set(document, patchDocument(document, [{ path: place.path, operations }]));

@@ -6,6 +6,7 @@ import { injectPod } from "../../injector/inject.ts";
 import type { Container, Pod } from "../../injector/pod.ts";
 import { defaultInjectorSettings, type InjectorSettings } from "../../injector/settings.ts";
 import { uninjectPod } from "../../injector/uninject.ts";
+import { noSurroundings } from "../../injector/surroundings.ts";
 import { createAppProbes } from "../../sidecar/admin/app-probes.ts";
 
 const SETTINGS = defaultInjectorSettings("0.1.0");
@@ -97,7 +98,7 @@ t.test("500 odd pods", async (t) => {
   for (let seed = 1; seed <= 500; seed += 1) {
     const original = oddPod(seed);
     const untouched = JSON.stringify(original);
-    const { decision, patch, pod } = injectPod(original, "shop", ASKED, SETTINGS);
+    const { decision, patch, pod } = injectPod(original, noSurroundings("shop"), ASKED, SETTINGS);
     const problems: string[] = [];
     const check = (holds: boolean, what: string) => (holds ? undefined : problems.push(what));
     const same = (a: unknown, b: unknown, what: string) => check(JSON.stringify(a) === JSON.stringify(b), what);
@@ -113,7 +114,7 @@ t.test("500 odd pods", async (t) => {
       "a container was replaced",
     );
 
-    same(injectPod(applied, "shop", ASKED, SETTINGS).patch, [], "a second run changes something");
+    same(injectPod(applied, noSurroundings("shop"), ASKED, SETTINGS).patch, [], "a second run changes something");
     check(
       difference(uninjectPod(applied as Pod), original).length === 0,
       `uninject does not restore: ${JSON.stringify(difference(uninjectPod(applied as Pod), original)).slice(0, 300)}`,
@@ -138,7 +139,7 @@ t.test("a patch is as small as the change", async (t) => {
     metadata: { annotations: { a: "b" } },
     spec: { containers: [{ name: "app", livenessProbe: { httpGet: { path: "/", port: 1, scheme: "HTTP" } } }], volumes: [{ name: "v" }] },
   };
-  const paths = (value: object) => injectPod(value, "shop", ASKED, SETTINGS).patch.map(({ op, path }) => `${op} ${path}`);
+  const paths = (value: object) => injectPod(value, noSurroundings("shop"), ASKED, SETTINGS).patch.map(({ op, path }) => `${op} ${path}`);
   t.strictSame(paths(pod), [
     "add /metadata/annotations/kubectl.kubernetes.io~1default-container",
     "add /metadata/annotations/remora.io~1injected",
@@ -152,7 +153,7 @@ t.test("a patch is as small as the change", async (t) => {
 
 t.test("what another webhook adds later stays when the sidecar is taken out", async (t) => {
   const original = { metadata: {}, spec: { containers: [{ name: "app", image: "a" }] } };
-  const { pod } = injectPod(original, "shop", ASKED, SETTINGS);
+  const { pod } = injectPod(original, noSurroundings("shop"), ASKED, SETTINGS);
   const later = structuredClone(pod) as unknown as {
     metadata: { annotations: Record<string, string> };
     spec: { volumes: object[]; containers: object[] };
@@ -173,7 +174,7 @@ t.test("what another webhook adds later stays when the sidecar is taken out", as
 });
 
 t.test("the sidecar meets the restricted Pod Security Standard, and the init container has two capabilities and no more", async (t) => {
-  const { pod } = injectPod({ spec: { containers: [{ name: "app" }] } }, "shop", ASKED, SETTINGS);
+  const { pod } = injectPod({ spec: { containers: [{ name: "app" }] } }, noSurroundings("shop"), ASKED, SETTINGS);
   const byName = (name: string) => pod?.spec.initContainers?.find((container) => container.name === name);
   t.match(byName("remora-sidecar")?.securityContext, {
     allowPrivilegeEscalation: false,
@@ -192,7 +193,7 @@ t.test("the sidecar meets the restricted Pod Security Standard, and the init con
 });
 
 function environment(value: object, settings: InjectorSettings = SETTINGS): Record<string, string | undefined> {
-  const { pod } = injectPod(value, "shop", ASKED, settings);
+  const { pod } = injectPod(value, noSurroundings("shop"), ASKED, settings);
   const sidecar = allContainers(pod as Pod).find(({ name }) => name === "remora-sidecar");
   return Object.fromEntries(((sidecar?.["env"] ?? []) as { name: string; value?: string }[]).map(({ name, value: text }) => [name, text]));
 }
@@ -229,7 +230,7 @@ t.test("probes that the kubelet can make by itself stay", async (t) => {
     metadata: { annotations: { "remora.io/skip-inbound-ports": "8080" } },
     spec: { containers: [{ name: "app", ...probes }] },
   };
-  t.match(injectPod(value, "shop", ASKED, SETTINGS).pod?.spec.containers[0], probes);
+  t.match(injectPod(value, noSurroundings("shop"), ASKED, SETTINGS).pod?.spec.containers[0], probes);
 });
 
 t.test("probes that are odd but accepted never keep the sidecar from starting", async (t) => {

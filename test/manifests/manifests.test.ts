@@ -9,6 +9,7 @@ import { loadControlConfig } from "../../cli/control/config.ts";
 import { changeInstallation, formatInstallation, type KubernetesObject, readInstallation } from "../../injector/installation.ts";
 import { injectPod } from "../../injector/inject.ts";
 import { defaultInjectorSettings } from "../../injector/settings.ts";
+import { noSurroundings } from "../../injector/surroundings.ts";
 import { requires } from "../support/requires.ts";
 
 const run = promisify(execFile);
@@ -255,7 +256,12 @@ t.test("the workloads of the examples know nothing of Remora but in comments, an
     t.notMatch(text.replace(/#.*/g, ""), /remora/);
     const [deployment, service] = read(text);
     t.equal(service?.kind, "Service");
-    const { decision, warnings } = injectPod(deployment?.spec?.template, "shop", { kind: "command" }, defaultInjectorSettings("0.1.0"));
+    const { decision, warnings } = injectPod(
+      deployment?.spec?.template,
+      noSurroundings("shop"),
+      { kind: "command" },
+      defaultInjectorSettings("0.1.0"),
+    );
     t.equal(decision.action, "inject");
     t.strictSame(warnings, []);
   }

@@ -10,6 +10,7 @@ import { createMetrics } from "../../../core/metrics.ts";
 import { makeWebhookMaterial } from "../../../injector/webhook-certificate.ts";
 import { injectPod } from "../../../injector/inject.ts";
 import { defaultInjectorSettings } from "../../../injector/settings.ts";
+import { noSurroundings } from "../../../injector/surroundings.ts";
 import { createAppProbes } from "../../../sidecar/admin/app-probes.ts";
 
 async function listen(t: Test, server: Server): Promise<number> {
@@ -197,7 +198,12 @@ t.test("what the injector writes is what the sidecar reads", async (t) => {
     readinessProbe: { tcpSocket: { port: 8080 }, timeoutSeconds: 2 },
     startupProbe: { grpc: { port: 9090 } },
   };
-  const { pod } = injectPod({ spec: { containers: [container] } }, "shop", { kind: "command" }, defaultInjectorSettings("0"));
+  const { pod } = injectPod(
+    { spec: { containers: [container] } },
+    noSurroundings("shop"),
+    { kind: "command" },
+    defaultInjectorSettings("0"),
+  );
   const env = (pod?.spec.initContainers?.[1]?.["env"] ?? []) as { name: string; value: string }[];
   const probes = env.find(({ name }) => name === "REMORA_PROBES")?.value ?? "";
   const paths = createAppProbes(probes, { appHost: "127.0.0.1" }).map(({ path }) => path);
