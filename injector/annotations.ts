@@ -111,6 +111,9 @@ export const ANNOTATIONS = {
 /** A name in {@link ANNOTATIONS}. */
 export type AnnotationName = keyof typeof ANNOTATIONS;
 
+/** Every name, in the order of the table. */
+export const ANNOTATION_NAMES = Object.keys(ANNOTATIONS) as readonly AnnotationName[]; // the keys are the type
+
 /** The parsed annotations of one pod; what it does not carry is absent. */
 export type AnnotationValues = {
   readonly [Name in AnnotationName]?: (typeof ANNOTATIONS)[Name] extends AnnotationRow<infer T> ? T : never;
