@@ -154,5 +154,13 @@ function readLoad(value: unknown): Load {
       throw bad(`load.${name}`, `a number from 0 to ${most} is expected, got ${shown(number)}`);
     return number;
   };
-  return { inFlight: read("inFlight", 2 ** 32), rps: read("rps", 1e9), p99Ms: read("p99Ms", 1e9), errorRatio: read("errorRatio", 1) };
+  return {
+    inFlight: read("inFlight", 2 ** 32),
+    rps: read("rps", 1e9),
+    p99Ms: read("p99Ms", 1e9),
+    errorRatio: read("errorRatio", 1),
+    requests: read("requests", Number.MAX_SAFE_INTEGER),
+    errors: read("errors", Number.MAX_SAFE_INTEGER),
+    refused: read("refused", Number.MAX_SAFE_INTEGER),
+  };
 }

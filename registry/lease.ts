@@ -58,6 +58,12 @@ export interface Load {
   readonly p99Ms: number;
   /** 0..1 */
   readonly errorRatio: number;
+  /** Finished inbound requests since `epoch`; 0 from versions that do not count totals. */
+  readonly requests: number;
+  /** Those that failed. */
+  readonly errors: number;
+  /** Refusals of requests and connections since `epoch`, both directions. */
+  readonly refused: number;
 }
 
 /** True for a DNS label (RFC 1123): 1..63 of a-z, 0-9 and inner hyphens. */

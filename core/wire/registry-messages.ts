@@ -27,6 +27,9 @@ const load = message<Load>("Load", {
   rps: field(2, DOUBLE),
   p99Ms: field(3, DOUBLE),
   errorRatio: field(4, DOUBLE),
+  requests: field(5, UINT64),
+  errors: field(6, UINT64),
+  refused: field(7, UINT64),
 });
 
 export const heartbeatRequest = message<HeartbeatRequest>("HeartbeatRequest", {

@@ -10,16 +10,21 @@ export interface Load {
   readonly p99Ms: number;
   /** 0..1 */
   readonly errorRatio: number;
+  /** Totals since the start: finished requests, those that failed, and refusals. */
+  readonly requests: number;
+  readonly errors: number;
+  readonly refused: number;
 }
 
 /** Upper bounds of the buckets, ms: each half again as long as the one before. */
 const BUCKET_BOUNDS_MS = Array.from({ length: 32 }, (_, index) => 0.25 * 1.5 ** index);
 
-/** Cells: requests in flight, finished, failed, then the buckets with one for what is longer than all. */
+/** Cells: requests in flight, finished, failed, refusals, then the buckets with one for what is longer than all. */
 const IN_FLIGHT = 0;
 const REQUESTS = 1;
 const ERRORS = 2;
-const FIRST_BUCKET = 3;
+const REFUSALS = 3;
+const FIRST_BUCKET = 4;
 
 /** Numbers that a report counts in. */
 export const LOAD_CELLS = FIRST_BUCKET + BUCKET_BOUNDS_MS.length + 1;
@@ -28,6 +33,8 @@ export const LOAD_CELLS = FIRST_BUCKET + BUCKET_BOUNDS_MS.length + 1;
 export interface LoadRecorder {
   began(): void;
   finished(durationMs: number, failed: boolean): void;
+  /** A request or connection, of either direction, that the sidecar itself turned away. */
+  refused(): void;
 }
 
 /** Gives the load since it was last asked. */
@@ -57,6 +64,7 @@ function createLoadRecorder(cells: Float64Array): LoadRecorder {
       while (index < BUCKET_BOUNDS_MS.length && durationMs > (BUCKET_BOUNDS_MS[index] as number)) index += 1;
       add(FIRST_BUCKET + index, 1);
     },
+    refused: () => add(REFUSALS, 1),
   };
 }
 
@@ -84,6 +92,9 @@ export function createLoadReader(clock: Clock, processes: readonly Float64Array[
         rps: requests / seconds,
         p99Ms: percentile99(since),
         errorRatio: requests === 0 ? 0 : (since[ERRORS] as number) / requests,
+        requests: now[REQUESTS] as number,
+        errors: now[ERRORS] as number,
+        refused: now[REFUSALS] as number,
       };
     },
   };

@@ -206,7 +206,10 @@ export function createObserver(options: {
       children.count.inc();
       children.duration.observe(durationMs / 1000);
       if (exchange.direction === "inbound") load.finished(durationMs, isFailed(exchange));
-      if (exchange.refusal !== null) refusals.inc({ direction: exchange.direction, reason: exchange.refusal.reason });
+      if (exchange.refusal !== null) {
+        refusals.inc({ direction: exchange.direction, reason: exchange.refusal.reason });
+        load.refused();
+      }
       exchange.span?.end({
         ok: !isFailed(exchange),
         attributes: { "http.response.status_code": exchange.status },
@@ -215,6 +218,7 @@ export function createObserver(options: {
     },
     refused(direction, refusal, id, peer) {
       refusals.inc({ direction, reason: refusal.reason });
+      load.refused();
       log.warn(
         { connection: id, direction, reason: refusal.reason, detail: refusal.detail, peer: peer.identity ?? peer.address },
         "refused",

@@ -43,6 +43,10 @@ export interface SelfLoad {
   readonly p99Ms: number;
   /** 0..1 */
   readonly errorRatio: number;
+  /** Since `epoch`, never falling: finished inbound requests, those that failed, and refusals of both directions. */
+  readonly requests: number;
+  readonly errors: number;
+  readonly refused: number;
 }
 
 /** Settings of {@link startHeartbeat}. */

@@ -22,7 +22,7 @@ t.test("an announcement means the same in wire words and in JSON words", async (
   );
   t.equal(formatLease(json.lease), formatLease(wire.lease));
   t.match(wire.lease, { state: "ready", services: ["orders"], inboundPort: 15006 });
-  t.match(wire.load, { inFlight: 1, rps: 2, p99Ms: 3, errorRatio: 0 });
+  t.match(wire.load, { inFlight: 1, rps: 2, p99Ms: 3, errorRatio: 0, requests: 40, errors: 4, refused: 2 });
 });
 
 t.test("a lease survives being written and read, byte for byte", async (t) => {
@@ -80,6 +80,7 @@ t.test("each field has its bounds, and the refusal names the field", async (t) =
     ["load", { load: { rps: Number.NaN } }],
     ["load", { load: { rps: -1 } }],
     ["load", { load: { errorRatio: 1.1 } }],
+    ["load.requests", { load: { requests: -1 } }],
     ["load", { load: [] }],
   ];
   for (const [field, changes] of cases) {

@@ -193,7 +193,7 @@ export function heartbeatOf(changes: Partial<HeartbeatRequest> = {}): HeartbeatR
     channel: "stable",
     certExpiresAtMs: 0,
     state: "INSTANCE_STATE_READY",
-    load: { inFlight: 1, rps: 2, p99Ms: 3, errorRatio: 0 },
+    load: { inFlight: 1, rps: 2, p99Ms: 3, errorRatio: 0, requests: 40, errors: 4, refused: 2 },
     messageCertificate: Buffer.from("message certificate"),
     leaving: false,
     ...changes,

@@ -19,7 +19,7 @@ import { askService, createTestClient, eventually, heartbeatOf, startRegistrySer
 const skip = requires("redis-server", "openssl");
 const ORDERS = parseSpiffeId("spiffe://cluster.local/ns/default/sa/orders");
 const STOCK = parseSpiffeId("spiffe://cluster.local/ns/default/sa/stock");
-const LOAD = { inFlight: 0, rps: 0, p99Ms: 0, errorRatio: 0 };
+const LOAD = { inFlight: 0, rps: 0, p99Ms: 0, errorRatio: 0, requests: 0, errors: 0, refused: 0 };
 const LEASE_MS = 1200;
 
 function leaseOf(instanceId: string, changes: Record<string, unknown> = {}, identity = ORDERS): Lease {

@@ -286,7 +286,7 @@ t.test("a reader that is slow gets the newest state, not every step on the way",
   for (let step = 0; step < 300 && held !== undefined; step += 1) {
     for (let n = 0; n < 20; n += 1) {
       const lease = { ...held.lease, instanceId: `orders-${n + 2}`, epoch: step, messageCertificate: Buffer.alloc(4000, step) };
-      await store.renew(lease, { inFlight: 0, rps: 0, p99Ms: 0, errorRatio: 0 });
+      await store.renew(lease, { inFlight: 0, rps: 0, p99Ms: 0, errorRatio: 0, requests: 0, errors: 0, refused: 0 });
     }
     await new Promise((resolve) => setTimeout(resolve, 1));
   }

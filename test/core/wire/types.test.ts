@@ -78,7 +78,7 @@ t.test("a heartbeat arrives whole, and an empty one with every default", async (
     channel: "stable",
     certExpiresAtMs: NOW_MS + 1,
     state: "INSTANCE_STATE_READY",
-    load: { inFlight: 1, rps: 2.5, p99Ms: 3.5, errorRatio: 0.25 },
+    load: { inFlight: 1, rps: 2.5, p99Ms: 3.5, errorRatio: 0.25, requests: 2 ** 40, errors: 7, refused: 3 },
     messageCertificate: Buffer.from([9]),
     leaving: true,
   };

@@ -49,7 +49,7 @@ async function startSidecar(
       version: "0.1.0",
       channel: "stable",
     },
-    load: () => ({ inFlight: 0, rps: 1.5, p99Ms: 2, errorRatio: 0 }),
+    load: () => ({ inFlight: 0, rps: 1.5, p99Ms: 2, errorRatio: 0, requests: 3, errors: 0, refused: 0 }),
     stateDir: null,
     clock: systemClock,
     random: Math.random,
