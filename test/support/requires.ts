@@ -2,6 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { accessSync, constants } from "node:fs";
 import { delimiter, join } from "node:path";
+import { kubernetesFolder } from "./kubernetes/assets.ts";
 
 /** Folders that hold system programs but are not on every user's PATH. */
 const SYSTEM_FOLDERS = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
@@ -22,9 +23,10 @@ function isThere(need: string): boolean {
   return spawnSync("python3", ["-c", `import ${need.slice(PYTHON_MODULE.length)}`], { timeout: 10_000 }).status === 0;
 }
 
-/** The path of a program, or null. */
+/** The path of a program, or null. Those of Kubernetes are the pinned ones before any others. */
 export function findProgram(name: string): string | null {
-  const folders = [...(process.env["PATH"] ?? "").split(delimiter), ...SYSTEM_FOLDERS];
+  const kubernetes = kubernetesFolder();
+  const folders = [...(kubernetes === null ? [] : [kubernetes]), ...(process.env["PATH"] ?? "").split(delimiter), ...SYSTEM_FOLDERS];
   return folders.map((folder) => join(folder, name)).find(isExecutable) ?? null;
 }
 
