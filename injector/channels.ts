@@ -34,6 +34,9 @@ export function versionFor(platform: Platform, owner: WorkloadOwner, channelAnno
   const { channel, why } = channelOf(platform, owner, channelAnnotation);
   const { rollout } = platform;
   if (rollout?.channel === channel) {
+    if (rollout.halted !== null) {
+      return { channel, version: rollout.from, why: `${why}; the rollout from ${rollout.from} to ${rollout.to} is halted` };
+    }
     const place = placeOf(owner);
     const isNew = place < rollout.percent;
     const side = isNew ? "is among" : "is not among";

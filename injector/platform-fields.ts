@@ -7,7 +7,11 @@ const NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 // Semantic Versioning 2.0.0, without build metadata, which an image's tag cannot hold.
 const VERSION = /^(?:0|[1-9][0-9]{0,8})(?:\.(?:0|[1-9][0-9]{0,8})){2}(?:-[0-9A-Za-z.-]{1,64})?$/;
 const PATTERN = /^[A-Za-z0-9*._/:@-]{1,512}$/;
+const INSTANT = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?Z$/;
 const MAX_ITEMS = 1_000;
+const MAX_COUNT = 1_000_000;
+/** Longest sentence that is read. */
+export const MAX_SENTENCE = 1_000;
 const SHOWN_LENGTH = 100;
 
 /** Reads the fields of one object. What is wrong is noted and read as absent (null). */
@@ -27,6 +31,12 @@ export interface FieldReader {
   ratio(key: string): number | null;
   /** In milliseconds. */
   duration(key: string): number | null;
+  /** A whole number from 1 to a million. */
+  count(key: string): number | null;
+  /** ISO 8601 in UTC, to the second or finer. */
+  instant(key: string): string | null;
+  /** One line of at most {@link MAX_SENTENCE} characters. */
+  sentence(key: string): string | null;
   /** An object; one without fields when absent. */
   object(key: string): FieldReader;
   optionalObject(key: string): FieldReader | null;
@@ -99,6 +109,21 @@ export function readFields(value: unknown, path: string, mistakes: string[]): Fi
     percent: (key) => text(key, PERCENTAGE_FORM, (given) => orNull(() => Number((parsePercentage(given) * 100).toFixed(3)))),
     ratio: (key) => text(key, PERCENTAGE_FORM, (given) => orNull(() => parsePercentage(given))),
     duration: (key) => text(key, DURATION_FORM, (given) => orNull(() => parseDurationMs(given))),
+    count(key) {
+      const given = get(key);
+      if (given === undefined) return null;
+      if (typeof given === "number" && Number.isInteger(given) && given >= 1 && given <= MAX_COUNT) return given;
+      mistakes.push(`${at(key)}: ${shown(given)} is not allowed; allowed: a whole number from 1 to ${MAX_COUNT}`);
+      return null;
+    },
+    instant: (key) =>
+      text(key, 'an instant in UTC such as "2026-01-31T12:00:00Z"', (given) =>
+        INSTANT.test(given) && !Number.isNaN(Date.parse(given)) ? given : null,
+      ),
+    sentence: (key) =>
+      text(key, `one line of at most ${MAX_SENTENCE} characters`, (given) =>
+        given !== "" && given.length <= MAX_SENTENCE && !/[\r\n]/.test(given) ? given : null,
+      ),
     object: (key) => readFields(get(key) ?? {}, at(key), mistakes),
     optionalObject(key) {
       const given = get(key);

@@ -63,6 +63,16 @@ export interface RolloutState {
   readonly to: string;
   /** Share of the channel's workloads that get `to`, 0..100. */
   readonly percent: number;
+  /** When it began, ISO 8601; null where a person wrote it without. */
+  readonly startedAt: string | null;
+  /** Set once the new version was found to be worse: from then on every new pod gets `from`, until somebody goes on or back. */
+  readonly halted: RolloutHalt | null;
+}
+
+/** Why and when (ISO 8601) a rollout stopped. */
+export interface RolloutHalt {
+  readonly at: string;
+  readonly why: string;
 }
 
 /** When a rollout halts by itself, and how fast it goes. Ratios are 0..1: how much worse the new version may be than the old. */
@@ -70,6 +80,12 @@ export interface RolloutPolicy {
   readonly errorRatioMargin: number;
   readonly refusedRatioMargin: number;
   readonly heartbeatLossMargin: number;
+  /** Requests that the new version has to have served before its ratios are judged. */
+  readonly minimumRequests: number;
+  /** Pods that the new version has to have before lost heartbeats are judged. */
+  readonly minimumPods: number;
+  /** Time that a scheduled pod has for its first heartbeat before it counts as lost. */
+  readonly heartbeatGraceMs: number;
   /** Time between the restarts of two owners. */
   readonly paceMs: number;
   /** How long the new version is watched after the last restart. */
@@ -114,7 +130,16 @@ export const defaultPlatform: Platform = Object.freeze({
   defaultChannel: "stable",
   assignments: [],
   rollout: null,
-  rolloutPolicy: { errorRatioMargin: 0.01, refusedRatioMargin: 0.01, heartbeatLossMargin: 0.05, paceMs: 10_000, observeMs: 60_000 },
+  rolloutPolicy: {
+    errorRatioMargin: 0.01,
+    refusedRatioMargin: 0.01,
+    heartbeatLossMargin: 0.05,
+    minimumRequests: 100,
+    minimumPods: 3,
+    heartbeatGraceMs: 120_000,
+    paceMs: 10_000,
+    observeMs: 60_000,
+  },
   watchdog: { restart: false, paceMs: 60_000 },
 });
 
@@ -203,9 +228,21 @@ function readRollout(fields: FieldReader | null): RolloutState | null {
     from: fields.required("from", fields.version("from")) ?? "",
     to: fields.required("to", fields.version("to")) ?? "",
     percent: fields.required("percent", fields.percent("percent")) ?? 0,
+    startedAt: fields.instant("startedAt"),
+    halted: readHalt(fields.optionalObject("halted")),
   };
   fields.end();
   return rollout;
+}
+
+function readHalt(fields: FieldReader | null): RolloutHalt | null {
+  if (fields === null) return null;
+  const halt = {
+    at: fields.required("at", fields.instant("at")) ?? "",
+    why: fields.required("why", fields.sentence("why")) ?? "",
+  };
+  fields.end();
+  return halt;
 }
 
 function readRolloutPolicy(fields: FieldReader): RolloutPolicy {
@@ -214,6 +251,9 @@ function readRolloutPolicy(fields: FieldReader): RolloutPolicy {
     errorRatioMargin: fields.ratio("errorRatioMargin") ?? usual.errorRatioMargin,
     refusedRatioMargin: fields.ratio("refusedRatioMargin") ?? usual.refusedRatioMargin,
     heartbeatLossMargin: fields.ratio("heartbeatLossMargin") ?? usual.heartbeatLossMargin,
+    minimumRequests: fields.count("minimumRequests") ?? usual.minimumRequests,
+    minimumPods: fields.count("minimumPods") ?? usual.minimumPods,
+    heartbeatGraceMs: fields.duration("heartbeatGrace") ?? usual.heartbeatGraceMs,
     paceMs: fields.duration("pace") ?? usual.paceMs,
     observeMs: fields.duration("observe") ?? usual.observeMs,
   };
