@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { controlSettings } from "../cli/control/config.ts";
 import { initSettings } from "../cli/init-command.ts";
 import { settingsMarkdown } from "../core/config.ts";
-import { ANNOTATION_PREFIX, ANNOTATIONS } from "../injector/annotations.ts";
+import { annotationMarkdown } from "../injector/annotation-docs.ts";
 import { sidecarSettings } from "../sidecar/config.ts";
 import { STRICTNESS, type StrictnessRow } from "../sidecar/http1/strictness.ts";
 
@@ -17,7 +17,7 @@ function parts(): ReadonlyMap<string, string> {
     ["control settings", settingsMarkdown(controlSettings)],
     ["sidecar settings", settingsMarkdown(sidecarSettings)],
     ["init settings", settingsMarkdown(initSettings)],
-    ["annotations", annotationsMarkdown()],
+    ["annotations", annotationMarkdown()],
     ["strictness", strictnessMarkdown()],
   ]);
 }
@@ -33,18 +33,6 @@ export function withGeneratedParts(text: string): string {
     result = `${result.slice(0, from + begin.length)}${body}\n${result.slice(to)}`;
   }
   return result;
-}
-
-function annotationsMarkdown(): string {
-  const rows = Object.entries(ANNOTATIONS).map(([name, row]) => [
-    `\`${ANNOTATION_PREFIX}${name}\``,
-    cell(row.default),
-    cell(row.type.allowed),
-    cell(row.doc),
-  ]);
-  return [["Annotation", "Default", "Allowed", "Meaning"], ["---", "---", "---", "---"], ...rows]
-    .map((row) => `| ${row.join(" | ")} |`)
-    .join("\n");
 }
 
 function strictnessMarkdown(): string {

@@ -7,6 +7,8 @@ import { parseSpiffeId } from "../core/spiffe.ts";
 
 /** One kind of value. */
 export interface AnnotationType<T> {
+  /** A word or two for the kind of value, with its unit. */
+  readonly kind: string;
   /** Completes "allowed: …". */
   readonly allowed: string;
   /** The value, or null when `text` is not one. `text` is trimmed and not empty. */
@@ -40,11 +42,12 @@ export type PortProtocol = (typeof PORT_PROTOCOLS)[number];
 
 /** One of a closed set of words. */
 export function choice<const Word extends string>(words: readonly Word[]): AnnotationType<Word> {
-  return { allowed: words.join(", "), parse: (text) => words.find((word) => word === text) ?? null };
+  return { kind: "word", allowed: words.join(", "), parse: (text) => words.find((word) => word === text) ?? null };
 }
 
 /** `true` or `false`. */
 export const flag: AnnotationType<boolean> = {
+  kind: "true or false",
   allowed: "true, false",
   parse: (text) => (text === "true" ? true : text === "false" ? false : null),
 };
@@ -52,11 +55,12 @@ export const flag: AnnotationType<boolean> = {
 /** A whole number within bounds, both included. */
 export function integer(min: number, max: number): AnnotationType<number> {
   const parse = (text: string) => (/^[0-9]{1,15}$/.test(text) && Number(text) >= min && Number(text) <= max ? Number(text) : null);
-  return { allowed: `a whole number from ${min} to ${max}`, parse };
+  return { kind: "whole number", allowed: `a whole number from ${min} to ${max}`, parse };
 }
 
 /** A time with its unit. Handed on as text. */
 export const duration: AnnotationType<string> = {
+  kind: "time (ms, s, m, h, d)",
   allowed: DURATION_FORM,
   parse: (text) => (succeeds(() => parseDurationMs(text)) ? text : null),
 };
@@ -64,23 +68,26 @@ export const duration: AnnotationType<string> = {
 /** A time with its unit within bounds, both included and written the same way. Handed on as text. */
 export function durationWithin(min: string, max: string): AnnotationType<string> {
   const isWithin = (text: string) => isDurationWithin(text, parseDurationMs(min), parseDurationMs(max));
-  return { allowed: `${DURATION_FORM}, from ${min} to ${max}`, parse: (text) => (isWithin(text) ? text : null) };
+  return { kind: duration.kind, allowed: `${DURATION_FORM}, from ${min} to ${max}`, parse: (text) => (isWithin(text) ? text : null) };
 }
 
 /** A share. Handed on as text. */
 export const percentage: AnnotationType<string> = {
+  kind: "share (%)",
   allowed: PERCENTAGE_FORM,
   parse: (text) => (succeeds(() => parsePercentage(text)) ? text : null),
 };
 
 /** A list of port numbers. */
 export const portList: AnnotationType<readonly number[]> = {
+  kind: "ports",
   allowed: `up to ${MAX_ITEMS} ports (1 to 65535), separated by commas`,
   parse: (text) => listOf(text, parsePort),
 };
 
 /** Ports with the protocol spoken there; a bare port means that it is detected. */
 export const portProtocols: AnnotationType<ReadonlyMap<number, PortProtocol>> = {
+  kind: "ports with protocols",
   allowed: `PORT or PORT=PROTOCOL with PROTOCOL one of ${PORT_PROTOCOLS.join(", ")}, separated by commas, such as 8080=http1,9090=grpc`,
   parse(text) {
     const entries = listOf(text, parsePortProtocol);
@@ -92,12 +99,14 @@ export const portProtocols: AnnotationType<ReadonlyMap<number, PortProtocol>> = 
 
 /** Networks, v4 and v6. Handed on as text. */
 export const cidrList: AnnotationType<string> = {
+  kind: "networks",
   allowed: `up to ${MAX_ITEMS} networks, separated by commas, such as 10.0.0.0/8,fd00::/8`,
   parse: (text) => listOf(text, (item) => (isCidr(item) ? item : null))?.join(",") ?? null,
 };
 
 /** Who may call. Handed on as text. */
 export const accessList: AnnotationType<string> = {
+  kind: "callers",
   allowed: "* alone, or a list of NAMESPACE/SERVICE-ACCOUNT, NAMESPACE/* and spiffe:// ids, separated by commas",
   parse(text) {
     const items = text.split(/[\s,]+/).filter((item) => item !== "");
@@ -109,6 +118,7 @@ export const accessList: AnnotationType<string> = {
 
 /** Rate limit rules (design 10). Handed on as text. */
 export const rateLimits: AnnotationType<string> = {
+  kind: "rates (per s, m, h, d)",
   allowed:
     "COUNT/UNIT with burst=, per=identity|ip|all, path=, method=, shadow; rules separated by semicolons, such as 100/s burst=200 per=identity; 20/s per=ip",
   parse(text) {
@@ -120,6 +130,7 @@ export const rateLimits: AnnotationType<string> = {
 
 /** Routes (design 4). Handed on as text. */
 export const routes: AnnotationType<string> = {
+  kind: "routes (ms, s, m, h, d)",
   allowed:
     "service=, path=, method=, timeout=, answer-timeout=, idle-timeout=, retry=undelivered|idempotent, attempts=1..10; routes separated by semicolons, such as service=orders path=/shop.Orders/ timeout=2s retry=idempotent; service=pay/* timeout=1s",
   parse(text) {
@@ -130,24 +141,28 @@ export const routes: AnnotationType<string> = {
 
 /** A container image reference. */
 export const image: AnnotationType<string> = {
+  kind: "image",
   allowed: "an image reference such as NAME:TAG or NAME@sha256:DIGEST",
   parse: (text) => (text.length <= 512 && IMAGE.test(text) ? text : null),
 };
 
 /** An amount of CPU. */
 export const cpu: AnnotationType<string> = {
+  kind: "CPU (cores, m)",
   allowed: "an amount of CPU above zero, such as 100m or 0.5",
   parse: (text) => (CPU.test(text) ? text : null),
 };
 
 /** An amount of memory, in bytes or with a unit. */
 export const memory: AnnotationType<string> = {
+  kind: "memory (bytes, Ki, Mi, Gi)",
   allowed: "an amount of memory above zero, such as 64Mi",
   parse: (text) => (MEMORY.test(text) ? text : null),
 };
 
 /** A DNS label. */
 export const label: AnnotationType<string> = {
+  kind: "name",
   allowed: "a name of at most 63 lower case letters, digits and hyphens",
   parse: (text) => (DNS_LABEL.test(text) ? text : null),
 };

@@ -28,9 +28,13 @@ export const INJECT_LABEL = "remora.io/inject";
 /** Written by the injector: what it did, and what undoing it needs. */
 export const INJECTED_ANNOTATION = "remora.io/injected";
 
+/** Where an annotation has an effect: `both` means that a namespace gives its pods a default. */
+export type AnnotationScope = "pod" | "namespace" | "both";
+
 /** One row of {@link ANNOTATIONS}. */
 export interface AnnotationRow<T> {
   readonly type: AnnotationType<T>;
+  readonly scope: AnnotationScope;
   /** What holds without the annotation, in words or as a value. */
   readonly default: string;
   readonly doc: string;
@@ -43,11 +47,11 @@ const SIGNING = choice(["hmac", "sign", "mtls"]);
 export const ANNOTATIONS = {
   mode: row(MODES, "strict", "Whether callers without mesh identity are refused (strict) or served (permissive)."),
   capture: row(
-    choice(["transparent", "explicit"]),
+    choice(["transparent", "explicit", "auto"]),
     "transparent",
-    "How traffic reaches the sidecar: redirected by iptables, or by the app itself.",
+    "How traffic reaches the sidecar: redirected by iptables, or by the app itself. `auto` is explicit where the namespace forbids what iptables needs.",
   ),
-  ports: row(portProtocols, "from the names of the container ports", "Protocols of the app's ports."),
+  ports: row(portProtocols, "from the names of the container ports", "Protocols of the app's ports.", "pod"),
   "opaque-ports": row(
     portList,
     "25,587,3306,4444,5432,6379,9300,11211",
@@ -132,8 +136,11 @@ export interface AnnotationReading {
 const MAX_VALUE_LENGTH = 16 * 1024;
 const SHOWN_LENGTH = 100;
 
-/** Reads every `remora.io/` annotation; never throws. */
-export function readAnnotations(annotations: Readonly<Record<string, string>> | null | undefined): AnnotationReading {
+/**
+ * Reads every `remora.io/` annotation; never throws. `place` opens the sentences of annotations that stand elsewhere than on the pod, e.g.
+ * "namespace shop, ".
+ */
+export function readAnnotations(annotations: Readonly<Record<string, string>> | null | undefined, place = ""): AnnotationReading {
   const values: Record<string, unknown> = {};
   const mistakes: string[] = [];
   const warnings: string[] = [];
@@ -141,43 +148,49 @@ export function readAnnotations(annotations: Readonly<Record<string, string>> | 
     if (!key.startsWith(ANNOTATION_PREFIX) || key === INJECTED_ANNOTATION) continue;
     const name = key.slice(ANNOTATION_PREFIX.length);
     if (!isAnnotationName(name)) {
-      warnings.push(describeUnknown(key));
+      warnings.push(place + describeUnknown(key));
       continue;
     }
-    const { type } = ANNOTATIONS[name];
-    const trimmed = text.trim();
-    const value = trimmed === "" || trimmed.length > MAX_VALUE_LENGTH ? null : type.parse(trimmed);
-    if (value === null) mistakes.push(`annotation ${key}: ${shorten(text)} is not allowed; allowed: ${type.allowed}`);
+    const value = parseAnnotation(name, text);
+    if (value === null) mistakes.push(place + describeMistake(name, text));
     else values[name] = value;
   }
   return { values: values as AnnotationValues, mistakes, warnings }; // each value came from the parser of its own row
 }
 
-/** The README's table of annotations, in Markdown. */
-export function formatAnnotationTable(): string {
-  const rows = Object.entries(ANNOTATIONS).map(([name, { type, default: usual, doc }]) => {
-    const cells = [`\`${ANNOTATION_PREFIX}${name}\``, doc, usual, type.allowed].map((cell) => cell.replaceAll("|", "\\|"));
-    return `| ${cells.join(" | ")} |`;
-  });
-  return ["| annotation | what it sets | default | allowed |", "|---|---|---|---|", ...rows, ""].join("\n");
+/** The value of one annotation, or null when `text` is not one. */
+export function parseAnnotation(name: AnnotationName, text: string): unknown {
+  const trimmed = text.trim();
+  return trimmed === "" || trimmed.length > MAX_VALUE_LENGTH ? null : ANNOTATIONS[name].type.parse(trimmed);
 }
 
-/** A value as a message shows it: quoted, control characters escaped, at most 100 characters. */
+/** The sentence for a value that {@link parseAnnotation} does not take: annotation, value, and what is allowed. */
+export function describeMistake(name: AnnotationName, text: string): string {
+  return `annotation ${ANNOTATION_PREFIX}${name}: ${shorten(text)} is not allowed; allowed: ${ANNOTATIONS[name].type.allowed}`;
+}
+
+/** True for a name in {@link ANNOTATIONS}, without prefix. */
+export function isAnnotationName(name: string): name is AnnotationName {
+  return Object.hasOwn(ANNOTATIONS, name);
+}
+
+/** A value as a message shows it: quoted, at most 100 characters, and nothing in it that a terminal would obey or not show. */
 export function shorten(text: string): string {
-  return text.length <= SHOWN_LENGTH ? JSON.stringify(text) : `${JSON.stringify(text.slice(0, SHOWN_LENGTH))}… (${text.length} characters)`;
+  return text.length <= SHOWN_LENGTH ? quoted(text) : `${quoted(text.slice(0, SHOWN_LENGTH))}… (${text.length} characters)`;
+}
+
+function quoted(text: string): string {
+  // JSON escapes C0 only; C1, line separators and what turns the direction of writing are no better.
+  return JSON.stringify(text).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`);
 }
 
 function describeUnknown(key: string): string {
   const shown = shorten(key);
   if (key === INJECT_LABEL) return `annotation ${shown} has no effect: it is a label`;
-  const nearest = nearestName(key.slice(ANNOTATION_PREFIX.length, ANNOTATION_PREFIX.length + SHOWN_LENGTH), Object.keys(ANNOTATIONS));
+  const nearest = nearestName(key.slice(ANNOTATION_PREFIX.length, ANNOTATION_PREFIX.length + SHOWN_LENGTH), ANNOTATION_NAMES);
   return `annotation ${shown} is unknown and has no effect${nearest === null ? "" : `; did you mean ${ANNOTATION_PREFIX}${nearest}?`}`;
 }
 
-function isAnnotationName(name: string): name is AnnotationName {
-  return Object.hasOwn(ANNOTATIONS, name);
-}
-
-function row<T>(type: AnnotationType<T>, usual: string, doc: string): AnnotationRow<T> {
-  return { type, default: usual, doc };
+function row<T>(type: AnnotationType<T>, usual: string, doc: string, scope: AnnotationScope = "both"): AnnotationRow<T> {
+  return { type, scope, default: usual, doc };
 }

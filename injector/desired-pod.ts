@@ -17,9 +17,10 @@ export interface DesiredPod {
 }
 
 /** Adds the sidecar to a pod that was decided to be injected. */
-export function desiredPod(original: Pod, values: AnnotationValues, settings: InjectorSettings): DesiredPod {
+export function desiredPod(original: Pod, given: AnnotationValues, settings: InjectorSettings): DesiredPod {
+  const capture = given.capture === "auto" ? "transparent" : (given.capture ?? settings.capture);
+  const values: AnnotationValues = { ...given, capture };
   const native = values["native-sidecar"] ?? settings.nativeSidecar;
-  const capture = values.capture ?? settings.capture;
   const rewrite = probesFor(original, capture, values, settings);
   const sidecar = sidecarContainer(original, values, rewrite.appProbes, settings, native);
   const init = capture === "transparent" ? [initContainer(values, settings)] : [];

@@ -21,6 +21,7 @@ interface Choice {
 }
 
 const TRUST_DOMAIN: AnnotationType<string> = {
+  kind: "name",
   allowed: "a DNS name in lower case",
   parse: (text) => (/^[a-z0-9]([a-z0-9.-]{0,253}[a-z0-9])?$/.test(text) ? text : null),
 };

@@ -1,6 +1,7 @@
 // What is known about a pod before anything is decided: facts only, gathered in one pass, free of I/O. `decide.ts` judges them.
-import { type AnnotationReading, INJECT_LABEL, INJECTED_ANNOTATION, readAnnotations } from "./annotations.ts";
+import { INJECT_LABEL, INJECTED_ANNOTATION } from "./annotations.ts";
 import { allContainers, type Container, type Pod, runningContainers } from "./pod.ts";
+import { type ResolvedSettings, resolveSettings } from "./resolve-settings.ts";
 import type { InjectorSettings } from "./settings.ts";
 import type { Surroundings } from "./surroundings.ts";
 
@@ -35,7 +36,7 @@ export interface PodReport {
   readonly windows: boolean;
   /** The other mesh whose sidecar is there, or null. */
   readonly otherMesh: string | null;
-  readonly annotations: AnnotationReading;
+  readonly annotations: ResolvedSettings;
   /** Containers that run as the sidecar's user id. */
   readonly runsAsProxy: readonly string[];
   /** Containers and volumes named like ours, e.g. "container remora-init". */
@@ -60,7 +61,7 @@ export function reportPod(pod: Pod, surroundings: Surroundings, settings: Inject
     hostNetwork: pod.spec.hostNetwork === true,
     windows: isWindows(pod),
     otherMesh: otherMesh(pod),
-    annotations: readAnnotations(annotations),
+    annotations: resolveSettings(annotations, surroundings),
     runsAsProxy: allContainers(pod)
       .filter((container) => effectiveUid(pod, container) === settings.proxyUid)
       .map(({ name }) => name),

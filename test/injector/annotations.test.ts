@@ -1,6 +1,7 @@
 import t from "tap";
 import { loadConfig } from "../../core/config.ts";
-import { ANNOTATIONS, type AnnotationName, formatAnnotationTable, readAnnotations } from "../../injector/annotations.ts";
+import { annotationMarkdown } from "../../injector/annotation-docs.ts";
+import { ANNOTATIONS, type AnnotationName, readAnnotations } from "../../injector/annotations.ts";
 import { injectPod } from "../../injector/inject.ts";
 import { defaultInjectorSettings } from "../../injector/settings.ts";
 import { noSurroundings } from "../../injector/surroundings.ts";
@@ -9,7 +10,7 @@ import { sidecarSettings } from "../../sidecar/config.ts";
 
 const GOOD: Record<AnnotationName, readonly string[]> = {
   mode: ["strict", "permissive", " strict "],
-  capture: ["transparent", "explicit"],
+  capture: ["transparent", "explicit", "auto"],
   ports: ["8080", "8080=http1,9090=grpc", " 1=tcp , 65535=detect "],
   "opaque-ports": ["3306", "1, 2,65535"],
   "skip-inbound-ports": ["22"],
@@ -50,7 +51,7 @@ const GOOD: Record<AnnotationName, readonly string[]> = {
 
 const BAD: Record<AnnotationName, readonly string[]> = {
   mode: ["Strict", "none"],
-  capture: ["auto", "iptables"],
+  capture: ["Auto", "iptables"],
   ports: ["http", "8080=smtp", "0", "65536", "8080=http1=x", "80,80=tcp", "80,"],
   "opaque-ports": ["1-5", "x", "0", ",", Array(300).fill("1").join(",")],
   "skip-inbound-ports": ["-1"],
@@ -206,7 +207,7 @@ t.test("a name that we do not know warns with the nearest one; the label as an a
 });
 
 t.test("the table documents every annotation", async (t) => {
-  const lines = formatAnnotationTable().trim().split("\n");
+  const lines = annotationMarkdown().split("\n");
   t.equal(lines.length, Object.keys(ANNOTATIONS).length + 2);
-  for (const line of lines) t.equal(line.replaceAll("\\|", "").split("|").length, 6, line);
+  for (const line of lines) t.equal(line.replaceAll("\\|", "").split("|").length, 8, line);
 });
