@@ -30,6 +30,7 @@ export function desiredPod(original: Pod, given: AnnotationValues, settings: Inj
   const setsDefault = original.metadata?.annotations?.[DEFAULT_CONTAINER_ANNOTATION] === undefined;
   const marker: Marker = {
     version: settings.version,
+    ...(settings.channel === null ? {} : { channel: values.channel ?? settings.channel }),
     sidecar: native ? "native" : "legacy",
     capture,
     defaultContainer: setsDefault,

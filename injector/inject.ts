@@ -1,11 +1,15 @@
 // Everything the injector knows about one pod, in order: shape, facts, decision, pod as it should be, patch. Pure; the webhook and the command
 // line both call it, so that what `remora inject` shows is what the cluster gets.
 import { AdmissionError } from "../core/errors.ts";
+import { type ChannelChoice, versionFor } from "./channels.ts";
 import { type Asker, type Decision, decide } from "./decide.ts";
 import { desiredPod } from "./desired-pod.ts";
 import { difference, type PatchOperation } from "./difference.ts";
+import { ownerOf } from "./owner.ts";
+import type { Platform } from "./platform.ts";
 import { type Pod, parsePod } from "./pod.ts";
 import { reportPod } from "./report.ts";
+import { releasedSettings } from "./rollout/release.ts";
 import type { InjectorSettings } from "./settings.ts";
 import type { Surroundings } from "./surroundings.ts";
 
@@ -33,11 +37,21 @@ export function injectPod(value: unknown, surroundings: Surroundings, asker: Ask
     case "refuse":
       return { decision, patch: [], pod, warnings: report.annotations.warnings };
     case "inject": {
-      const desired = desiredPod(pod, decision.values, settings);
-      const warnings = [...report.annotations.warnings, ...report.concerns, ...desired.concerns];
+      const { platform, namespace } = surroundings;
+      const choice = versionFor(platform, ownerOf(pod, namespace.name), decision.values.channel ?? null);
+      const desired = desiredPod(pod, decision.values, releasedSettings(settings, choice));
+      const warnings = [...report.annotations.warnings, ...report.concerns, ...desired.concerns, ...channelWarnings(choice, platform)];
       return { decision, patch: difference(pod, desired.pod), pod: desired.pod, warnings };
     }
   }
+}
+
+/** The sidecar comes all the same, in the version of the control plane: a name that is spelled wrongly stops no deployment. */
+function channelWarnings({ channel, version }: ChannelChoice, { channels }: Platform): readonly string[] {
+  if (version !== null || channels.size === 0) return [];
+  return [
+    `there is no channel ${channel}; the sidecar is of the control plane's own version (channels: ${[...channels.keys()].join(", ")})`,
+  ];
 }
 
 /** The error's sentence when the value is not a pod. */

@@ -12,7 +12,10 @@ export type MadePart = (typeof MADE_PARTS)[number];
 
 /** The content of `remora.io/injected`. */
 export interface Marker {
+  /** Version of the sidecar. */
   readonly version: string;
+  /** Channel that it came by; absent where the installation has none, and in what earlier versions wrote. */
+  readonly channel?: string;
   readonly sidecar: SidecarKind;
   readonly capture: "transparent" | "explicit";
   /** True when the pod's `kubectl.kubernetes.io/default-container` is ours. */
@@ -32,14 +35,15 @@ export function formatMarker(marker: Marker): string {
 export function parseMarker(text: string): Marker | null {
   const value = parseObject(text);
   if (value === null) return null;
-  const { version, sidecar, capture, defaultContainer, made, probes } = value;
+  const { version, channel, sidecar, capture, defaultContainer, made, probes } = value;
   if (typeof version !== "string" || typeof defaultContainer !== "boolean") return null;
+  if (channel !== undefined && typeof channel !== "string") return null;
   if ((sidecar !== "native" && sidecar !== "legacy") || (capture !== "transparent" && capture !== "explicit")) return null;
   if (!isObject(made) || !isObject(probes)) return null;
   if (!Object.entries(made).every(([part, was]) => MADE_PARTS.some((known) => known === part) && (was === "absent" || was === "null")))
     return null;
   if (!Object.values(probes).every(areProbes)) return null;
-  return { version, sidecar, capture, defaultContainer, made, probes } as Marker; // each field was looked at above
+  return { version, ...(channel === undefined ? {} : { channel }), sidecar, capture, defaultContainer, made, probes } as Marker; // each field was looked at above
 }
 
 function areProbes(value: unknown): boolean {
