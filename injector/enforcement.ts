@@ -18,6 +18,18 @@ export function objectionTo(name: AnnotationName, values: AnnotationValues, text
     : `annotation ${ANNOTATION_PREFIX}${name}: ${shorten(text)} is not what the platform allows: ${bound.says} (${bound.rule} in ConfigMap ${PLATFORM_CONFIG_MAP})`;
 }
 
+/**
+ * Why the platform does not know the channel that is asked for; null when it does. For who writes the name: pods are not refused for it, because the
+ * platform may drop a channel that running workloads still name.
+ */
+export function unknownChannel({ channel }: AnnotationValues, { channels }: Platform): string | null {
+  if (channel === undefined || channels.size === 0 || channels.has(channel)) return null;
+  const nearest = nearestName(channel, channels.keys());
+  const known = [...channels.keys()].join(", ");
+  const hint = nearest === null ? "" : `; did you mean ${nearest}?`;
+  return `annotation ${ANNOTATION_PREFIX}channel: ${shorten(channel)} is no channel of the platform, which has ${known}${hint}`;
+}
+
 /** The values that hold where neither pod nor namespace gives any, because the built-in default could be weaker. */
 export function enforcedValues({ enforced }: Platform): AnnotationValues {
   const { minimumMode, minimumSigning, minimumVerify, capture, egress } = enforced;
@@ -72,8 +84,6 @@ function boundOf(name: AnnotationName, values: AnnotationValues, platform: Platf
       return enforced.egress === null
         ? null
         : { rule: "enforced.egress", says: "no connection goes around the sidecar where egress is denied" };
-    case "channel":
-      return channelBound(values.channel ?? "", platform);
     default:
       return null;
   }
@@ -88,12 +98,4 @@ function atLeast<Word extends string>(rule: string, order: readonly Word[], valu
 function imageBound(image: string, { images }: Enforced): Bound | null {
   if (images === null || images.some((pattern) => matchesPattern(pattern, image))) return null;
   return { rule: "enforced.images", says: images.length === 0 ? "no image but its own" : `images like ${images.join(", ")}` };
-}
-
-/** Following a channel that does not exist would silently be no channel. */
-function channelBound(channel: string, { channels }: Platform): Bound | null {
-  if (channels.size === 0 || channels.has(channel)) return null;
-  const known = [...channels.keys()];
-  const nearest = nearestName(channel, known);
-  return { rule: "channels", says: `${known.join(", ")}${nearest === null ? "" : `; did you mean ${nearest}?`}` };
 }

@@ -9,7 +9,7 @@ import {
   type AnnotationValues,
   readAnnotations,
 } from "./annotations.ts";
-import { enforcedValues, objectionTo } from "./enforcement.ts";
+import { enforcedValues, objectionTo, unknownChannel } from "./enforcement.ts";
 import type { Surroundings } from "./surroundings.ts";
 
 /** Who gave a value. */
@@ -52,7 +52,12 @@ export function readNamespaceDefaults({ namespace, platform }: Pick<Surroundings
     const objection = objectionTo(name, values, namespace.annotations[ANNOTATION_PREFIX + name] ?? "", platform);
     return objection === null ? [] : [objection];
   });
-  return { values, mistakes: [...mistakes, ...objections], warnings: [...warnings, ...withoutEffect(values, "pod", "a namespace")] };
+  const channel = unknownChannel(values, platform);
+  return {
+    values,
+    mistakes: [...mistakes, ...objections, ...(channel === null ? [] : [channel])],
+    warnings: [...warnings, ...withoutEffect(values, "pod", "a namespace")],
+  };
 }
 
 /** The namespace's annotations that can be defaults of this pod: what the pod gives itself does not matter there, even where it is wrong. */

@@ -1,7 +1,7 @@
 // What is wrong, or only odd, about the pod template of a workload: what `/validate` refuses or warns about at `kubectl apply`, long before the first
 // pod is made from it. Pure.
 import { ANNOTATION_PREFIX, INJECT_LABEL, INJECTED_ANNOTATION, shorten } from "./annotations.ts";
-import { mayOptOut } from "./enforcement.ts";
+import { mayOptOut, unknownChannel } from "./enforcement.ts";
 import { injectPod } from "./inject.ts";
 import { readSwitch, type SwitchLabel } from "./report.ts";
 import { resolveSettings } from "./resolve-settings.ts";
@@ -30,7 +30,9 @@ export function judgeTemplate(
   const injection = injectPod(place.value, surroundings, { kind: "namespace", label: inNamespace }, settings);
   const { decision } = injection;
   const label = labelOfTemplate(place.value);
-  const { mistakes } = resolveSettings(annotationsOf(place.value), surroundings);
+  const resolved = resolveSettings(annotationsOf(place.value), surroundings);
+  const channel = unknownChannel(resolved.values, platform);
+  const mistakes = [...resolved.mistakes, ...(channel === null ? [] : [channel])];
   // A pod that gets no sidecar is not harmed by what its annotations say.
   const areHarmless = decision.action === "skip";
   const isRefused = decision.action === "refuse" && decision.reason !== "invalid_annotation";

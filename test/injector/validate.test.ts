@@ -191,7 +191,6 @@ channels: {stable: "0.1.0", canary: "0.2.0"}
     ["skip-outbound-cidrs", "0.0.0.0/0", /enforced\.egress/],
     ["image", "evil/remora:1", /images like registry\.example\/remora:\* \(enforced\.images/],
     ["workers", "2", /nobody may set it \(enforced\.forbiddenAnnotations/],
-    ["channel", "canari", /stable, canary; did you mean canary\? \(channels in/],
   ];
   for (const [name, value, message] of refused) {
     const { answer, reason } = judge(
