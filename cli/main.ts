@@ -4,7 +4,7 @@ import { enableCompileCache } from "node:module";
 import { join } from "node:path";
 import { Command, CommanderError } from "commander";
 import { nearestName } from "../core/nearest.ts";
-import { explain } from "./explain.ts";
+import { errorText } from "./error-text.ts";
 
 /** Exit codes: 0 done, 1 it failed, 2 it was asked for wrongly. `remora run` exits with its command's own code. */
 const EXIT_FAILED = 1;
@@ -29,6 +29,7 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   wait: { summary: "wait until the sidecar of this pod is ready", load: () => import("./wait-command.ts") },
   inject: { summary: "add the sidecar to Kubernetes manifests", load: () => import("./inject-command.ts") },
   uninject: { summary: "take the sidecar out of Kubernetes manifests", load: () => import("./uninject-command.ts") },
+  annotations: { summary: "list the annotations of namespaces and pods", load: () => import("./annotations-command.ts") },
   install: { summary: "print the Kubernetes objects of the control plane", load: () => import("./install-command.ts") },
   version: { summary: "print version, commit and build date", load: () => import("./version-command.ts") },
 };
@@ -58,7 +59,7 @@ async function main(words: readonly string[]): Promise<number> {
     return Number(process.exitCode ?? 0);
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE;
-    process.stderr.write(`remora ${asked ?? ""}: ${explain(error)}\n`);
+    process.stderr.write(`remora ${asked ?? ""}: ${errorText(error)}\n`);
     return EXIT_FAILED;
   }
 }

@@ -26,9 +26,9 @@ export function annotationDoc(name: AnnotationName): AnnotationDoc {
   return { name: ANNOTATION_PREFIX + name, type: type.kind, allowed: type.allowed, default: usual, scope, doc };
 }
 
-/** The README's table, in Markdown, without a newline at its end. */
-export function annotationMarkdown(): string {
-  const rows = annotationDocs().map(({ name, type, allowed, default: usual, scope, doc }) => [
+/** A table in Markdown, without a newline at its end; of all annotations it is the README's. */
+export function annotationMarkdown(docs: readonly AnnotationDoc[] = annotationDocs()): string {
+  const rows = docs.map(({ name, type, allowed, default: usual, scope, doc }) => [
     `\`${name}\``,
     ...[type, usual, SCOPES[scope], doc, allowed].map(cell),
   ]);

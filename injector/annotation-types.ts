@@ -42,7 +42,7 @@ export type PortProtocol = (typeof PORT_PROTOCOLS)[number];
 
 /** One of a closed set of words. */
 export function choice<const Word extends string>(words: readonly Word[]): AnnotationType<Word> {
-  return { kind: "word", allowed: words.join(", "), parse: (text) => words.find((word) => word === text) ?? null };
+  return { kind: words.join("|"), allowed: words.join(", "), parse: (text) => words.find((word) => word === text) ?? null };
 }
 
 /** `true` or `false`. */

@@ -4,7 +4,7 @@ import { AdmissionError, CertError, ConfigError, PolicyError, ProtocolError, Reg
 const OURS = [ConfigError, ProtocolError, PolicyError, CertError, RegistryError, AdmissionError];
 
 /** The text for an error that ends a command. Several lines only when a ConfigError lists several mistakes. */
-export function explain(error: unknown): string {
+export function errorText(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   if (OURS.some((kind) => error instanceof kind) || hasCode(error)) return withCauses(error);
   return error.stack ?? error.message;
