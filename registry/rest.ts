@@ -79,16 +79,19 @@ function describeService(id: string, entry: ServiceEntry | undefined, store: Lea
 }
 
 function listInstances({ store }: RestParts, query: URLSearchParams): AdminResponse {
-  const unknown = unknownFilter(query, ["namespace", "service", "state"]);
+  const unknown = unknownFilter(query, ["namespace", "service", "state", "after"]);
   if (unknown !== null) return unknown;
   const state = query.get("state");
   if (state !== null && !STATES.some((known) => known === state)) {
     return refusal("bad_request", `state: one of ${STATES.join(", ")} is expected, got ${JSON.stringify(state.slice(0, 80))}`);
   }
   const [namespace, service] = [query.get("namespace"), query.get("service")];
+  // The last instance of the page before: with it every instance can be listed, though no answer holds more than MAX_LISTED.
+  const after = query.get("after");
   const found = [...store.leases.all()].filter(
     ({ lease }) =>
       (namespace === null || spiffeParts(lease.identity).namespace === namespace) &&
+      (after === null || lease.instanceId > after) &&
       (service === null || lease.services.includes(service)) &&
       (state === null || lease.state === state),
   );

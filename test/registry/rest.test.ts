@@ -74,6 +74,8 @@ t.test("a script announces its service over HTTP and finds it in the lists", asy
     ["service=__proto__", 0],
     ["state=ready&service=orders", 1],
     ["state=draining", 0],
+    ["after=script-0", 1],
+    ["after=script-1", 0],
   ] as const) {
     t.equal((await get(`instances?${query}`)).body["total"], total, query);
   }

@@ -1,0 +1,252 @@
+// What rollouts and the watchdog ask of the Kubernetes API: the platform's ConfigMap, pods, restarts of owners, Events, and the replicas of the registry.
+// Every write states the version that it was made from, so that two people, or a person and the guard, never undo each other's word unseen.
+import type { V1ConfigMap } from "@kubernetes/client-node";
+import { ConfigError } from "../../core/errors.ts";
+import type { WorkloadOwner } from "../channels.ts";
+import { bounded, call } from "../cluster-api.ts";
+import { PLATFORM_CONFIG_MAP, PLATFORM_KEY } from "../platform.ts";
+import type { ListPage, StartWatch } from "../watched-list.ts";
+import { type LeaseLock, leaseLock } from "./lease-lock.ts";
+import type { MakeEdit, PlatformEdit } from "./platform-edit.ts";
+import { type PodFacts, readPodFacts } from "./pod-facts.ts";
+import { fetchFrom, proxyTo } from "./registry-http.ts";
+import type { FetchJson } from "./registry-reader.ts";
+
+/** As `kubectl rollout restart` sets it. */
+export const RESTARTED_AT = "kubectl.kubernetes.io/restartedAt";
+/** Name of ours in Events and field managers. */
+const COMPONENT = "remora-rollout";
+const PAGE_ITEMS = 500;
+const REGISTRY_LABELS = "app.kubernetes.io/part-of=remora,app.kubernetes.io/component=control";
+const REGISTRY_ADMIN_PORT = 15014;
+/** Tries of one edit against others; only the guard tries again, a person is told. */
+const EDIT_ATTEMPTS = 5;
+const CONFLICT = 409;
+const GONE = 404;
+
+/** The kinds that roll their pods when their template changes. */
+export const RESTARTABLE_KINDS: ReadonlySet<string> = new Set(["Deployment", "StatefulSet", "DaemonSet"]);
+
+/** What came of a restart. `on_delete`: the owner is told, but only replaces pods that somebody deletes. */
+export type RestartOutcome = "restarted" | "on_delete" | "paused" | "gone" | "not_restartable";
+
+/** Where an Event shows. */
+export interface EventTarget {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly namespace: string;
+  readonly name: string;
+}
+
+/** One Event. `reason` is a word in CamelCase, `message` a sentence. */
+export interface RolloutEvent {
+  readonly on: EventTarget;
+  readonly type: "Normal" | "Warning";
+  readonly reason: string;
+  readonly message: string;
+}
+
+/** The API as rollouts use it. */
+export interface RolloutApi {
+  /** Namespace of the control plane. */
+  readonly controlNamespace: string;
+  /** Text of `platform.yaml`; empty where there is none. */
+  readPlatform(): Promise<string>;
+  /**
+   * Edits `platform.yaml`. With `dryRun` nothing is written, but the API server checks it. With `retry` an edit that was made from an older text is
+   * made again from the new one; else it is a ConfigError("invalid_value") that says so.
+   */
+  editPlatform(edit: MakeEdit, options?: { readonly dryRun?: boolean; readonly retry?: boolean }): Promise<PlatformEdit>;
+  /** Every pod of the cluster. */
+  pods(): Promise<readonly PodFacts[]>;
+  /** One page, as watches of pods begin. */
+  listPods(page: { readonly limit: number; readonly _continue?: string }): Promise<ListPage>;
+  /** A pod as it is stored; null when it is gone. */
+  readPod(namespace: string, name: string): Promise<unknown>;
+  readonly watch: StartWatch;
+  /** Annotation of every namespace that has it. */
+  namespaceAnnotations(name: string): Promise<ReadonlyMap<string, string>>;
+  /** Restarts an owner's pods as `kubectl rollout restart` does. */
+  restart(owner: WorkloadOwner, nowMs: number, dryRun?: boolean): Promise<RestartOutcome>;
+  /** Tells people. Never rejects: an Event is no more than a note. */
+  note(event: RolloutEvent, nowMs: number): Promise<void>;
+  /** Replicas of the registry by name, asked directly at their addresses or through the API server. */
+  registries(way: "direct" | "proxy"): Promise<ReadonlyMap<string, FetchJson>>;
+  /** The lock of that name, kept in a Lease in the namespace of the control plane. */
+  lock(name: string, holder: string): LeaseLock;
+}
+
+/** Loads the client. `kubeconfig` is its YAML text; without it the pod's service account is used, or the user's default. */
+export async function connectRolloutApi(controlNamespace: string, options: { readonly kubeconfig?: string } = {}): Promise<RolloutApi> {
+  const { AppsV1Api, CoordinationV1Api, CoreV1Api, KubeConfig, PatchStrategy, setHeaderOptions, Watch } = await import(
+    "@kubernetes/client-node"
+  );
+  const config = new KubeConfig();
+  if (options.kubeconfig === undefined) config.loadFromDefault();
+  else config.loadFromString(options.kubeconfig);
+  const [core, apps, coordination] = [
+    config.makeApiClient(CoreV1Api),
+    config.makeApiClient(AppsV1Api),
+    config.makeApiClient(CoordinationV1Api),
+  ];
+  const watch = new Watch(config);
+  const merge = setHeaderOptions("Content-Type", PatchStrategy.StrategicMergePatch);
+  const place = `ConfigMap ${controlNamespace}/${PLATFORM_CONFIG_MAP}`;
+
+  async function readConfigMap(): Promise<V1ConfigMap | null> {
+    return call(`read ${place}`, () => core.readNamespacedConfigMap({ name: PLATFORM_CONFIG_MAP, namespace: controlNamespace }), [GONE]);
+  }
+
+  /** False when somebody else was faster. */
+  async function write(found: V1ConfigMap | null, text: string, dryRun: boolean): Promise<boolean> {
+    const dry = dryRun ? { dryRun: "All" } : {};
+    const common = { namespace: controlNamespace, fieldManager: COMPONENT, ...dry };
+    if (found === null) {
+      const body = {
+        metadata: { name: PLATFORM_CONFIG_MAP, labels: { "app.kubernetes.io/part-of": "remora" } },
+        data: { [PLATFORM_KEY]: text },
+      };
+      return (await call(`create ${place}`, () => core.createNamespacedConfigMap({ ...common, body }), [CONFLICT])) !== null;
+    }
+    // The whole object as it was read, its resourceVersion with it: the API server refuses it when that is not the newest.
+    const body = { ...found, data: { ...found.data, [PLATFORM_KEY]: text } };
+    const written = await call(`replace ${place}`, () => core.replaceNamespacedConfigMap({ ...common, name: PLATFORM_CONFIG_MAP, body }), [
+      CONFLICT,
+      GONE,
+    ]);
+    return written !== null;
+  }
+
+  async function listAll(list: (page: { limit: number; _continue?: string }) => Promise<ListPage>): Promise<readonly unknown[]> {
+    const items: unknown[] = [];
+    let next: string | undefined;
+    do {
+      const page = await list({ limit: PAGE_ITEMS, ...(next === undefined ? {} : { _continue: next }) });
+      items.push(...page.items);
+      next = page.metadata?._continue;
+    } while (next !== undefined && next !== "");
+    return items;
+  }
+
+  const ownerCalls = {
+    Deployment: {
+      read: (at: Named) => apps.readNamespacedDeployment(at),
+      patch: (at: Named, patch: object) => apps.patchNamespacedDeployment({ ...at, ...patch } as PatchRequest, merge),
+    },
+    StatefulSet: {
+      read: (at: Named) => apps.readNamespacedStatefulSet(at),
+      patch: (at: Named, patch: object) => apps.patchNamespacedStatefulSet({ ...at, ...patch } as PatchRequest, merge),
+    },
+    DaemonSet: {
+      read: (at: Named) => apps.readNamespacedDaemonSet(at),
+      patch: (at: Named, patch: object) => apps.patchNamespacedDaemonSet({ ...at, ...patch } as PatchRequest, merge),
+    },
+  } as const;
+
+  return {
+    controlNamespace,
+    watch: (path, query, onEvent, onEnd) => watch.watch(path, { ...query }, onEvent, onEnd),
+    readPlatform: async () => (await readConfigMap())?.data?.[PLATFORM_KEY] ?? "",
+    async editPlatform(edit, { dryRun = false, retry = false } = {}) {
+      for (let attempt = 1; attempt <= (retry ? EDIT_ATTEMPTS : 1); attempt += 1) {
+        const found = await readConfigMap();
+        const text = found?.data?.[PLATFORM_KEY] ?? "";
+        const made = edit(text);
+        if (made.text === text || (await write(found, made.text, dryRun))) return made;
+      }
+      throw new ConfigError("invalid_value", `${place} was changed by somebody else at the same time; look at it and say it again`);
+    },
+    async pods() {
+      const items = await listAll((page) => bounded(() => core.listPodForAllNamespaces(page)));
+      return items.map(readPodFacts).filter((pod) => pod !== null);
+    },
+    listPods: (page) => bounded(() => core.listPodForAllNamespaces({ ...page })),
+    readPod: (namespace, name) => call(`read Pod ${namespace}/${name}`, () => core.readNamespacedPod({ name, namespace }), [GONE]),
+    async namespaceAnnotations(name) {
+      const items = await listAll((page) => bounded(() => core.listNamespace(page)));
+      const found = items.flatMap((item) => {
+        const { metadata } = item as {
+          readonly metadata?: { readonly name?: string; readonly annotations?: Readonly<Record<string, string>> };
+        };
+        const value = metadata?.annotations?.[name];
+        return metadata?.name === undefined || value === undefined ? [] : [[metadata.name, value] as const];
+      });
+      return new Map(found);
+    },
+    async restart(owner, nowMs, dryRun = false) {
+      const { kind, namespace, name } = owner;
+      if (!isRestartable(kind)) return "not_restartable";
+      const what = `${kind} ${namespace}/${name}`;
+      const found: RollingOwner | null = await call(
+        `read ${what}`,
+        () => ownerCalls[kind].read({ name, namespace }) as Promise<RollingOwner>,
+        [GONE],
+      );
+      if (found === null) return "gone";
+      // kubectl refuses this too: nothing would happen until somebody resumes it, and then at a moment that nobody chose.
+      if (found.spec?.paused === true) return "paused";
+      const restartedAt = new Date(nowMs).toISOString().replace(/\.\d+Z$/, "Z");
+      const body = { spec: { template: { metadata: { annotations: { [RESTARTED_AT]: restartedAt } } } } };
+      const patch = { body, fieldManager: COMPONENT, ...(dryRun ? { dryRun: "All" } : {}) };
+      const patched = await call(`restart ${what}`, () => ownerCalls[kind].patch({ name, namespace }, patch) as Promise<unknown>, [GONE]);
+      if (patched === null) return "gone";
+      return found.spec?.updateStrategy?.type === "OnDelete" ? "on_delete" : "restarted";
+    },
+    async note({ on, type, reason, message }, nowMs) {
+      const instant = new Date(nowMs);
+      const body = {
+        metadata: { generateName: `${on.name.slice(0, 200)}.`, namespace: on.namespace },
+        involvedObject: on,
+        type,
+        reason,
+        message: message.slice(0, 1024),
+        source: { component: COMPONENT },
+        reportingComponent: COMPONENT,
+        reportingInstance: COMPONENT,
+        firstTimestamp: instant,
+        lastTimestamp: instant,
+        count: 1,
+      };
+      await bounded(() => core.createNamespacedEvent({ namespace: on.namespace, body })).catch(() => {});
+    },
+    async registries(way) {
+      const found = await call(
+        `list the control plane's pods in ${controlNamespace}`,
+        () => core.listNamespacedPod({ namespace: controlNamespace, labelSelector: REGISTRY_LABELS }),
+        [],
+      );
+      const replicas = new Map<string, FetchJson>();
+      for (const pod of found?.items ?? []) {
+        const [name, address] = [pod.metadata?.name, pod.status?.podIP];
+        if (name === undefined || address === undefined || pod.status?.phase !== "Running" || pod.metadata?.deletionTimestamp !== undefined)
+          continue;
+        const host = address.includes(":") ? `[${address}]` : address;
+        replicas.set(
+          name,
+          way === "direct"
+            ? fetchFrom(`http://${host}:${REGISTRY_ADMIN_PORT}`)
+            : proxyTo(config, controlNamespace, `${name}:${REGISTRY_ADMIN_PORT}`),
+        );
+      }
+      return replicas;
+    },
+    lock: (name, holder) => leaseLock(coordination, { name, namespace: controlNamespace, holder }),
+  };
+}
+
+interface Named {
+  readonly name: string;
+  readonly namespace: string;
+}
+
+interface PatchRequest extends Named {
+  readonly body: object;
+}
+
+interface RollingOwner {
+  readonly spec?: { readonly paused?: boolean; readonly updateStrategy?: { readonly type?: string } };
+}
+
+function isRestartable(kind: string): kind is "Deployment" | "StatefulSet" | "DaemonSet" {
+  return RESTARTABLE_KINDS.has(kind);
+}
