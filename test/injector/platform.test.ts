@@ -174,11 +174,12 @@ t.test("a workload's place is stable, spread evenly, and grows with the percenta
     16.18,
     "the same in every version of Remora, or an upgrade would move everybody",
   );
-  const at = (percent: number) =>
-    Array.from({ length: 5_000 }, (_, index) => index).filter((index) => {
-      const platform = parsePlatform(`channels: {stable: "1.0.0"}\nrollout: {from: "1.0.0", to: "1.1.0", percent: ${percent}%}`);
-      return versionFor(platform, owner(index), null).version === "1.1.0";
-    });
+  const at = (percent: number) => {
+    const platform = parsePlatform(`channels: {stable: "1.0.0"}\nrollout: {from: "1.0.0", to: "1.1.0", percent: ${percent}%}`);
+    return Array.from({ length: 5_000 }, (_, index) => index).filter(
+      (index) => versionFor(platform, owner(index), null).version === "1.1.0",
+    );
+  };
   t.equal(at(0).length, 0);
   t.equal(at(100).length, 5_000);
   const [ten, thirty] = [at(10), at(30)];
