@@ -2,12 +2,23 @@
 import type { AdmissionAnswer, AdmissionRequest } from "./envelope.ts";
 import { injectPod } from "./inject.ts";
 import { explainReason, type InjectionReason } from "./reasons.ts";
-import { readSwitch } from "./report.ts";
+import type { SwitchLabel } from "./report.ts";
 import type { InjectorSettings } from "./settings.ts";
 import type { Surroundings } from "./surroundings.ts";
 
-/** Whose label the API server saw before it asked: the namespace's, or only the pod's own. Each has a webhook and a path of its own. */
-export type Selected = "by_namespace" | "by_pod";
+/**
+ * Which labels the API server saw before it asked; each has a webhook and a path of its own. `by_namespace`: the namespace is enabled. `by_pod`: only the
+ * pod is. `unclear_pod`, `unclear_namespace`: only a label that is neither of the two words; such a pod is never injected, and told so.
+ */
+export type Selected = "by_namespace" | "by_pod" | "unclear_pod" | "unclear_namespace";
+
+/** What the namespace's label must have been. Its selectors are the API server's, which knows the namespace better than our view of it. */
+const NAMESPACE_LABEL: Readonly<Record<Selected, SwitchLabel>> = {
+  by_namespace: "enabled",
+  by_pod: "absent",
+  unclear_pod: "absent",
+  unclear_namespace: "unknown",
+};
 
 /** The answer, and the two words under which it is counted. */
 export interface Admission {
@@ -21,7 +32,7 @@ export function admit(request: AdmissionRequest, selected: Selected, surrounding
   const { group, resource } = request.resource;
   if (group !== "" || resource !== "pods" || request.subResource !== "") return passed("not_a_pod");
   if (request.operation !== "CREATE") return passed("not_created");
-  const label = readSwitch(selected === "by_namespace" ? "enabled" : undefined);
+  const label = NAMESPACE_LABEL[selected];
   const { decision, patch, warnings } = injectPod(request.object, surroundings, { kind: "namespace", label }, settings);
   const { reason, message } = decision;
   switch (decision.action) {

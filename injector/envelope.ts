@@ -1,5 +1,6 @@
 // AdmissionReview v1, in and out: what the API server asks and how it wants to be answered. Knows nothing of pods.
 // https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/
+import { isUtf8 } from "node:buffer";
 import { AdmissionError } from "../core/errors.ts";
 import type { PatchOperation } from "./difference.ts";
 
@@ -9,12 +10,22 @@ const KIND = "AdmissionReview";
 const MAX_WARNING_LENGTH = 256;
 const MAX_WARNINGS_LENGTH = 4096;
 const MAX_MESSAGE_LENGTH = 8192;
+/** The deepest that Kubernetes defines is a CronJob's, at about 25. */
+const MAX_DEPTH = 100;
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const OPEN_BRACKET = 0x5b;
+const CLOSE_BRACKET = 0x5d;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
 
 /** What is asked. */
 export interface AdmissionRequest {
   /** Echoed in the answer. */
   readonly uid: string;
   readonly operation: string;
+  /** `Pod`, and the group it is of. */
+  readonly kind: { readonly group: string; readonly kind: string };
   /** `pods`, and the group it is of. */
   readonly resource: { readonly group: string; readonly resource: string };
   readonly subResource: string;
@@ -23,6 +34,8 @@ export interface AdmissionRequest {
   readonly dryRun: boolean;
   /** The object itself, unchecked. */
   readonly object: unknown;
+  /** The object that an update replaces, unchecked. */
+  readonly oldObject: unknown;
 }
 
 /** What is answered. */
@@ -49,15 +62,18 @@ export function parseReview(body: Buffer): AdmissionRequest {
   const uid = request["uid"];
   if (typeof uid !== "string" || uid === "" || uid.length > 253) throw malformed("its request has no uid");
   const resource = isObject(request["resource"]) ? request["resource"] : {};
+  const kind = isObject(request["kind"]) ? request["kind"] : {};
   return {
     uid,
     operation: text(request["operation"]),
+    kind: { group: text(kind["group"]), kind: text(kind["kind"]) },
     resource: { group: text(resource["group"]), resource: text(resource["resource"]) },
     subResource: text(request["subResource"]),
     namespace: text(request["namespace"]),
     name: text(request["name"]),
     dryRun: request["dryRun"] === true,
     object: request["object"],
+    oldObject: request["oldObject"],
   };
 }
 
@@ -89,12 +105,42 @@ function fitWarnings(warnings: readonly string[]): readonly string[] {
   return fitting;
 }
 
+/**
+ * JSON as RFC 8259 has it. Of a key that comes twice the last counts, as in the API server. Invalid UTF-8 is refused and not repaired, because a repaired
+ * text is another text. Numbers are JavaScript's: what is larger loses digits here, but only what we set ourselves is ever sent back.
+ */
 function parseJson(body: Buffer): unknown {
+  if (!isUtf8(body)) throw malformed("the body is not UTF-8");
+  if (isTooDeep(body)) throw malformed(`the body is nested more than ${MAX_DEPTH} levels deep`);
   try {
     return JSON.parse(body.toString("utf8"));
   } catch (cause) {
     throw new AdmissionError("malformed_review", "the body is not JSON", { cause });
   }
+}
+
+/** Whoever walks the object later may do so by recursion. Works on bytes: about 1 ms for 1 MB. */
+function isTooDeep(body: Buffer): boolean {
+  let depth = 0;
+  for (let at = 0; at < body.length; at += 1) {
+    const byte = body[at];
+    if (byte === QUOTE) at = endOfText(body, at);
+    else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) {
+      depth += 1;
+      if (depth > MAX_DEPTH) return true;
+    } else if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) depth -= 1;
+  }
+  return false;
+}
+
+/** Index of the quote that ends the text whose first quote is at `start`; the length where none does. */
+function endOfText(body: Buffer, start: number): number {
+  for (let at = body.indexOf(QUOTE, start + 1); at >= 0; at = body.indexOf(QUOTE, at + 1)) {
+    let escapes = 0;
+    while (body[at - 1 - escapes] === BACKSLASH) escapes += 1;
+    if (escapes % 2 === 0) return at;
+  }
+  return body.length;
 }
 
 function malformed(sentence: string): AdmissionError {

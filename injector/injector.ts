@@ -1,13 +1,18 @@
-// The injector's boot story: certificate, then the trust pins that new sidecars need, then the webhook. In Kubernetes all of it is shared with the
+// The injector's boot story: certificate, then the trust pins that new sidecars need and the view of the cluster, then the webhook. In Kubernetes all of it is shared with the
 // other replicas through the API server; outside, a folder is enough. It holds no state of its own.
 import type { Clock } from "../core/clock.ts";
 import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
+import { eventsOf } from "./admission-event.ts";
 import { startCertificateKeeper } from "./certificate-keeper.ts";
 import { createFileStore } from "./certificate-store.ts";
+import { type ClientsSettings, followWebhookClients } from "./client-certificate.ts";
+import { type ClusterView, startClusterView } from "./cluster-view.ts";
+import { createEventRecorder, type EventRecorder } from "./events.ts";
+import { createJudgement } from "./judgement.ts";
 import type { InjectorKubernetes } from "./kubernetes.ts";
 import type { InjectorSettings } from "./settings.ts";
-import { renewAtMs, serviceNames, withLocalNames } from "./webhook-certificate.ts";
+import { expiresAtMs, serviceNames, withLocalNames } from "./webhook-certificate.ts";
 import { startWebhookServer, type WebhookServer } from "./webhook-server.ts";
 
 /** Name of the Service, and of the MutatingWebhookConfiguration, in our manifests. */
@@ -31,6 +36,12 @@ export interface InjectorOptions {
   readonly shared: { readonly kind: "kubernetes"; readonly api: InjectorKubernetes } | { readonly kind: "folder"; readonly path: string };
   /** Name of the Service under which the API server calls; default {@link INJECTOR_SERVICE}. */
   readonly service?: string;
+  /** Who may call; null for everybody who reaches the port. */
+  readonly clients: ClientsSettings | null;
+  /** Name of this replica, in Events. */
+  readonly instance: string;
+  /** 0..1 */
+  readonly random: () => number;
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
@@ -47,58 +58,91 @@ export interface Injector {
   readonly port: number;
   /** PEM of the CA that the webhook's certificate chains to, for who configures a webhook by hand. */
   caBundle(): string;
-  /** `down` while pods cannot be injected; `degraded` when the certificate or the pins cannot be refreshed. */
+  /** What is known of the cluster; null outside of one. */
+  readonly view: ClusterView | null;
+  /** Where Events on workloads are recorded; null outside of a cluster. */
+  readonly events: EventRecorder | null;
+  /** `down` while pods cannot be injected; `degraded` when something that they are judged by cannot be refreshed. */
   health(): InjectorHealth;
   /** Answers what is being asked, then stops. */
   close(): Promise<void>;
 }
 
-/** Starts the injector; rejects when the certificate cannot be made or published, or the port is taken. */
+/** Starts the injector; rejects when the certificate cannot be made or published, or the port is taken. Does not wait for the cluster to be known. */
 export async function startInjector(options: InjectorOptions): Promise<Injector> {
   const { shared, settings, clock, log, metrics, host, port, service = INJECTOR_SERVICE } = options;
+  const inCluster = shared.kind === "kubernetes" ? shared.api : null;
   const own = serviceNames(service, settings.controlNamespace);
+  const clients = await followWebhookClients(options.clients, { clock, log });
   let listening: WebhookServer | null = null; // null until the first certificate is there
   const keeper = await startCertificateKeeper({
     store: shared.kind === "kubernetes" ? shared.api.certificates : createFileStore(shared.path),
-    publish: shared.kind === "kubernetes" ? (bundlePem) => shared.api.publishBundle(bundlePem) : async () => {},
-    names: shared.kind === "kubernetes" ? own : withLocalNames(own),
+    publish: inCluster === null ? async () => {} : (bundlePem) => inCluster.publishBundle(bundlePem),
+    names: inCluster === null ? withLocalNames(own) : own,
     clock,
     log,
-    onChange: (material) => listening?.replaceTls(material),
+    onChange: (material) => listening?.replaceTls(material, clients.current()),
   });
-  const pins = shared.kind === "kubernetes" ? await followPins(shared.api, options) : null;
+  const pins = inCluster === null ? null : await followPins(inCluster, options);
+  const view = inCluster === null ? null : startClusterView({ api: inCluster.cluster, clock, random: options.random, log, metrics });
+  const events =
+    inCluster === null ? null : createEventRecorder({ sink: inCluster.events, instance: options.instance, clock, log, metrics });
   const current = () => {
     if (pins === null) return settings;
     const trustPins = [...new Set([...settings.trustPins, ...pins.current()])];
     return trustPins.length === 0 ? { unavailable: NO_PINS } : { ...settings, trustPins };
   };
-  const server = await startWebhookServer({ host, port, tls: keeper.current(), settings: current, clock, log, metrics }).catch(
-    async (error: unknown) => {
-      pins?.close();
-      await keeper.close();
-      throw error;
+  const judgement = createJudgement({ settings, current, view });
+
+  async function closeParts(): Promise<void> {
+    view?.close();
+    pins?.close();
+    clients.close();
+    await events?.close();
+    await keeper.close();
+  }
+
+  const server = await startWebhookServer({
+    host,
+    port,
+    tls: keeper.current(),
+    clients: clients.current(),
+    admit: judgement.admit,
+    validate: judgement.validate,
+    onAdmission(review, admission) {
+      if (events !== null) for (const event of eventsOf(review, admission)) events.record(event);
     },
-  );
+    clock,
+    log,
+    metrics,
+  }).catch(async (error: unknown) => {
+    await closeParts();
+    throw error;
+  });
   listening = server;
+  clients.onChange((changed) => server.replaceTls(keeper.current(), changed));
   metrics.gauge({
     name: "remora_webhook_cert_expires_seconds",
-    help: "Time until the webhook's certificate is to be replaced.",
-    read: () => (renewAtMs(keeper.current()) - clock.nowMs()) / 1000,
+    help: "Time until the webhook's certificate ends; it is replaced at two thirds of its life.",
+    read: () => (expiresAtMs(keeper.current()) - clock.nowMs()) / 1000,
   });
   return {
     port: server.port,
+    view,
+    events,
     caBundle: () => keeper.current().caBundlePem,
     health() {
       const now = current();
-      if ("unavailable" in now) return { status: "down", message: now.unavailable };
-      const message = keeper.trouble() ?? pins?.trouble() ?? null;
+      const missing = "unavailable" in now ? now.unavailable : (view?.missing() ?? null);
+      if (missing !== null) return { status: "down", message: missing };
+      const message = keeper.trouble() ?? pins?.trouble() ?? view?.trouble() ?? clients.trouble();
       return message === null ? { status: "ok" } : { status: "degraded", message };
     },
     async close() {
-      if (shared.kind === "kubernetes") await new Promise<void>((resolve) => clock.after(LINGER_MS, resolve));
+      server.retire();
+      if (inCluster !== null) await new Promise<void>((resolve) => clock.after(LINGER_MS, resolve));
       await server.close();
-      pins?.close();
-      await keeper.close();
+      await closeParts();
     },
   };
 }

@@ -1,10 +1,10 @@
-// What the injector asks of the Kubernetes API: its certificate's Secret, the `caBundle` of its webhook configuration, and the pins of the mesh's
-// roots. Nothing else, which is what its RBAC says too. The client library is large and loads only here.
-import type { AdmissionregistrationV1Api, CoreV1Api, V1Secret } from "@kubernetes/client-node";
+// What the injector asks of the Kubernetes API: its certificate's Secret, the `caBundle` of its two webhook configurations, the pins of the mesh's roots,
+// the cluster around a pod, and Events. Nothing else, which is what its RBAC says too. The client library is large and loads only here.
+import type { AppsV1Api, BatchV1Api, CoreV1Api, EventsV1Api, V1OwnerReference, V1Secret } from "@kubernetes/client-node";
 import type { CertificateStore, StoredMaterial } from "./certificate-store.ts";
+import { type ClusterApi, call, createClusterApi } from "./cluster-api.ts";
+import type { EventSink, ObjectReference } from "./events.ts";
 
-/** No call may take longer. */
-const CALL_TIMEOUT_MS = 10_000;
 /** Tries of one `caBundle` patch against others that change the object at the same time. */
 const PATCH_ATTEMPTS = 5;
 const TLS_SECRET = "remora-injector-tls";
@@ -15,7 +15,7 @@ const TRUST_CONFIG_MAP = "remora-trust";
 export interface InjectorPlaces {
   /** Namespace of the control plane. */
   readonly namespace: string;
-  /** Name of our MutatingWebhookConfiguration. */
+  /** Name of our MutatingWebhookConfiguration and of our ValidatingWebhookConfiguration. */
   readonly webhook: string;
   /** Name of our Service: webhooks that call another are not ours to touch. */
   readonly service: string;
@@ -28,6 +28,8 @@ export interface InjectorKubernetes {
   publishBundle(bundlePem: string): Promise<void>;
   /** Pins of the roots; empty while the CA has not published any. */
   trustPins(): Promise<readonly string[]>;
+  readonly cluster: ClusterApi;
+  readonly events: EventSink;
 }
 
 /** Loads the client. `kubeconfig` is its YAML text; without it the pod's service account is used, or the user's default. */
@@ -35,17 +37,38 @@ export async function connectInjectorKubernetes(
   places: InjectorPlaces,
   options: { readonly kubeconfig?: string } = {},
 ): Promise<InjectorKubernetes> {
-  const { AdmissionregistrationV1Api, CoreV1Api, KubeConfig, PatchStrategy, setHeaderOptions } = await import("@kubernetes/client-node");
-  const config = new KubeConfig();
+  const client = await import("@kubernetes/client-node");
+  const config = new client.KubeConfig();
   if (options.kubeconfig === undefined) config.loadFromDefault();
   else config.loadFromString(options.kubeconfig);
-  const core = config.makeApiClient(CoreV1Api);
-  const admission = config.makeApiClient(AdmissionregistrationV1Api);
-  const asJsonPatch = setHeaderOptions("Content-Type", PatchStrategy.JsonPatch);
+  const core = config.makeApiClient(client.CoreV1Api);
+  const admission = config.makeApiClient(client.AdmissionregistrationV1Api);
+  const asJsonPatch = client.setHeaderOptions("Content-Type", client.PatchStrategy.JsonPatch);
+  const asMergePatch = client.setHeaderOptions("Content-Type", client.PatchStrategy.MergePatch);
+  const configurations: readonly Configurations[] = [
+    {
+      kind: "MutatingWebhookConfiguration",
+      isNeeded: true,
+      read: (name) => admission.readMutatingWebhookConfiguration({ name }),
+      patch: (name, body) => admission.patchMutatingWebhookConfiguration({ name, body }, asJsonPatch),
+    },
+    {
+      kind: "ValidatingWebhookConfiguration",
+      isNeeded: false,
+      read: (name) => admission.readValidatingWebhookConfiguration({ name }),
+      patch: (name, body) => admission.patchValidatingWebhookConfiguration({ name, body }, asJsonPatch),
+    },
+  ];
+  const apis = {
+    events: config.makeApiClient(client.EventsV1Api),
+    apps: config.makeApiClient(client.AppsV1Api),
+    batch: config.makeApiClient(client.BatchV1Api),
+  };
   return {
     certificates: createSecretStore(core, places.namespace),
-    publishBundle: (bundlePem) =>
-      publishBundle(admission, places, bundlePem, (name, body) => admission.patchMutatingWebhookConfiguration({ name, body }, asJsonPatch)),
+    async publishBundle(bundlePem) {
+      for (const configuration of configurations) await publishBundle(configuration, places, bundlePem);
+    },
     async trustPins() {
       const what = `read ConfigMap ${places.namespace}/${TRUST_CONFIG_MAP}`;
       const found = await call(what, () => core.readNamespacedConfigMap({ name: TRUST_CONFIG_MAP, namespace: places.namespace }), [404]);
@@ -54,6 +77,11 @@ export async function connectInjectorKubernetes(
         .map((pin) => pin.trim())
         .filter((pin) => pin !== "");
     },
+    cluster: createClusterApi(core, new client.Watch(config), places.namespace),
+    events: createEventSink(apis, {
+      microTime: (ms) => new client.V1MicroTime(ms),
+      patch: (namespace, name, body) => apis.events.patchNamespacedEvent({ namespace, name, body }, asMergePatch),
+    }),
   };
 }
 
@@ -91,22 +119,29 @@ function createSecretStore(core: CoreV1Api, namespace: string): CertificateStore
   };
 }
 
-type PatchWebhook = (name: string, body: object) => Promise<unknown>;
+/** One of the two kinds of object in which webhooks stand. */
+interface Configurations {
+  readonly kind: string;
+  /** Without validation everything still works, only mistakes show later. */
+  readonly isNeeded: boolean;
+  readonly read: (name: string) => Promise<{
+    readonly metadata?: { readonly resourceVersion?: string };
+    readonly webhooks?: readonly {
+      readonly clientConfig: { readonly caBundle?: string; readonly service?: { readonly name: string; readonly namespace: string } };
+    }[];
+  }>;
+  readonly patch: (name: string, body: object) => Promise<unknown>;
+}
 
-async function publishBundle(
-  admission: AdmissionregistrationV1Api,
-  places: InjectorPlaces,
-  bundlePem: string,
-  patch: PatchWebhook,
-): Promise<void> {
+async function publishBundle({ kind, isNeeded, read, patch }: Configurations, places: InjectorPlaces, bundlePem: string): Promise<void> {
   const caBundle = Buffer.from(bundlePem).toString("base64");
-  const place = `MutatingWebhookConfiguration ${places.webhook}`;
+  const place = `${kind} ${places.webhook}`;
   for (let attempt = 1; attempt <= PATCH_ATTEMPTS; attempt += 1) {
-    const found = await call(`read ${place}`, () => admission.readMutatingWebhookConfiguration({ name: places.webhook }), []);
-    const stale = (found?.webhooks ?? []).flatMap((webhook, index) => {
-      const { service } = webhook.clientConfig;
+    const found = await call(`read ${place}`, () => read(places.webhook), isNeeded ? [] : [404]);
+    const stale = (found?.webhooks ?? []).flatMap(({ clientConfig }, index) => {
+      const { service } = clientConfig;
       const ours = service?.name === places.service && service.namespace === places.namespace;
-      return ours && webhook.clientConfig.caBundle !== caBundle ? [index] : [];
+      return ours && clientConfig.caBundle !== caBundle ? [index] : [];
     });
     if (stale.length === 0) return;
     const operations = [
@@ -120,20 +155,43 @@ async function publishBundle(
   throw new Error(`${place} changes faster than its caBundle can be patched`);
 }
 
-/** Runs one call with a deadline. Null for the statuses in `expected`; anything else is an Error saying what was tried. */
-async function call<Value>(what: string, run: () => Promise<Value>, expected: readonly number[]): Promise<Value | null> {
-  let timer: NodeJS.Timeout | undefined;
-  const deadline = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${CALL_TIMEOUT_MS / 1000} s`)), CALL_TIMEOUT_MS).unref();
-  });
-  try {
-    return await Promise.race([run(), deadline]);
-  } catch (cause) {
-    const code = (cause as { readonly code?: unknown } | null)?.code;
-    if (typeof code === "number" && expected.includes(code)) return null;
-    const why = typeof code === "number" ? `the API server answers ${code}` : cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`cannot ${what}: ${why}`, { cause });
-  } finally {
-    clearTimeout(timer);
-  }
+interface EventApis {
+  readonly events: EventsV1Api;
+  readonly apps: AppsV1Api;
+  readonly batch: BatchV1Api;
+}
+
+interface EventForms {
+  readonly microTime: (ms: number) => Date;
+  readonly patch: (namespace: string, name: string, body: object) => Promise<unknown>;
+}
+
+function createEventSink({ events, apps, batch }: EventApis, { microTime, patch }: EventForms): EventSink {
+  return {
+    async create({ name, atMs, regarding, ...event }) {
+      const { namespace } = regarding;
+      const body = { ...event, metadata: { name, namespace }, regarding: { ...regarding }, eventTime: microTime(atMs) };
+      await call(`create Event ${namespace}/${name}`, () => events.createNamespacedEvent({ namespace, body }), []);
+    },
+    async countAgain({ namespace, name, count, atMs }) {
+      const body = { series: { count, lastObservedTime: microTime(atMs).toISOString() } };
+      const patched = await call(`patch Event ${namespace}/${name}`, () => patch(namespace, name, body), [404]);
+      return patched !== null;
+    },
+    async controllerOf({ kind, namespace, name }) {
+      const place = `${kind} ${namespace}/${name}`;
+      const found =
+        kind === "ReplicaSet"
+          ? await call(`read ${place}`, () => apps.readNamespacedReplicaSet({ namespace, name }), [404])
+          : await call(`read ${place}`, () => batch.readNamespacedJob({ namespace, name }), [404]);
+      return controllerIn(found?.metadata?.ownerReferences ?? [], namespace);
+    },
+  };
+}
+
+function controllerIn(references: readonly V1OwnerReference[], namespace: string): ObjectReference | null {
+  const controller = references.find((reference) => reference.controller === true);
+  if (controller === undefined) return null;
+  const { apiVersion, kind, name, uid } = controller;
+  return { apiVersion, kind, namespace, name, uid };
 }

@@ -105,6 +105,11 @@ export function renewAtMs(material: WebhookMaterial): number {
   return validFromDate.getTime() + (validToDate.getTime() - validFromDate.getTime()) * RENEW_AT;
 }
 
+/** Epoch ms at which the certificate ends. */
+export function expiresAtMs(material: WebhookMaterial): number {
+  return new X509Certificate(material.certificatePem).validToDate.getTime();
+}
+
 function firstCertificate(bundlePem: string): string {
   const [first] = fromPemBundle(bundlePem);
   return first === undefined ? "" : toPem(first, "CERTIFICATE");

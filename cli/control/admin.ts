@@ -7,7 +7,8 @@ import type { Checks, RoleSurroundings } from "./roles/role.ts";
 export interface ControlAdminOptions extends RoleSurroundings {
   readonly checks: Checks;
   readonly routes: readonly Route[];
-  readonly isReady: () => boolean;
+  /** What keeps the process from being ready; empty when nothing does. */
+  readonly waitingFor: () => readonly string[];
   readonly onExit: () => void;
 }
 
@@ -18,7 +19,7 @@ export function startControlAdmin({
   metrics,
   checks,
   routes,
-  isReady,
+  waitingFor,
   onExit,
 }: ControlAdminOptions): ReturnType<typeof startAdminServer> {
   const startedAt = new Date().toISOString();
@@ -42,7 +43,10 @@ export function startControlAdmin({
       const isDegraded = Object.values(answers).some(({ status }) => status !== "ok");
       return { status: isDegraded ? "degraded" : "ok", checks: answers };
     },
-    ready: () => (isReady() ? { ready: true, waitingFor: [] } : { ready: false, waitingFor: ["start or shutdown"] }),
+    ready() {
+      const missing = waitingFor();
+      return { ready: missing.length === 0, waitingFor: missing };
+    },
     onExit,
     routes,
   });

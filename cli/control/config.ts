@@ -126,6 +126,8 @@ function contradictions(values: Readonly<Values<typeof controlSettings>>, roles:
   if (values.lease < values.heartbeatInterval * 2) mistakes.push("REMORA_LEASE must be at least twice REMORA_HEARTBEAT_INTERVAL");
   if (roles.has("injector") && !inKubernetes)
     mistakes.push("the role injector works only in Kubernetes (REMORA_KUBERNETES=on uses your kubeconfig)");
+  if (values.webhookClientNames.length > 0 && values.webhookClientCa === null)
+    mistakes.push("REMORA_WEBHOOK_CLIENT_NAMES needs REMORA_WEBHOOK_CLIENT_CA, which proves the names");
   if (values.servicesFile !== null && inKubernetes)
     mistakes.push("REMORA_SERVICES_FILE is for use outside of Kubernetes, where the API server knows the services");
   if (roles.has("registry") && !roles.has("ca")) {

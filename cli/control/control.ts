@@ -82,7 +82,7 @@ export async function startControl(config: ControlConfig, { env, clock, log, onE
         ...surroundings,
         checks: { ...ca?.checks, ...registry?.checks, ...injector?.checks },
         routes: registry?.routes ?? [],
-        isReady: () => isReady,
+        waitingFor: () => (isReady ? (injector?.waitingFor() ?? []) : ["start or shutdown"]),
         onExit,
       }),
     ),

@@ -8,6 +8,14 @@ const BUILT_IN = defaultInjectorSettings("0");
 
 /** Every setting, with its variable, default and meaning. */
 export const injectorSettings = {
+  webhookClientCa: setting.text({
+    default: null,
+    doc: "PEM file with the roots of who may call the webhook; read again each 30 s. Default: everybody who reaches the port.",
+  }),
+  webhookClientNames: setting.list({
+    default: [],
+    doc: "Common names, DNS names or URIs, of which the certificate of a caller must have one. Default: any. Needs `REMORA_WEBHOOK_CLIENT_CA`.",
+  }),
   sidecarImage: setting.text({
     default: null,
     doc: "The sidecar's image; annotation `remora.io/image` beats it. Default: `remora:` and the version.",

@@ -78,7 +78,7 @@ async function eventually(holds: () => boolean): Promise<void> {
 async function quiet(kube: KubeApi): Promise<void> {
   for (let seen = -1; seen !== kube.requests.length; ) {
     seen = kube.requests.length;
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await new Promise((resolve) => setTimeout(resolve, 150));
   }
 }
 
@@ -268,6 +268,9 @@ t.test(
       port: 0,
       settings: defaultInjectorSettings("0.1.0"),
       shared: { kind: "kubernetes", api: await cluster.connect() },
+      clients: null,
+      instance: "test",
+      random: Math.random,
       clock,
       log: silentLogger(),
       metrics: createMetrics({ component: "test", version: "0", commit: "0" }),

@@ -10,7 +10,7 @@ import { changeInstallation, formatInstallation, type KubernetesObject, readInst
 import { injectPod } from "../../injector/inject.ts";
 import { defaultInjectorSettings } from "../../injector/settings.ts";
 import { noSurroundings } from "../../injector/surroundings.ts";
-import { requires } from "../support/requires.ts";
+import { findProgram, requires } from "../support/requires.ts";
 
 const run = promisify(execFile);
 const folder = (name: string) => fileURLToPath(new URL(`../../manifests/${name}`, import.meta.url));
@@ -61,7 +61,7 @@ function read(text: string): Manifest[] {
 }
 
 async function render(name: string): Promise<Manifest[]> {
-  return read((await run("kubectl", ["kustomize", folder(name)])).stdout);
+  return read((await run(findProgram("kubectl") ?? "kubectl", ["kustomize", folder(name)])).stdout);
 }
 
 const nameOf = ({ kind, metadata }: Manifest) => `${kind}/${metadata.name}`;
@@ -100,6 +100,7 @@ t.test("the installation is complete", async (t) => {
     "Service/remora-injector",
     "ServiceAccount/remora-control",
     "ServiceAccount/remora-injector",
+    "ValidatingWebhookConfiguration/remora-injector",
   ]);
   t.equal(find(base, "Deployment/remora-injector").spec?.replicas, 2);
   t.equal(find(base, "Deployment/remora-control").spec?.replicas, 1);
@@ -114,7 +115,9 @@ t.test("nobody may do more than its work needs", async (t) => {
         rule.verbs.some((verb) => ["delete", "deletecollection", "escalate", "bind", "impersonate"].includes(verb)),
         text,
       );
-      const sensitive = rule.resources.some((name) => ["secrets", "configmaps", "mutatingwebhookconfigurations"].includes(name));
+      const sensitive = rule.resources.some((name) =>
+        ["secrets", "configmaps", "mutatingwebhookconfigurations", "validatingwebhookconfigurations"].includes(name),
+      );
       if (sensitive && !rule.verbs.includes("create")) t.ok((rule.resourceNames ?? []).length > 0, `by name only: ${text}`);
       if (rule.resources.includes("secrets")) t.equal(object.kind, "Role", `in its own namespace only: ${text}`);
     }
@@ -153,43 +156,116 @@ t.test("Services lead to ports that the pods have", async (t) => {
   }
 });
 
-t.test("the webhooks show the injector each opted-in pod once, and leave system namespaces out", async (t) => {
+type Labels = Readonly<Record<string, string>>;
+
+interface Expression {
+  readonly key: string;
+  readonly operator: "In" | "NotIn" | "Exists" | "DoesNotExist";
+  readonly values?: readonly string[];
+}
+
+/** Label selection as the API server does it. */
+function matches(selector: unknown, labels: Labels): boolean {
+  const { matchExpressions = [] } = (selector ?? {}) as { readonly matchExpressions?: readonly Expression[] };
+  return matchExpressions.every(({ key, operator, values = [] }) => {
+    const value = labels[key];
+    if (operator === "Exists" || operator === "DoesNotExist") return (value !== undefined) === (operator === "Exists");
+    return (value !== undefined && values.includes(value)) === (operator === "In");
+  });
+}
+
+interface Rules {
+  readonly rules: readonly { readonly resources: readonly string[]; readonly operations: readonly string[] }[];
+}
+
+/** The webhooks of `configuration` that are asked about an object that is created. */
+function askedAbout(configuration: string, resource: string, namespace: Labels, object: Labels): readonly unknown[] {
+  const { webhooks = [] } = find(base, `${configuration}/remora-injector`);
+  const isOf = ({ rules }: Rules) =>
+    rules.some(({ resources, operations }) => resources.includes(resource) && operations.includes("CREATE"));
+  return webhooks
+    .filter((webhook) => isOf(webhook as unknown as Rules))
+    .filter(({ namespaceSelector, objectSelector }) => matches(namespaceSelector, namespace) && matches(objectSelector, object))
+    .map(({ name }) => name);
+}
+
+const ON: Labels = { "remora.io/inject": "enabled" };
+const OFF: Labels = { "remora.io/inject": "disabled" };
+const ODD: Labels = { "remora.io/inject": "yes" };
+const SYSTEM = ["kube-system", "kube-public", "kube-node-lease", "remora-system"];
+
+t.test("the webhooks show the injector each pod that concerns it once, and leave system namespaces out", async (t) => {
   const { webhooks = [] } = find(base, "MutatingWebhookConfiguration/remora-injector");
-  const expressions = (selector: unknown) =>
-    (selector as { matchExpressions: { key: string; operator: string; values: string[] }[] }).matchExpressions;
-  const matches = (selector: unknown, labels: Record<string, string>) =>
-    expressions(selector).every(({ key, operator, values }) => values.includes(labels[key] ?? "\u0000absent") === (operator === "In"));
   for (const webhook of webhooks) {
-    t.match(webhook, {
-      failurePolicy: "Fail",
-      timeoutSeconds: 5,
-      sideEffects: "None",
-      reinvocationPolicy: "IfNeeded",
-      admissionReviewVersions: ["v1"],
-    });
+    t.match(webhook, { sideEffects: "NoneOnDryRun", admissionReviewVersions: ["v1"], matchPolicy: "Equivalent" });
     t.match(webhook, {
       rules: [{ operations: ["CREATE"], apiGroups: [""], apiVersions: ["v1"], resources: ["pods"], scope: "Namespaced" }],
     });
+    const gets = ["inject.remora.io", "inject-labelled.remora.io"].includes(String(webhook["name"]));
+    t.match(
+      webhook,
+      gets
+        ? { failurePolicy: "Fail", timeoutSeconds: 5, reinvocationPolicy: "IfNeeded" }
+        : { failurePolicy: "Ignore", timeoutSeconds: 2, reinvocationPolicy: "Never" },
+      `only pods that get a sidecar wait for the injector: ${String(webhook["name"])}`,
+    );
   }
-  const askedFor = (namespace: Record<string, string>, pod: Record<string, string>) =>
-    webhooks
-      .filter(({ namespaceSelector, objectSelector }) => matches(namespaceSelector, namespace) && matches(objectSelector, pod))
-      .map(({ name }) => name);
-  const [on, off, odd] = [{ "remora.io/inject": "enabled" }, { "remora.io/inject": "disabled" }, { "remora.io/inject": "yes" }] as Record<
-    string,
-    string
-  >[];
-  t.strictSame(askedFor(on ?? {}, {}), ["inject.remora.io"]);
-  t.strictSame(askedFor(on ?? {}, on ?? {}), ["inject.remora.io"]);
-  t.strictSame(askedFor(on ?? {}, off ?? {}), []);
-  t.strictSame(askedFor(on ?? {}, odd ?? {}), ["inject.remora.io"], "so that it can say that the label is not understood");
+  const askedFor = (namespace: Labels, pod: Labels) => askedAbout("MutatingWebhookConfiguration", "pods", namespace, pod);
+  t.strictSame(askedFor(ON, {}), ["inject.remora.io"]);
+  t.strictSame(askedFor(ON, ON), ["inject.remora.io"]);
+  t.strictSame(askedFor(ON, OFF), []);
+  t.strictSame(askedFor(ON, ODD), ["inject.remora.io"], "so that it can say that the label is not understood");
   t.strictSame(askedFor({}, {}), []);
-  t.strictSame(askedFor({}, on ?? {}), ["inject-labelled.remora.io"]);
-  t.strictSame(askedFor(off ?? {}, on ?? {}), ["inject-labelled.remora.io"]);
-  for (const name of ["kube-system", "kube-public", "kube-node-lease", "remora-system"]) {
-    t.strictSame(askedFor({ ...on, "kubernetes.io/metadata.name": name }, on ?? {}), [], name);
-    t.strictSame(askedFor({ "kubernetes.io/metadata.name": name }, on ?? {}), [], name);
+  t.strictSame(askedFor({}, OFF), []);
+  t.strictSame(askedFor(OFF, {}), []);
+  t.strictSame(askedFor({}, ON), ["inject-labelled.remora.io"]);
+  t.strictSame(askedFor(OFF, ON), ["inject-labelled.remora.io"]);
+  t.strictSame(askedFor({}, ODD), ["unclear-pod.remora.io"]);
+  t.strictSame(askedFor(OFF, ODD), ["unclear-pod.remora.io"]);
+  t.strictSame(askedFor(ODD, {}), ["unclear-namespace.remora.io"]);
+  t.strictSame(askedFor(ODD, ODD), ["unclear-pod.remora.io"], "once");
+  t.strictSame(askedFor(ODD, ON), ["inject-labelled.remora.io"]);
+  t.strictSame(askedFor(ODD, OFF), []);
+  t.strictSame(askedFor({ "remora.io/inject": "" }, {}), ["unclear-namespace.remora.io"]);
+  for (const name of SYSTEM) {
+    for (const namespace of [ON, ODD, {}]) {
+      for (const pod of [ON, ODD, {}]) t.strictSame(askedFor({ ...namespace, "kubernetes.io/metadata.name": name }, pod), [], name);
+    }
   }
+});
+
+t.test("what is validated never depends on the injector, and system namespaces are not asked about", async (t) => {
+  const { webhooks = [] } = find(base, "ValidatingWebhookConfiguration/remora-injector");
+  for (const webhook of webhooks) {
+    t.match(webhook, { failurePolicy: "Ignore", timeoutSeconds: 3, sideEffects: "None", admissionReviewVersions: ["v1"] });
+    t.match(webhook, { clientConfig: { service: { name: "remora-injector", namespace: "remora-system", path: "/validate", port: 443 } } });
+  }
+  const askedFor = (resource: string, namespace: Labels, object: Labels = {}) =>
+    askedAbout("ValidatingWebhookConfiguration", resource, namespace, object);
+  for (const resource of ["deployments", "statefulsets", "daemonsets", "jobs", "cronjobs"]) {
+    t.strictSame(askedFor(resource, ON), ["validate.remora.io"], resource);
+    t.strictSame(askedFor(resource, {}), ["validate-labelled.remora.io"], `${resource}: the rest is said by matchConditions`);
+  }
+  t.strictSame(askedFor("pods", ON, {}), []);
+  t.strictSame(askedFor("pods", ON, OFF), ["opt-out.remora.io"]);
+  t.strictSame(askedFor("pods", {}, OFF), []);
+  t.strictSame(askedFor("namespaces", {}, ON), ["validate-namespace.remora.io"]);
+  t.strictSame(askedFor("namespaces", {}, {}), []);
+  t.strictSame(askedFor("configmaps", ON), []);
+  t.strictSame(askedFor("configmaps", { "kubernetes.io/metadata.name": "remora-system" }), ["validate-platform.remora.io"]);
+  for (const name of SYSTEM) {
+    const namespace = { ...ON, "kubernetes.io/metadata.name": name };
+    for (const resource of ["deployments", "jobs", "pods", "namespaces"])
+      t.strictSame(askedFor(resource, namespace, ODD), [], `${name} ${resource}`);
+  }
+});
+
+t.test("where opting out is forbidden, pods that do wait for the injector", { skip: requires("kubectl") }, async (t) => {
+  const { webhooks = [] } = find(await render("overlays/no-opt-out"), "ValidatingWebhookConfiguration/remora-injector");
+  const failing = webhooks.filter(({ failurePolicy }) => failurePolicy === "Fail");
+  t.match(failing, [{ name: "opt-out.remora.io", timeoutSeconds: 5, rules: [{ resources: ["pods"] }] }]);
+  t.equal(failing.length, 1);
+  t.equal(webhooks.length, find(base, "ValidatingWebhookConfiguration/remora-injector").webhooks?.length);
 });
 
 t.test("the high availability overlay runs three replicas on the Redis of a Secret", { skip: requires("kubectl") }, async (t) => {

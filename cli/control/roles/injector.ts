@@ -1,4 +1,5 @@
 // The role `injector`: stateless, so that any number of replicas run; what they share is kept by the API server.
+import { hostname } from "node:os";
 import { INJECTOR_SERVICE, startInjector } from "../../../injector/injector.ts";
 import { connectInjectorKubernetes } from "../../../injector/kubernetes.ts";
 import { toInjectorSettings } from "../injector-config.ts";
@@ -9,11 +10,13 @@ import type { Checks, RoleSurroundings } from "./role.ts";
 export interface InjectorRole {
   readonly port: number;
   readonly checks: Checks;
+  /** What has to be there before a pod can be judged; empty when it can. */
+  waitingFor(): readonly string[];
   close(): Promise<void>;
 }
 
 /** Makes or fetches the webhook's certificate, publishes it, and listens. */
-export async function startInjectorRole({ config, clock, log, metrics }: RoleSurroundings): Promise<InjectorRole> {
+export async function startInjectorRole({ config, clock, log, metrics, random }: RoleSurroundings): Promise<InjectorRole> {
   const api = await connectInjectorKubernetes({ namespace: config.controlNamespace, webhook: INJECTOR_SERVICE, service: INJECTOR_SERVICE });
   const injector = await listening("REMORA_WEBHOOK_PORT", config.bindAddress, config.webhookPort, () =>
     startInjector({
@@ -21,10 +24,21 @@ export async function startInjectorRole({ config, clock, log, metrics }: RoleSur
       port: config.webhookPort,
       settings: toInjectorSettings(config, { ...config, trustPins: config.trustPin }),
       shared: { kind: "kubernetes", api },
+      clients: config.webhookClientCa === null ? null : { file: config.webhookClientCa, names: config.webhookClientNames },
+      instance: hostname(),
+      random,
       clock,
       log,
       metrics,
     }),
   );
-  return { port: injector.port, checks: { injector: () => injector.health() }, close: () => injector.close() };
+  return {
+    port: injector.port,
+    checks: { injector: () => injector.health() },
+    waitingFor() {
+      const { status, message = "injector" } = injector.health();
+      return status === "down" ? [message] : [];
+    },
+    close: () => injector.close(),
+  };
 }
