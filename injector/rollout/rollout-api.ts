@@ -28,7 +28,15 @@ const GONE = 404;
 export const RESTARTABLE_KINDS: ReadonlySet<string> = new Set(["Deployment", "StatefulSet", "DaemonSet"]);
 
 /** What came of a restart. `on_delete`: the owner is told, but only replaces pods that somebody deletes. */
-export type RestartOutcome = "restarted" | "on_delete" | "paused" | "gone" | "not_restartable";
+export type RestartOutcome = "restarted" | "on_delete" | "paused" | "recent" | "gone" | "not_restartable";
+
+/** How to restart. */
+export interface RestartOptions {
+  /** Only asks the API server whether it could be done. */
+  readonly dryRun?: boolean;
+  /** Nothing is done when somebody restarted it so shortly before. */
+  readonly unlessWithinMs?: number;
+}
 
 /** Where an Event shows. */
 export interface EventTarget {
@@ -67,7 +75,7 @@ export interface RolloutApi {
   /** Annotation of every namespace that has it. */
   namespaceAnnotations(name: string): Promise<ReadonlyMap<string, string>>;
   /** Restarts an owner's pods as `kubectl rollout restart` does. */
-  restart(owner: WorkloadOwner, nowMs: number, dryRun?: boolean): Promise<RestartOutcome>;
+  restart(owner: WorkloadOwner, nowMs: number, options?: RestartOptions): Promise<RestartOutcome>;
   /** Tells people. Never rejects: an Event is no more than a note. */
   note(event: RolloutEvent, nowMs: number): Promise<void>;
   /** Replicas of the registry by name, asked directly at their addresses or through the API server. */
@@ -173,7 +181,7 @@ export async function connectRolloutApi(controlNamespace: string, options: { rea
       });
       return new Map(found);
     },
-    async restart(owner, nowMs, dryRun = false) {
+    async restart(owner, nowMs, { dryRun = false, unlessWithinMs = 0 } = {}) {
       const { kind, namespace, name } = owner;
       if (!isRestartable(kind)) return "not_restartable";
       const what = `${kind} ${namespace}/${name}`;
@@ -185,6 +193,8 @@ export async function connectRolloutApi(controlNamespace: string, options: { rea
       if (found === null) return "gone";
       // kubectl refuses this too: nothing would happen until somebody resumes it, and then at a moment that nobody chose.
       if (found.spec?.paused === true) return "paused";
+      const before = Date.parse(found.spec?.template?.metadata?.annotations?.[RESTARTED_AT] ?? "");
+      if (nowMs - before < unlessWithinMs) return "recent";
       const restartedAt = new Date(nowMs).toISOString().replace(/\.\d+Z$/, "Z");
       const body = { spec: { template: { metadata: { annotations: { [RESTARTED_AT]: restartedAt } } } } };
       const patch = { body, fieldManager: COMPONENT, ...(dryRun ? { dryRun: "All" } : {}) };
@@ -244,7 +254,11 @@ interface PatchRequest extends Named {
 }
 
 interface RollingOwner {
-  readonly spec?: { readonly paused?: boolean; readonly updateStrategy?: { readonly type?: string } };
+  readonly spec?: {
+    readonly paused?: boolean;
+    readonly updateStrategy?: { readonly type?: string };
+    readonly template?: { readonly metadata?: { readonly annotations?: Readonly<Record<string, string>> } };
+  };
 }
 
 function isRestartable(kind: string): kind is "Deployment" | "StatefulSet" | "DaemonSet" {
