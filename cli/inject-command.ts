@@ -27,7 +27,7 @@ interface InjectFlags extends ManifestFlags {
   readonly trustDomain?: string;
   readonly trustPin?: readonly string[];
   readonly mode?: "strict" | "permissive";
-  readonly capture?: "transparent" | "explicit";
+  readonly capture?: InjectorSettings["capture"];
   readonly channel?: string;
   readonly legacy?: boolean;
 }
@@ -46,7 +46,7 @@ export function register(program: Command): void {
     .option("--trust-domain <name>", "the trust domain of identities")
     .option("--trust-pin <sha256:hex>", "pin of a root that a new sidecar trusts; may be repeated", collectPins)
     .addOption(new Option("--mode <mode>", "what happens to callers without mesh identity").choices(["strict", "permissive"]))
-    .addOption(new Option("--capture <how>", "how traffic reaches the sidecar").choices(["transparent", "explicit"]))
+    .addOption(new Option("--capture <how>", "how traffic reaches the sidecar").choices(["transparent", "explicit", "auto"]))
     .option("--channel <name>", "the version track that the sidecar follows")
     .option("--legacy", "run the sidecar as a plain first container, for clusters without native sidecars")
     .action(async (flags: InjectFlags) => {

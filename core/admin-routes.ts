@@ -20,6 +20,8 @@ export interface AdminResponse {
   readonly status: number;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body: string | Buffer | object;
+  /** True: the connection ends without any answer, for who understands nothing else as failure. */
+  readonly cut?: boolean;
 }
 
 /** One path and method. A `GET` route also answers `HEAD`. */

@@ -123,8 +123,12 @@ function matches(pattern: string, path: string): boolean {
   return pattern.endsWith("/*") ? path.startsWith(pattern.slice(0, -1)) : path === pattern;
 }
 
-function send(request: IncomingMessage, response: ServerResponse, { status, headers = {}, body }: AdminResponse): void {
+function send(request: IncomingMessage, response: ServerResponse, { status, headers = {}, body, cut = false }: AdminResponse): void {
   if (response.headersSent || response.destroyed) return;
+  if (cut) {
+    request.socket.destroy();
+    return;
+  }
   const isPlain = typeof body === "string" || Buffer.isBuffer(body);
   const bytes = Buffer.isBuffer(body) ? body : Buffer.from(isPlain ? body : `${JSON.stringify(body)}\n`);
   response.statusCode = status;

@@ -1,10 +1,12 @@
-// The pod as it should be: the pod as it is, plus our containers, volumes and marker, with the probes pointed at the sidecar. Pure; nothing of the
-// user's changes but probes. The patch is computed afterwards as the difference.
-import { type AnnotationValues, INJECTED_ANNOTATION } from "./annotations.ts";
+// The pod as it should be: the pod as it is, plus our containers, volumes and marker, with what the kubelet asks of the app pointed at the sidecar. Pure;
+// nothing of the user's changes but probes and http hooks. The patch is computed afterwards as the difference.
+import { INJECTED_ANNOTATION } from "./annotations.ts";
 import { initContainer, sidecarContainer, volumes } from "./containers.ts";
+import { hookToken } from "./hooks.ts";
+import { nothingRedirected, type RedirectedAsks, redirectAsks } from "./kubelet-asks.ts";
 import { formatMarker, type MadePart, type Marker } from "./marker.ts";
-import type { Pod } from "./pod.ts";
-import { type ProbeRewrite, rewriteProbes } from "./probes.ts";
+import type { SidecarPlan } from "./plan.ts";
+import type { Container, Pod } from "./pod.ts";
 import type { InjectorSettings } from "./settings.ts";
 
 /** Tells kubectl which container people mean. */
@@ -13,58 +15,73 @@ export const DEFAULT_CONTAINER_ANNOTATION = "kubectl.kubernetes.io/default-conta
 /** A pod with its sidecar, and what its owner should know. */
 export interface DesiredPod {
   readonly pod: Pod;
+  readonly asks: RedirectedAsks;
   readonly concerns: readonly string[];
 }
 
-/** Adds the sidecar to a pod that was decided to be injected. */
-export function desiredPod(original: Pod, given: AnnotationValues, settings: InjectorSettings): DesiredPod {
-  const capture = given.capture === "auto" ? "transparent" : (given.capture ?? settings.capture);
-  const values: AnnotationValues = { ...given, capture };
-  const native = values["native-sidecar"] ?? settings.nativeSidecar;
-  const rewrite = probesFor(original, capture, values, settings);
-  const sidecar = sidecarContainer(original, values, rewrite.appProbes, settings, native);
-  const init = capture === "transparent" ? [initContainer(values, settings)] : [];
-  // A native sidecar serves the user's init containers too. A plain one starts after them, so nothing is redirected until they are done.
-  const before = native ? [...init, sidecar] : [];
-  const after = native ? [] : init;
+/** Adds the sidecar to a pod of `namespace` as planned. */
+export function desiredPod(original: Pod, namespace: string, plan: SidecarPlan, settings: InjectorSettings): DesiredPod {
+  const asks = asksOf(original, namespace, plan, settings);
+  const { before, first, after } = addedContainers(original, plan, asks, settings);
   const setsDefault = original.metadata?.annotations?.[DEFAULT_CONTAINER_ANNOTATION] === undefined;
+  const defaultContainer = original.spec.containers[0]?.name ?? "";
+  const addsInit = before.length + after.length > 0;
   const marker: Marker = {
-    version: settings.version,
-    ...(settings.channel === null ? {} : { channel: values.channel ?? settings.channel }),
-    sidecar: native ? "native" : "legacy",
-    capture,
-    defaultContainer: setsDefault,
-    made: partsMade(original, before.length + after.length > 0),
-    probes: rewrite.originals,
+    version: plan.version,
+    ...(settings.channel === null || plan.channel === null ? {} : { channel: plan.channel }),
+    sidecar: plan.kind,
+    capture: plan.capture,
+    defaultContainer: setsDefault ? defaultContainer : false,
+    made: partsMade(original, addsInit),
+    probes: asks.probes,
+    ...(Object.keys(asks.hooks).length === 0 ? {} : { hooks: asks.hooks }),
   };
-  const { metadata, spec } = rewrite.pod;
+  const { metadata, spec } = asks.pod;
   const annotations = {
     ...metadata?.annotations,
-    ...(setsDefault ? { [DEFAULT_CONTAINER_ANNOTATION]: original.spec.containers[0]?.name ?? "" } : {}),
+    ...(setsDefault ? { [DEFAULT_CONTAINER_ANNOTATION]: defaultContainer } : {}),
     [INJECTED_ANNOTATION]: formatMarker(marker),
   };
   const pod: Pod = {
-    ...rewrite.pod,
+    ...asks.pod,
     metadata: { ...metadata, annotations },
     spec: {
       ...spec,
-      ...(before.length + after.length === 0 ? {} : { initContainers: [...before, ...(spec.initContainers ?? []), ...after] }),
-      containers: [...(native ? [] : [sidecar]), ...spec.containers],
+      ...(addsInit ? { initContainers: [...before, ...(spec.initContainers ?? []), ...after] } : {}),
+      containers: [...first, ...spec.containers],
       volumes: [...(spec.volumes ?? []), ...volumes(settings)],
     },
   };
-  return { pod, concerns: [...rewrite.concerns, ...completionConcerns(original, native)] };
+  return { pod, asks, concerns: [...asks.concerns, ...completionConcerns(original, plan)] };
 }
 
-/** Only redirected traffic is in the way of the kubelet, so explicit capture leaves every probe alone. */
-function probesFor(pod: Pod, capture: Marker["capture"], values: AnnotationValues, settings: InjectorSettings): ProbeRewrite {
-  if (capture === "explicit") return { pod, appProbes: {}, originals: {}, concerns: [] };
-  return rewriteProbes(pod, settings.adminPort, values["skip-inbound-ports"] ?? []);
+/** Where our containers go among the init containers, and in front of the plain ones. */
+interface AddedContainers {
+  readonly before: readonly Container[];
+  readonly first: readonly Container[];
+  readonly after: readonly Container[];
 }
 
-function completionConcerns(pod: Pod, native: boolean): readonly string[] {
+/** A native sidecar serves the user's init containers too. A plain one starts after them, so nothing is redirected until they are done. */
+function addedContainers(pod: Pod, plan: SidecarPlan, asks: RedirectedAsks, settings: InjectorSettings): AddedContainers {
+  const sidecar = sidecarContainer(pod, plan, asks, settings);
+  const init = plan.initResources === null ? [] : [initContainer(plan, plan.initResources, settings)];
+  return plan.kind === "native" ? { before: [...init, sidecar], first: [], after: [] } : { before: [], first: [sidecar], after: init };
+}
+
+/** Only redirected traffic is in the way of the kubelet, so explicit capture leaves every probe and hook alone. */
+function asksOf(pod: Pod, namespace: string, { capture, values }: SidecarPlan, settings: InjectorSettings): RedirectedAsks {
+  if (capture === "explicit") return nothingRedirected(pod);
+  return redirectAsks(pod, {
+    adminPort: settings.adminPort,
+    uncaptured: values["skip-inbound-ports"] ?? [],
+    hookToken: () => hookToken(pod, namespace, settings.hookKey),
+  });
+}
+
+function completionConcerns(pod: Pod, { kind }: SidecarPlan): readonly string[] {
   const { restartPolicy } = pod.spec;
-  if (native || (restartPolicy !== "Never" && restartPolicy !== "OnFailure")) return [];
+  if (kind === "native" || (restartPolicy !== "Never" && restartPolicy !== "OnFailure")) return [];
   return [
     "a sidecar that is a plain container keeps running after the app, so the pod completes only when the app ends with POST /exit on the admin port",
   ];

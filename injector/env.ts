@@ -1,9 +1,11 @@
 // The environment of our two containers (names as the sidecar's and `remora init`'s settings tables declare them). Values that a pod only knows
 // once it runs come through fieldRef; what a user wrote is escaped, because the kubelet expands $(NAME) in values.
 import type { AnnotationValues } from "./annotations.ts";
-import { derivePorts } from "./ports.ts";
+import type { RedirectedAsks } from "./kubelet-asks.ts";
+import { STATE_DIR, TOKEN_DIR } from "./names.ts";
+import type { SidecarPlan } from "./plan.ts";
 import type { Pod } from "./pod.ts";
-import type { AppProbe } from "./probes.ts";
+import { derivePorts } from "./ports.ts";
 import type { InjectorSettings } from "./settings.ts";
 
 /** One variable of a container. */
@@ -11,9 +13,6 @@ export type EnvVar =
   | { readonly name: string; readonly value: string }
   | { readonly name: string; readonly valueFrom: { readonly fieldRef: { readonly fieldPath: string } } };
 
-/** Where the projected token and the state folder are mounted. */
-export const TOKEN_DIR = "/var/run/secrets/remora.io";
-export const STATE_DIR = "/var/run/remora";
 const TOKEN_FILE = `${TOKEN_DIR}/token`;
 
 const DEFAULT_GRACE_S = 30;
@@ -24,11 +23,10 @@ const DRAIN_MARGIN_S = 5;
 /** Environment of the sidecar. Settings that neither annotation nor installation gives are left to the sidecar's defaults. */
 export function sidecarEnv(
   pod: Pod,
-  values: AnnotationValues,
-  appProbes: Readonly<Record<string, AppProbe>>,
+  { values, capture, channel }: SidecarPlan,
+  { appProbes, appHooks }: RedirectedAsks,
   settings: InjectorSettings,
 ): readonly EnvVar[] {
-  const capture = values.capture ?? settings.capture;
   const given: readonly [string, string | number | boolean | null | undefined][] = [
     ["REMORA_CAPTURE", capture],
     // Peers and the kubelet come over the pod's address; explicit capture alone would mean loopback. The outbound port still serves only the pod.
@@ -61,11 +59,12 @@ export function sidecarEnv(
     ["REMORA_WORKERS", values.workers],
     ["REMORA_SIGNING", values.signing],
     ["REMORA_VERIFY", values.verify],
-    ["REMORA_CHANNEL", values.channel ?? settings.channel],
+    ["REMORA_CHANNEL", channel],
     ["REMORA_LOG_LEVEL", values["log-level"]],
     ["REMORA_ACCESS_LOG", values["access-log"]],
     ["REMORA_DRAIN_TIMEOUT", values["drain-timeout"] ?? `${usualDrainSeconds(pod)}s`],
     ["REMORA_PROBES", Object.keys(appProbes).length === 0 ? null : JSON.stringify(appProbes)],
+    ["REMORA_HOOKS", Object.keys(appHooks).length === 0 ? null : JSON.stringify(appHooks)],
   ];
   return [
     field("REMORA_INSTANCE_ID", "metadata.uid"),
@@ -92,8 +91,12 @@ export function initEnv(values: AnnotationValues, settings: InjectorSettings): r
 
 /** Draining ends before the kubelet's patience does: the pod's grace period less a margin, 1 s to 30 s. */
 function usualDrainSeconds(pod: Pod): number {
-  const graceS = pod.spec.terminationGracePeriodSeconds ?? DEFAULT_GRACE_S;
-  return Math.max(1, Math.min(MAX_DRAIN_S, Math.floor(graceS) - DRAIN_MARGIN_S));
+  return Math.max(1, Math.min(MAX_DRAIN_S, graceSeconds(pod) - DRAIN_MARGIN_S));
+}
+
+/** Time between the kubelet's first word and its SIGKILL, whole seconds. */
+export function graceSeconds(pod: Pod): number {
+  return Math.floor(pod.spec.terminationGracePeriodSeconds ?? DEFAULT_GRACE_S);
 }
 
 function field(name: string, fieldPath: string): EnvVar {

@@ -1,16 +1,20 @@
-// Everything the injector knows about one pod, in order: shape, facts, decision, pod as it should be, patch. Pure; the webhook and the command
+// Everything the injector knows about one pod, in order: shape, facts, decision, plan, pod as it should be, patch. Pure; the webhook and the command
 // line both call it, so that what `remora inject` shows is what the cluster gets.
 import { AdmissionError } from "../core/errors.ts";
 import { type ChannelChoice, versionFor } from "./channels.ts";
-import { type Asker, type Decision, decide } from "./decide.ts";
-import { desiredPod } from "./desired-pod.ts";
+import { type Asker, type Decision, decide, type Refusal, refuse } from "./decide.ts";
+import { type DesiredPod, desiredPod } from "./desired-pod.ts";
 import { difference, type PatchOperation } from "./difference.ts";
+import { directAsks } from "./kubelet-asks.ts";
 import { ownerOf } from "./owner.ts";
+import { type SidecarPlan, planSidecar } from "./plan.ts";
 import type { Platform } from "./platform.ts";
 import { type Pod, parsePod } from "./pod.ts";
-import { reportPod } from "./report.ts";
+import { sizeProblem } from "./pod-size.ts";
+import { type PodReport, reportPod } from "./report.ts";
 import { releasedSettings } from "./rollout/release.ts";
 import type { InjectorSettings } from "./settings.ts";
+import { readMarker } from "./marker.ts";
 import type { Surroundings } from "./surroundings.ts";
 
 /** What became of one pod. */
@@ -22,28 +26,65 @@ export interface Injection {
   readonly pod: Pod | null;
   /** For people: unknown annotations, and what will not work as they may expect. Only where something is done or was asked for. */
   readonly warnings: readonly string[];
+  /** How the sidecar was put in, for who explains it; null unless it was. */
+  readonly details: InjectionDetails | null;
+}
+
+/** What an injection did, in its own words. */
+export interface InjectionDetails {
+  readonly plan: SidecarPlan;
+  readonly choice: ChannelChoice;
+  /** Probes and hooks that now ask the sidecar, `<container>/<kind>`. */
+  readonly redirected: readonly string[];
 }
 
 /** Decides about `value`, a pod or pod template as it was sent, and builds the result. Never throws for anything that `value` contains. */
 export function injectPod(value: unknown, surroundings: Surroundings, asker: Asker, settings: InjectorSettings): Injection {
   const pod = readPod(value);
-  if (typeof pod === "string")
-    return { decision: { action: "refuse", reason: "malformed_pod", message: pod }, patch: [], pod: null, warnings: [] };
+  if (typeof pod === "string") return unchanged({ action: "refuse", reason: "malformed_pod", message: pod }, null, []);
   const report = reportPod(pod, surroundings, settings);
   const decision = decide(report, asker, settings);
   switch (decision.action) {
     case "skip":
-      return { decision, patch: [], pod, warnings: skipWarnings(decision) };
+      return unchanged(decision, pod, skipWarnings(decision, pod, report, settings));
     case "refuse":
-      return { decision, patch: [], pod, warnings: report.annotations.warnings };
+      return unchanged(decision, pod, report.annotations.warnings);
     case "inject": {
       const { platform, namespace } = surroundings;
-      const choice = versionFor(platform, ownerOf(pod, namespace.name), decision.values.channel ?? null);
-      const desired = desiredPod(pod, decision.values, releasedSettings(settings, choice));
-      const warnings = [...report.annotations.warnings, ...report.concerns, ...desired.concerns, ...channelWarnings(choice, platform)];
-      return { decision, patch: difference(pod, desired.pod), pod: desired.pod, warnings };
+      const choice = versionFor(platform, asker.owner ?? ownerOf(pod, namespace.name), decision.values.channel ?? null);
+      const released = releasedSettings(settings, choice);
+      const plan = planSidecar(pod, decision.values, surroundings, released);
+      if (isRefusal(plan)) return unchanged(plan, pod, report.annotations.warnings);
+      const desired = desiredPod(pod, namespace.name, plan, released);
+      const problem = sizeProblem(desired.pod);
+      if (problem !== null) return unchanged(refuse("too_large", problem), pod, report.annotations.warnings);
+      return {
+        decision,
+        patch: difference(pod, desired.pod),
+        pod: desired.pod,
+        warnings: [
+          ...report.annotations.warnings,
+          ...report.concerns,
+          ...plan.warnings,
+          ...desired.concerns,
+          ...channelWarnings(choice, platform),
+        ],
+        details: { plan, choice, redirected: redirectedBy(desired) },
+      };
     }
   }
+}
+
+function unchanged(decision: Decision, pod: Pod | null, warnings: readonly string[]): Injection {
+  return { decision, patch: [], pod, warnings, details: null };
+}
+
+function isRefusal(plan: SidecarPlan | Refusal): plan is Refusal {
+  return "action" in plan;
+}
+
+function redirectedBy({ asks }: DesiredPod): readonly string[] {
+  return [...Object.keys(asks.appProbes), ...Object.keys(asks.appHooks)];
 }
 
 /** The sidecar comes all the same, in the version of the control plane: a name that is spelled wrongly stops no deployment. */
@@ -64,7 +105,31 @@ function readPod(value: unknown): Pod | string {
   }
 }
 
-/** A label that nobody can have meant is said out loud; every other skip is what was asked for. */
-function skipWarnings(decision: Extract<Decision, { action: "skip" }>): readonly string[] {
-  return decision.reason === "pod_label_unknown" || decision.reason === "namespace_label_unknown" ? [decision.message] : [];
+/** What nobody can have meant is said out loud; every other skip is what was asked for. */
+function skipWarnings(
+  decision: Extract<Decision, { action: "skip" }>,
+  pod: Pod,
+  report: PodReport,
+  settings: InjectorSettings,
+): readonly string[] {
+  switch (decision.reason) {
+    case "pod_label_unknown":
+    case "namespace_label_unknown":
+      return [decision.message];
+    case "already_injected":
+      return lateContainerWarnings(pod, report, settings);
+    default:
+      return [];
+  }
+}
+
+/** A pod is injected once. What another webhook adds after that is captured like the rest, but the kubelet's probes of it have no way in. */
+function lateContainerWarnings(pod: Pod, report: PodReport, settings: InjectorSettings): readonly string[] {
+  if (readMarker(pod)?.capture !== "transparent") return [];
+  const { values } = report.annotations;
+  const options = { adminPort: settings.adminPort, uncaptured: values["skip-inbound-ports"] ?? [], hookToken: () => "" };
+  return directAsks(pod, options).map(
+    (container) =>
+      `container ${container} came after the sidecar: where the mode is strict its probes and hooks are refused, unless its ports are in remora.io/skip-inbound-ports`,
+  );
 }

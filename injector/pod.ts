@@ -31,9 +31,16 @@ export const PROBE_FIELDS = ["livenessProbe", "readinessProbe", "startupProbe"] 
 /** One of {@link PROBE_FIELDS}. */
 export type ProbeField = (typeof PROBE_FIELDS)[number];
 
+/** The lifecycle hooks of a container. */
+export const HOOKS = ["postStart", "preStop"] as const;
+
+/** One of {@link HOOKS}. */
+export type Hook = (typeof HOOKS)[number];
+
 /** A declared port. `protocol` is TCP when absent. */
 export interface ContainerPort {
   readonly containerPort: number;
+  readonly hostPort?: number;
   readonly name?: string;
   readonly protocol?: string;
   readonly [field: string]: unknown;
@@ -119,7 +126,15 @@ export function podName(pod: Pod): string {
   return pod.metadata?.name ?? (pod.metadata?.generateName === undefined ? "(unnamed)" : `${pod.metadata.generateName}*`);
 }
 
-function nativeSidecars(pod: Pod): readonly Container[] {
+/** Kubernetes resolves a port's name within the container; digits in quotes are a number too. Null when that gives no port. */
+export function resolvePort(container: Container, port: PortReference): number | null {
+  const isNumber = typeof port === "number" || /^[0-9]{1,5}$/.test(port);
+  const number = isNumber ? Number(port) : container.ports?.find((candidate) => candidate.name === port)?.containerPort;
+  return number !== undefined && Number.isInteger(number) && number >= 1 && number <= 65535 ? number : null;
+}
+
+/** The user's containers of a pod that keep running among its init containers. */
+export function nativeSidecars(pod: Pod): readonly Container[] {
   return (pod.spec.initContainers ?? []).filter((container) => container.restartPolicy === "Always");
 }
 
@@ -128,7 +143,7 @@ function checkContainer(value: unknown, path: string): void {
   checkEach(container["ports"], `${path}.ports`, checkPort);
   for (const field of PROBE_FIELDS) checkHandler(container[field], `${path}.${field}`);
   const lifecycle = optionalRecord(container["lifecycle"], `${path}.lifecycle`);
-  for (const hook of ["postStart", "preStop"]) checkHandler(lifecycle?.[hook], `${path}.lifecycle.${hook}`);
+  for (const hook of HOOKS) checkHandler(lifecycle?.[hook], `${path}.lifecycle.${hook}`);
   optionalRecord(container["securityContext"], `${path}.securityContext`);
 }
 

@@ -18,8 +18,8 @@ export interface InjectorSettings {
   /** Default of `remora.io/mode`; null leaves it to the sidecar. */
   readonly mode: "strict" | "permissive" | null;
   /** Default of `remora.io/capture`. */
-  readonly capture: "transparent" | "explicit";
-  /** Default of `remora.io/native-sidecar`. */
+  readonly capture: "transparent" | "explicit" | "auto";
+  /** False: plain containers everywhere. True: native wherever the nodes can run them. `remora.io/native-sidecar` beats both. */
   readonly nativeSidecar: boolean;
   /** Channel written into the sidecar when the pod names none; null for none. */
   readonly channel: string | null;
@@ -36,6 +36,8 @@ export interface InjectorSettings {
   readonly adminPort: number;
   /** User id of the sidecar; traffic of this user is not captured. */
   readonly proxyUid: number;
+  /** Makes the paths of redirected hooks unguessable. Random in the webhook; empty on the command line, so that the same manifest gives the same pod. */
+  readonly hookKey: string;
 }
 
 /** The settings of an installation that changed nothing. `version` also names the image. */
@@ -61,5 +63,6 @@ export function defaultInjectorSettings(version: string): InjectorSettings {
     inboundPort: 15006,
     adminPort: 15020,
     proxyUid: 1337,
+    hookKey: "",
   };
 }

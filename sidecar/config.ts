@@ -167,6 +167,7 @@ export const sidecarSettings = {
   }),
   drainTimeout: setting.duration({ default: "30s", min: "0s", doc: "Time for requests in flight to finish at shutdown." }),
   probes: setting.text({ default: "", doc: "The app's own probes as JSON, set by the injector." }),
+  hooks: setting.text({ default: "", doc: "The app's own http lifecycle hooks as JSON, set by the injector." }),
   channel: setting.text({ default: "stable", doc: "Version track, told to the registry." }),
   logLevel: setting.choice({
     values: LOG_LEVELS,

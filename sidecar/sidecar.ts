@@ -10,8 +10,10 @@ import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
 import { spiffeId } from "../core/spiffe.ts";
 import { addressesOf, appHost, bindAddress } from "./addresses.ts";
+import { createAppHooks } from "./admin/app-hooks.ts";
 import { createAppProbes } from "./admin/app-probes.ts";
 import { type HealthSources, healthOf } from "./admin/health.ts";
+import { leaveRoute } from "./admin/leave.ts";
 import type { SidecarConfig } from "./config.ts";
 import type { Discovery } from "./discovery/discovery.ts";
 import { startDiscovery } from "./discovery/start-discovery.ts";
@@ -78,7 +80,11 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
       health: () => healthOf({ ...healthSources(state), workers: host.workers() }, clock),
       ready: () => readiness(waiting, host, lifecycle.isDraining),
       onExit: parts.onExit,
-      routes: config.probes === "" ? [] : createAppProbes(config.probes, { appHost: appHost(config) }),
+      routes: [
+        ...(config.probes === "" ? [] : createAppProbes(config.probes, { appHost: appHost(config) })),
+        ...(config.hooks === "" ? [] : createAppHooks(config.hooks, { appHost: appHost(config), log })),
+        leaveRoute(log, () => state.discovery?.setState("draining")),
+      ],
     }),
   );
 

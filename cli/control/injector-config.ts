@@ -27,7 +27,7 @@ export const injectorSettings = {
   }),
   sidecarMode: setting.choice({ values: ["strict", "permissive"], default: null, doc: "Default of annotation `remora.io/mode`." }),
   sidecarCapture: setting.choice({
-    values: ["transparent", "explicit"],
+    values: ["transparent", "explicit", "auto"],
     default: BUILT_IN.capture,
     doc: "Default of annotation `remora.io/capture`.",
   }),

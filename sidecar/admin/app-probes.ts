@@ -1,13 +1,12 @@
 // Probes of the app, run by the sidecar for the kubelet: in strict mode the kubelet has no identity, so the injector points its probes at the admin
 // port and hands the originals over in REMORA_PROBES. An answer says what the kubelet would have seen; it judges as the kubelet does.
-import { type IncomingMessage, request as httpRequest } from "node:http";
 import { connect as http2Connect, constants as http2 } from "node:http2";
-import { request as httpsRequest } from "node:https";
 import { connect } from "node:net";
 import type { AdminResponse, Route } from "../../core/admin-server.ts";
-import { type AppProbe, type Ask, parseAppProbes } from "./app-probe-list.ts";
+import type { Ask } from "./app-ask.ts";
+import { getFromApp, TooManyRedirects } from "./app-http.ts";
+import { type AppProbe, parseAppProbes } from "./app-probe-list.ts";
 
-const MAX_REDIRECTS = 10; // as the kubelet
 const MAX_GRPC_ANSWER_BYTES = 1024;
 /** `grpc.health.v1.HealthCheckResponse.SERVING` */
 const SERVING = 1;
@@ -62,46 +61,16 @@ function ask(what: Ask, host: string, abort: AbortSignal): Promise<Outcome> {
 }
 
 function explainFailure(error: unknown, abort: AbortSignal, timeoutMs: number): Outcome {
+  if (error instanceof TooManyRedirects) return { status: 502, message: error.message };
   if (abort.aborted) return { status: 504, message: `the app did not answer within ${timeoutMs} ms` };
   return { status: 502, message: `the app cannot be asked: ${error instanceof Error ? error.message : String(error)}` };
 }
 
-/** 200 to 399 is healthy; a redirect within the app is followed, one that leads elsewhere counts as healthy, both as the kubelet has it. */
+/** 200 to 399 is healthy, as the kubelet has it. */
 async function askHttp(what: Extract<Ask, { kind: "http" }>, host: string, abort: AbortSignal): Promise<Outcome> {
-  const own = `${what.secure ? "https" : "http"}://${host.includes(":") ? `[${host}]` : host}:${what.port}`;
-  let url = new URL(own + what.path);
-  for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects += 1) {
-    const answer = await get(url, what.headers, abort);
-    const status = answer.statusCode ?? 0;
-    const target = status >= 300 && status < 400 ? answer.headers.location : undefined;
-    answer.destroy();
-    if (target === undefined) return judge(status, url);
-    if (!URL.canParse(target, url)) return judge(status, url);
-    const next = new URL(target, url);
-    if (next.hostname !== url.hostname) return judge(status, url);
-    url = next;
-  }
-  return { status: 502, message: `the app redirects more than ${MAX_REDIRECTS} times` };
-}
-
-function judge(status: number, url: URL): Outcome {
+  const { status, path, port } = await getFromApp(what, host, abort);
   const healthy = status >= 200 && status < 400;
-  return { status: healthy ? 200 : Math.max(status, 400), message: `GET ${url.pathname} on port ${url.port}: ${status}` };
-}
-
-function get(url: URL, headers: Readonly<Record<string, string>>, abort: AbortSignal): Promise<IncomingMessage> {
-  const given = { "user-agent": "kube-probe/remora", accept: "*/*", connection: "close", ...headers };
-  // An app's own certificate is its own business, as it is to the kubelet.
-  const options = { headers: given, agent: false, signal: abort, rejectUnauthorized: false };
-  return new Promise((resolve, reject) => {
-    const asked = url.protocol === "https:" ? httpsRequest(url, options) : httpRequest(url, options);
-    asked.on("response", (answer) => {
-      answer.on("error", () => {}); // the body is not read to its end
-      resolve(answer);
-    });
-    asked.on("error", reject);
-    asked.end();
-  });
+  return { status: healthy ? 200 : Math.max(status, 400), message: `GET ${path} on port ${port}: ${status}` };
 }
 
 function askTcp(port: number, host: string, signal: AbortSignal): Promise<Outcome> {

@@ -89,9 +89,19 @@ function allContainers(pod: Pod): readonly Container[] {
   return [...(pod.spec.initContainers ?? []), ...pod.spec.containers];
 }
 
+/** A container without what an injection may change: its probes, and the handlers of its http hooks. */
 function withoutProbes(container: Container): object {
-  const { livenessProbe: _l, readinessProbe: _r, startupProbe: _s, ...rest } = container;
-  return rest;
+  const { livenessProbe: _l, readinessProbe: _r, startupProbe: _s, lifecycle, ...rest } = container;
+  if (lifecycle == null) return rest;
+  const { postStart, preStop, ...others } = lifecycle;
+  return {
+    ...rest,
+    lifecycle: {
+      ...others,
+      postStart: postStart?.httpGet == null ? postStart : "http",
+      preStop: preStop?.httpGet == null ? preStop : "http",
+    },
+  };
 }
 
 t.test("500 odd pods", async (t) => {

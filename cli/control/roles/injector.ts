@@ -1,10 +1,14 @@
 // The role `injector`: stateless, so that any number of replicas run; what they share is kept by the API server.
+import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import { INJECTOR_SERVICE, startInjector } from "../../../injector/injector.ts";
 import { connectInjectorKubernetes } from "../../../injector/kubernetes.ts";
 import { toInjectorSettings } from "../injector-config.ts";
 import { listening } from "../listening.ts";
 import type { Checks, RoleSurroundings } from "./role.ts";
+
+/** Replicas need not agree on it: what it makes stands in the pod. */
+const HOOK_KEY_BYTES = 32;
 
 /** The running role. */
 export interface InjectorRole {
@@ -22,7 +26,10 @@ export async function startInjectorRole({ config, clock, log, metrics, random }:
     startInjector({
       host: config.bindAddress,
       port: config.webhookPort,
-      settings: toInjectorSettings(config, { ...config, trustPins: config.trustPin }),
+      settings: {
+        ...toInjectorSettings(config, { ...config, trustPins: config.trustPin }),
+        hookKey: randomBytes(HOOK_KEY_BYTES).toString("hex"),
+      },
       shared: { kind: "kubernetes", api },
       clients: config.webhookClientCa === null ? null : { file: config.webhookClientCa, names: config.webhookClientNames },
       instance: hostname(),
