@@ -7,8 +7,12 @@ import { ranRemora } from "./remora.ts";
 t.test("every annotation is listed with type, default and meaning, without colours in a pipe", async (t) => {
   const { code, text } = await ranRemora(t, ["annotations"]);
   t.equal(code, 0);
+  const lines = text.split("\n");
   for (const [name, row] of Object.entries(ANNOTATIONS))
-    t.match(text, new RegExp(`^remora\\.io/${name} .*default: ${RegExp.escape(row.default)}$`, "m"));
+    t.ok(
+      lines.some((line) => line.startsWith(`remora.io/${name} `) && line.endsWith(`default: ${row.default}`)),
+      name,
+    );
   t.notMatch(text, "\u001b");
   for (const line of text.split("\n")) if (line.startsWith(" ")) t.ok(line.length <= 120, line);
 });
