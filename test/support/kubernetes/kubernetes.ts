@@ -1,7 +1,7 @@
 // A real API server for tests: etcd and kube-apiserver with RBAC and the default admission plugins, throw-away keys, and an administrator's kubectl.
 // No controller, scheduler or kubelet runs: what they would do is the test's business (controllers.ts). Needs no root. Everything dies with the test.
 import { execFile } from "node:child_process";
-import { generateKeyPairSync, type KeyObject, randomBytes, X509Certificate } from "node:crypto";
+import { createPublicKey, generateKeyPairSync, type KeyObject, randomBytes, X509Certificate } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { request } from "node:https";
 import { join } from "node:path";
@@ -178,7 +178,9 @@ function makeKeys(folder: string, host: string): Keys {
   const write = (name: string, text: string) => writeFileSync(join(folder, name), text, { mode: 0o600 });
   write("apiserver.crt", toPem(serving, "CERTIFICATE"));
   write("apiserver.key", keyPem(servingKey));
-  write("accounts.key", keyPem(makeKey()));
+  const accountsKey = makeKey();
+  write("accounts.key", keyPem(accountsKey));
+  write("accounts.pub", createPublicKey(accountsKey).export({ type: "spki", format: "pem" }) as string); // as in keyPem
   write("tokens.csv", `${adminToken},admin,admin,${ADMIN_GROUP}\n`);
   return { caPem, adminToken };
 }
@@ -213,13 +215,14 @@ function apiServerArgs(folder: string, host: string, port: number, etcdPort: num
   return [
     `--etcd-servers=http://127.0.0.1:${etcdPort}`,
     `--bind-address=${host}`,
+    `--external-hostname=${host}`,
     `--secure-port=${port}`,
     `--tls-cert-file=${join(folder, "apiserver.crt")}`,
     `--tls-private-key-file=${join(folder, "apiserver.key")}`,
     `--token-auth-file=${join(folder, "tokens.csv")}`,
     "--authorization-mode=RBAC",
     "--service-account-issuer=https://kubernetes.default.svc",
-    `--service-account-key-file=${join(folder, "accounts.key")}`,
+    `--service-account-key-file=${join(folder, "accounts.pub")}`,
     `--service-account-signing-key-file=${join(folder, "accounts.key")}`,
     "--service-cluster-ip-range=10.96.0.0/16,fd00:10:96::/112",
     // Webhooks are called at the addresses of their Service's EndpointSlices: nothing routes cluster addresses here.

@@ -29,6 +29,8 @@ export interface PodRunnerOptions {
   readonly hosts?: readonly string[];
   readonly configMaps?: Literals;
   readonly secrets?: Literals;
+  /** Variables of every container, such as those by which a pod finds the API server; the container's own beat them. */
+  readonly env?: Readonly<Record<string, string>>;
   /** Overrides an existing network (which then the caller closes). */
   readonly network?: TestNetwork;
 }
@@ -104,7 +106,12 @@ export function createPodRunner(options: PodRunnerOptions = {}): PodRunner {
         openLog: (container) => createContainerLog(join(folder, "logs", container.name)),
         start(container, log) {
           const image = imageOf(container);
-          const env = { HOSTNAME: pod.metadata.name, ...image.env, ...containerEnv(pod, container, facts, configMaps, secrets) };
+          const env = {
+            HOSTNAME: pod.metadata.name,
+            ...image.env,
+            ...options.env,
+            ...containerEnv(pod, container, facts, configMaps, secrets),
+          };
           return startContainer(
             { pod, container, image, env, networkNamespace: namespace.name, repository: REPOSITORY, volumeFolders: volumes.folders },
             log,
