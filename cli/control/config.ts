@@ -56,6 +56,12 @@ export const controlSettings = {
     doc: "Address of Redis, e.g. `rediss://user:password@host:6379/0`. Needed by the store `redis`.",
   }),
   servicesFile: setting.text({ default: null, doc: "YAML file that defines services with virtual addresses, outside of Kubernetes." }),
+  registryUrls: setting.list({
+    default: [],
+    pattern: /^https?:\/\/[^/]+$/,
+    allowed: "addresses such as http://10.0.0.1:15014",
+    doc: "Admin addresses of all replicas of the registry, for the guard of rollouts. Default: those of the control plane's pods.",
+  }),
   heartbeatInterval: setting.duration({ default: "5s", min: "100ms", max: "5m", doc: "How often a sidecar reports." }),
   lease: setting.duration({ default: "15s", min: "300ms", max: "15m", doc: "How long an instance stays known without a report." }),
   controlAddress: setting.text({
