@@ -1,0 +1,75 @@
+// Is a running pod's sidecar the one that a pod made now would get? What the API server filled in by itself is no difference; what we would write is
+// compared, part by part, and said in words.
+import { allContainers, type Container, type Pod } from "../../injector/pod.ts";
+import { INIT_CONTAINER, SIDECAR_CONTAINER } from "../../injector/names.ts";
+import { parseQuantity } from "../../injector/quantity.ts";
+
+const MAX_SHOWN_LENGTH = 80;
+/** Kept private by nobody, but no reason to print a whole list of probes. */
+const MAX_DIFFERENCES = 50;
+
+/** Sentences about what is not as `wanted` has it; empty when the sidecars are the same. */
+export function differencesOf(running: Pod, wanted: Pod): readonly string[] {
+  const found = [SIDECAR_CONTAINER, INIT_CONTAINER].flatMap((name) => {
+    const [is, should] = [containerOf(running, name), containerOf(wanted, name)];
+    if (should === null) return is === null ? [] : [`container ${name} would not be there`];
+    if (is === null) return [`container ${name} is missing`];
+    return compare(is, should, name);
+  });
+  return found.slice(0, MAX_DIFFERENCES);
+}
+
+function containerOf(pod: Pod, name: string): Container | null {
+  return allContainers(pod).find((container) => container.name === name) ?? null;
+}
+
+/** Everything that `should` says has to be so in `is`. */
+function compare(is: unknown, should: unknown, path: string): readonly string[] {
+  if (Array.isArray(should)) return compareLists(Array.isArray(is) ? is : [], should, path);
+  if (isObject(should)) {
+    const fields = isObject(is) ? is : {};
+    return Object.entries(should).flatMap(([key, value]) => (value === undefined ? [] : compare(fields[key], value, `${path} ${key}`)));
+  }
+  return is === should || isSameQuantity(is, should) ? [] : [`${path}: ${shown(is)}, would be ${shown(should)}`];
+}
+
+function compareLists(is: readonly unknown[], should: readonly unknown[], path: string): readonly string[] {
+  if (!should.every(isNamed))
+    return JSON.stringify(is) === JSON.stringify(should) ? [] : [`${path}: ${shown(is)}, would be ${shown(should)}`];
+  const named = is.filter(isNamed);
+  const wanted = new Set(should.map(({ name }) => name));
+  // Of lists that others add to (volume mounts) only ours count; the environment is all ours.
+  const more = path.endsWith(" env")
+    ? named.filter(({ name }) => !wanted.has(name)).map(({ name }) => `${path} ${name}: would not be there`)
+    : [];
+  return [
+    ...should.flatMap((item) =>
+      compare(
+        named.find(({ name }) => name === item.name),
+        item,
+        `${path} ${item.name}`,
+      ),
+    ),
+    ...more,
+  ];
+}
+
+/** The API server writes quantities in its own way: 0.5 comes back as 500m. */
+function isSameQuantity(is: unknown, should: unknown): boolean {
+  if (typeof is !== "string" || typeof should !== "string") return false;
+  const amount = parseQuantity(should, "milli");
+  return amount !== null && amount === parseQuantity(is, "milli");
+}
+
+function isNamed(value: unknown): value is { readonly name: string } {
+  return isObject(value) && typeof value["name"] === "string";
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function shown(value: unknown): string {
+  const text = value === undefined ? "nothing" : typeof value === "string" ? value : JSON.stringify(value);
+  return text.length <= MAX_SHOWN_LENGTH ? text : `${text.slice(0, MAX_SHOWN_LENGTH)}…`;
+}
