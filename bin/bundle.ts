@@ -1,10 +1,11 @@
 // `npm run bundle`: puts the command and all it loads into dist/, as the image carries it: a few ES modules without development packages, and
 // koffi, whose native part cannot be bundled.
-import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { cp, glob, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { build } from "esbuild";
 import { sourceInfo } from "../core/build-info.ts";
 import { builtinsWithoutGetters, namesOfLazyCommonJs } from "./bundle-plugins.ts";
+import { launcherSource, shellLauncher } from "./image/launcher.ts";
 
 const PROJECT = join(import.meta.dirname, "..");
 const TARGET = "node26";
@@ -12,19 +13,9 @@ const TARGET = "node26";
 /** Loaded by their name at run time, so copied as they are. */
 const COPIED_PACKAGES = ["koffi"];
 
-/**
- * Found through symlinks, like bin/remora of a checkout. A sidecar without further words, as in pods, starts without the command line around it, and
- * with bounds on memory and the compile cache that bench/README.md explains. DEP0060 and DEP0169: http-proxy 1.18 calls util._extend and url.parse.
- */
-const LAUNCHER = `#!/bin/sh
-self=$(readlink -f "$0")
-if [ "$*" = sidecar ]; then
-  [ -d "\${self%/*}/compile-cache" ] && export NODE_COMPILE_CACHE="\${self%/*}/compile-cache"
-  export MALLOC_ARENA_MAX="\${MALLOC_ARENA_MAX:-1}" MALLOC_TRIM_THRESHOLD_="\${MALLOC_TRIM_THRESHOLD_:-131072}"
-  exec node --max-semi-space-size=2 --no-async-context-frame --disable-warning=DEP0060 --disable-warning=DEP0169 "\${self%/*}/sidecar.mjs" sidecar
-fi
-exec node --disable-warning=DEP0060 --disable-warning=DEP0169 "\${self%/*}/remora.mjs" "$@"
-`;
+/** Where the image keeps the bundle and its Node; the compiled launcher of the image knows no other places. */
+export const IMAGE_HOME = "/opt/remora";
+const IMAGE_NODE = "/usr/local/bin/node";
 
 /** What the bundle is made of and where it goes. */
 export interface BundleOptions {
@@ -40,13 +31,15 @@ export async function bundle({ outDir, commit }: BundleOptions): Promise<void> {
   const source = sourceInfo(PROJECT);
   const info = { ...source, commit: commit ?? source.commit, builtAt: new Date().toISOString() };
   // Two builds rather than two entries of one: shared code would be cut into a chunk for every set of commands that uses it, and each chunk costs.
-  await Promise.all([
+  const contents = await Promise.all([
     buildProgram("remora", join(PROJECT, "cli", "main.ts"), outDir, info),
     buildProgram("sidecar", join(PROJECT, "sidecar", "main.ts"), outDir, info),
   ]);
   await copyPackages(outDir);
   await cp(join(PROJECT, "manifests", "base"), join(outDir, "manifests", "base"), { recursive: true }); // what `remora install` prints
-  await writeFile(join(outDir, "remora"), LAUNCHER, { mode: 0o755 });
+  await writeFile(join(outDir, "remora"), shellLauncher(), { mode: 0o755 });
+  await writeFile(join(outDir, "launcher.c"), launcherSource({ home: IMAGE_HOME, node: IMAGE_NODE }));
+  await writeFile(join(outDir, "packages.json"), `${JSON.stringify(packagesOf(contents.flat(), await copiedPackages(outDir)), null, 1)}\n`);
   await cp(join(PROJECT, "bin", "warm-up"), join(outDir, "warm-up"));
   await writeFile(
     join(outDir, "package.json"),
@@ -54,8 +47,9 @@ export async function bundle({ outDir, commit }: BundleOptions): Promise<void> {
   );
 }
 
-async function buildProgram(name: string, entry: string, outDir: string, info: object): Promise<void> {
-  await build({
+async function buildProgram(name: string, entry: string, outDir: string, info: object): Promise<readonly string[]> {
+  const { metafile } = await build({
+    metafile: true,
     entryPoints: { [name]: entry },
     outdir: outDir,
     bundle: true,
@@ -81,6 +75,33 @@ async function buildProgram(name: string, entry: string, outDir: string, info: o
       js: 'const require = process.getBuiltinModule("node:module").createRequire(import.meta.url); const __filename = import.meta.filename, __dirname = import.meta.dirname;',
     },
   });
+  return Object.keys(metafile.inputs);
+}
+
+/**
+ * The installed packages that `inputs` (paths of esbuild) and what is copied come from, as their places in the lock file, e.g.
+ * "node_modules/pino". The image's bill of materials is made of them.
+ */
+function packagesOf(inputs: readonly string[], copied: readonly string[]): readonly string[] {
+  const found = inputs
+    .filter((path) => path.includes("node_modules/"))
+    .map((path) => packagePlace(path.slice(path.indexOf("node_modules/"))));
+  return [...new Set([...found, ...copied])].sort();
+}
+
+/** The places of what was copied: the packages, and the compiled parts of them for this machine. */
+async function copiedPackages(outDir: string): Promise<readonly string[]> {
+  const places: string[] = [];
+  for await (const manifest of glob(["node_modules/*/package.json", "node_modules/@*/*/package.json"], { cwd: outDir }))
+    places.push(dirname(manifest));
+  return places;
+}
+
+/** "node_modules/a/node_modules/@b/c/lib/x.js" becomes "node_modules/a/node_modules/@b/c". */
+function packagePlace(path: string): string {
+  const parts = path.split("/");
+  const last = parts.lastIndexOf("node_modules");
+  return parts.slice(0, last + (parts[last + 1]?.startsWith("@") === true ? 3 : 2)).join("/");
 }
 
 async function copyPackages(outDir: string): Promise<void> {
