@@ -1,7 +1,7 @@
 // Chooses what moves HTTP bytes (design 1, "engine"): `splice`, the default, or `compat`, the reference it is tested against. What is not chosen is not
 // loaded: http-proxy and its like cost memory.
 import type { Clock } from "../core/clock.ts";
-import type { Engine, EngineName } from "./engine.ts";
+import type { Engine, EngineHalf, EngineName } from "./engine.ts";
 import type { Http1Timeouts } from "./http1/patience.ts";
 import { SpliceHttp1 } from "./http1/splice-http1.ts";
 import { SpliceHttp2 } from "./http2/splice-http2.ts";
@@ -13,9 +13,10 @@ export type EngineTimeouts = Partial<Http1Timeouts>;
 export async function createEngine(name: EngineName, clock: Clock, timeouts: EngineTimeouts = {}): Promise<Engine> {
   const [http1, http2] = name === "splice" ? createSplice(clock, timeouts) : await createCompat(clock, timeouts);
   return {
+    knowsTrunks: name === "splice",
     serve(connection) {
-      if (connection.context.protocol === "http1") http1.serve(connection);
-      else http2.serve(connection);
+      if (connection.context.protocol === "http2" || connection.isTrunk === true) http2.serve(connection);
+      else http1.serve(connection);
     },
     drain(direction) {
       http1.drain(direction);
@@ -28,13 +29,17 @@ export async function createEngine(name: EngineName, clock: Clock, timeouts: Eng
   };
 }
 
-function createSplice(clock: Clock, timeouts: EngineTimeouts): [Engine, Engine] {
-  const http1 = new SpliceHttp1(clock, (upstream) => http2.poolFor(upstream), timeouts);
-  const http2 = new SpliceHttp2(clock, http1, timeouts);
+function createSplice(clock: Clock, timeouts: EngineTimeouts): [EngineHalf, EngineHalf] {
+  const http1: SpliceHttp1 = new SpliceHttp1(
+    clock,
+    { poolFor: (upstream) => http2.poolFor(upstream), trunks: (upstream, onLeaving) => http2.trunks(upstream, onLeaving) },
+    timeouts,
+  );
+  const http2: SpliceHttp2 = new SpliceHttp2(clock, http1, timeouts);
   return [http1, http2];
 }
 
-async function createCompat(clock: Clock, { headMs }: EngineTimeouts): Promise<[Engine, Engine]> {
+async function createCompat(clock: Clock, { headMs }: EngineTimeouts): Promise<[EngineHalf, EngineHalf]> {
   const [{ createCompatHttp1 }, { createCompatHttp2 }] = await Promise.all([import("./compat/http1.ts"), import("./compat/http2.ts")]);
   return [createCompatHttp1(clock, headMs === undefined ? {} : { headTimeoutMs: headMs }), createCompatHttp2(clock)];
 }

@@ -24,6 +24,8 @@ export interface Upstream {
   readonly address: string;
   /** What it speaks, where that is not what the client speaks: then the engine translates. Default: the client's protocol. */
   readonly protocol?: "http1" | "http2";
+  /** True where what is dialled may turn out to be a trunk: its pool dials one at a time. Default: false. */
+  readonly mayBeTrunk?: boolean;
   /** Opens a new connection. Calls back exactly once; the error is a ProtocolError with its reason. */
   dial(done: (error: Error | null, connection: UpstreamConnection | null) => void): void;
   /** A connection to it was cut off, as with {@link HttpHandler.flooded}. Default: nobody is told. */
@@ -96,6 +98,8 @@ export interface HttpHandler {
 /** An accepted byte stream, its protocol already known; bytes read for detection were put back. */
 export interface ServedConnection {
   readonly stream: Duplex;
+  /** True for a trunk: HTTP/2 whose streams are connections of HTTP/1.1, all of this context. Only where the engine {@link Engine.knowsTrunks}. Default: false. */
+  readonly isTrunk?: boolean;
   readonly context: ConnectionContext;
   readonly handler: HttpHandler;
   /** Explicit capture only: opens a CONNECT tunnel for the authority, or refuses it. */
@@ -104,6 +108,8 @@ export interface ServedConnection {
 
 /** Moves the bytes of HTTP/1.1, upgrades, HTTP/2 and gRPC. */
 export interface Engine {
+  /** True when it can carry connections of HTTP/1.1 over trunks, and be called by them. */
+  readonly knowsTrunks: boolean;
   /** Takes over the stream until it ends. */
   serve(connection: ServedConnection): void;
   /** Tells every client to go elsewhere (GOAWAY, `connection: close`); idle connections end now, busy ones after their last answer. */
@@ -111,6 +117,9 @@ export interface Engine {
   /** Destroys what is left and empties the pools. */
   close(): void;
 }
+
+/** An engine for one version of HTTP. */
+export type EngineHalf = Omit<Engine, "knowsTrunks">;
 
 /** Largest request body that is held to be digested or verified, in bytes (design 9). */
 export const HELD_BODY_BYTES = 64 * 1024;

@@ -141,8 +141,9 @@ export function createInbound(parts: InboundParts): Inbound {
       }
       const peer: Peer = { identity: accepted.peer, address: arrival.clientAddress, channelBinding: accepted.channelBinding, told: true };
       observer.secured("inbound", arrival.id, accepted.peer, accepted.socket, port);
-      if (accepted.alpn === "remora/tcp") relayToApp({ ...arrival, port }, accepted.socket, peer, null);
-      else serve({ ...arrival, port }, accepted.socket, peer, accepted.alpn === "remora/h2" ? "http2" : "http1");
+      const { socket, alpn } = accepted;
+      if (alpn === "remora/tcp") relayToApp({ ...arrival, port }, socket, peer, null);
+      else serve({ ...arrival, port }, socket, peer, alpn === "remora/h2" ? "http2" : "http1", alpn === "remora/h1-streams");
     });
   }
 
@@ -175,9 +176,9 @@ export function createInbound(parts: InboundParts): Inbound {
     return parts.declaredPorts.keys().next().value ?? null;
   }
 
-  function serve(arrival: Arrival, stream: Duplex, peer: Peer, protocol: "http1" | "http2"): void {
+  function serve(arrival: Arrival, stream: Duplex, peer: Peer, protocol: "http1" | "http2", isTrunk = false): void {
     const context: ConnectionContext = { connectionId: arrival.id, direction: "inbound", protocol, peer, port: arrival.port };
-    engine.serve({ stream, context, handler: handlerFor(arrival, peer), tunnel: null });
+    engine.serve({ stream, isTrunk, context, handler: handlerFor(arrival, peer), tunnel: null });
   }
 
   function handlerFor(arrival: Arrival, peer: Peer): HttpHandler {

@@ -5,16 +5,25 @@ import type { Clock } from "../core/clock.ts";
 import type { Observer } from "./admin/observer.ts";
 import { isOwnAddress, type OwnListeners } from "./capture/loop-guard.ts";
 import type { DestinationView, Discovery, Endpoint } from "./discovery/discovery.ts";
-import type { Upstream } from "./engine.ts";
+import type { Engine, Upstream } from "./engine.ts";
 import type { DestinationRoutes, Routes } from "./policy/routes.ts";
 import { type Balancer, createBalancer } from "./resilience/balancer.ts";
 import type { BreakerSettings } from "./resilience/breaker.ts";
 import { RetryBudget, type RetryBudgetSettings } from "./resilience/retry-budget.ts";
-import type { MeshAlpn } from "./transport/client-hello.ts";
 import type { MeshDialer } from "./transport/mesh-dial.ts";
 
 /** Destinations kept; the least recently used one is forgotten, with what was learned of it. */
 const MAX_DESTINATIONS = 4096;
+
+type MeshProtocol = "http1" | "http2" | "tcp";
+
+/** What is offered to a peer, by what is to be spoken. One that knows no trunks takes HTTP/1.1 as it is. */
+const OFFERED = {
+  http1: ["remora/h1"],
+  http2: ["remora/h2"],
+  tcp: ["remora/tcp"],
+  trunk: ["remora/h1-streams", "remora/h1"],
+} as const;
 
 /** What mesh upstreams are made of. */
 export interface MeshUpstreamParts {
@@ -23,6 +32,7 @@ export interface MeshUpstreamParts {
   readonly inboundPort: number;
   readonly discovery: Discovery;
   readonly dialer: MeshDialer;
+  readonly engine: Pick<Engine, "knowsTrunks">;
   readonly observer: Observer;
   readonly clock: Clock;
   readonly random: () => number;
@@ -47,14 +57,14 @@ export interface MeshUpstreams {
   /** The balancer of a destination, brought up to date with `view`. */
   balancerFor(view: DestinationView): Balancer<Endpoint>;
   /** The upstream of an endpoint: the same object as long as the endpoint is. A refused connection takes the endpoint out of its views. */
-  upstreamFor(endpoint: Endpoint, alpn: MeshAlpn): Upstream;
+  upstreamFor(endpoint: Endpoint, protocol: MeshProtocol): Upstream;
 }
 
 /** Makes them. */
 export function createMeshUpstreams(parts: MeshUpstreamParts): MeshUpstreams {
   const { observer, clock, discovery } = parts;
   const destinations = new LRUCache<string, MeshDestination & { endpoints: readonly Endpoint[] }>({ max: MAX_DESTINATIONS });
-  const upstreams = new WeakMap<Endpoint, Map<MeshAlpn, Upstream>>();
+  const upstreams = new WeakMap<Endpoint, Map<MeshProtocol, Upstream>>();
 
   function destinationFor(view: DestinationView): MeshDestination {
     let entry = destinations.get(view.key);
@@ -79,27 +89,30 @@ export function createMeshUpstreams(parts: MeshUpstreamParts): MeshUpstreams {
     return entry;
   }
 
-  function upstreamFor(endpoint: Endpoint, alpn: MeshAlpn): Upstream {
-    let byAlpn = upstreams.get(endpoint);
-    if (byAlpn === undefined) {
-      byAlpn = new Map();
-      upstreams.set(endpoint, byAlpn);
+  function upstreamFor(endpoint: Endpoint, protocol: MeshProtocol): Upstream {
+    let byProtocol = upstreams.get(endpoint);
+    if (byProtocol === undefined) {
+      byProtocol = new Map();
+      upstreams.set(endpoint, byProtocol);
     }
-    let upstream = byAlpn.get(alpn);
+    let upstream = byProtocol.get(protocol);
     if (upstream === undefined) {
-      upstream = meshUpstream(endpoint, alpn);
-      byAlpn.set(alpn, upstream);
+      upstream = meshUpstream(endpoint, protocol);
+      byProtocol.set(protocol, upstream);
     }
     return upstream;
   }
 
-  function meshUpstream(endpoint: Endpoint, alpn: MeshAlpn): Upstream {
+  function meshUpstream(endpoint: Endpoint, protocol: MeshProtocol): Upstream {
+    const mayBeTrunk = protocol === "http1" && parts.engine.knowsTrunks;
+    const alpn = mayBeTrunk ? OFFERED.trunk : OFFERED[protocol];
     const { address, port, identity } = endpoint;
     const isSelf = endpoint.inboundPort === 0 && isOwnAddress(address, parts.own.addresses);
     const dialPort = isSelf ? parts.inboundPort : endpoint.inboundPort === 0 ? port : endpoint.inboundPort;
     return {
       address: `${address}:${port}`,
-      key: `mesh ${endpoint.id} ${address} ${dialPort} ${identity} ${alpn}`,
+      key: `mesh ${endpoint.id} ${address} ${dialPort} ${identity} ${protocol}`,
+      mayBeTrunk,
       flooded: (kind) => observer.flooded("outbound", "upstream", kind),
       dial: (done) =>
         parts.dialer.dial({ address, dialPort, port, identity, alpn }, (error, mesh) => {

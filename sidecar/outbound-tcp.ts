@@ -98,7 +98,7 @@ export function createOutboundTcp(parts: OutboundTcpParts): OutboundTcp {
     if (pick === null) return answer(refuse(balancer.refusal(), view.service === "" ? view.key : view.service));
     const startedMonoMs = clock.monoMs();
     pick.start();
-    upstreams.upstreamFor(pick.endpoint, "remora/tcp").dial((error, connection) => {
+    upstreams.upstreamFor(pick.endpoint, "tcp").dial((error, connection) => {
       if (connection === null || connection.kind !== "mesh") {
         pick.done({ ok: false, latencyMs: clock.monoMs() - startedMonoMs });
         const reason = (error as { code?: Reason } | null)?.code ?? "connect_failed";

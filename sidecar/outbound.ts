@@ -270,7 +270,7 @@ export function createOutbound(parts: OutboundParts): Outbound {
     exchange.pick = pick;
     exchange.attempts += 1;
     exchange.remoteIdentity = endpoint.identity;
-    const upstream = upstreams.upstreamFor(endpoint, exchange.protocol === "http2" ? "remora/h2" : "remora/h1");
+    const upstream = upstreams.upstreamFor(endpoint, exchange.protocol);
     exchange.endpointAddress = upstream.address;
     return upstream;
   }

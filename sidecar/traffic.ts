@@ -99,7 +99,13 @@ export async function openTraffic(parts: TrafficParts): Promise<Traffic> {
     idleTimeoutMs: config.idleTimeout,
   };
 
-  const acceptor = createMeshAcceptor({ identity, clock, handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS });
+  const acceptor = createMeshAcceptor({
+    identity,
+    clock,
+    handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
+    // Connections are what is spread over several workers: a peer's requests on one trunk would all be one worker's.
+    knowsTrunks: engine.knowsTrunks && limits === undefined,
+  });
   const inboundShed = limits?.inboundShed ?? createLoadShed({ maxInFlight: config.maxInflight });
   const inbound = createInbound({
     ...shared,

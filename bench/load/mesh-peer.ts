@@ -51,7 +51,7 @@ export async function joinMesh({ controlAddress, joinToken }: Invitation, servic
             dialPort: target.inboundPort,
             port: target.appPort,
             identity: spiffeId({ trustDomain: TRUST_DOMAIN, namespace: NAMESPACE, serviceAccount: target.service }),
-            alpn: "remora/h1",
+            alpn: ["remora/h1"],
           },
           (error, connection) => (connection === null ? reject(error) : resolve(connection.socket)),
         ),

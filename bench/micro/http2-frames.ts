@@ -3,21 +3,21 @@ import { FrameReader } from "../../sidecar/http2/frame-reader.ts";
 import { FrameWriter } from "../../sidecar/http2/frame-writer.ts";
 import { FLAG, FRAME, FRAME_HEADER_BYTES, putFrameHeader } from "../../sidecar/http2/frames.ts";
 import { Outbox } from "../../sidecar/http2/outbox.ts";
-import type { Wire } from "../../sidecar/transport/wire.ts";
+import type { SocketWire } from "../../sidecar/transport/wire.ts";
 import type { Cases } from "./measure.ts";
 
 const NO_STREAMS = { size: 0 };
 
 /** Takes all that is written, at once. */
 const WIRE = {
-  isSocket: true,
-  isTls: true,
+  takesAtOnce: true,
+  isDirect: true,
   isWritable: true,
   pendingBytes: 0,
   write(_bytes: Buffer, done?: () => void) {
     done?.();
   },
-} as unknown as Wire; // all that an outbox looks at
+} as unknown as SocketWire; // all that an outbox looks at
 
 /** `count` frames in a row. */
 function frames(count: number, type: number, flags: number, payload: number): Buffer {

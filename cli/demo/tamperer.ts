@@ -71,7 +71,7 @@ export async function startTamperer(options: {
         dialPort: target.inboundPort,
         port: target.appPort ?? 0,
         identity: peer,
-        alpn: "remora/h2" as const,
+        alpn: ["remora/h2"] as const,
       };
       dialer.dial(place, (error, connection) => (connection === null ? reject(error) : resolve(connection)));
     });

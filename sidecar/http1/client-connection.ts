@@ -7,7 +7,7 @@ import type { ServedConnection } from "../engine.ts";
 import type { Refusal } from "../exchange.ts";
 import { giveBack } from "../transport/fast-read.ts";
 import { flush } from "../transport/outgoing.ts";
-import { Wire, type WireOwner } from "../transport/wire.ts";
+import type { Wire, WireOwner } from "../transport/wire.ts";
 import { Passage, TOO_SLOW } from "./passage.ts";
 import type { PassageEngine, PassageOwner } from "./passage-owner.ts";
 import { StallWatch } from "./patience.ts";
@@ -57,11 +57,12 @@ export class ClientConnection implements WireOwner, PassageOwner {
   /** True while bytes are being taken: what is answered meanwhile goes on in the same loop. */
   #isTaking = false;
 
-  constructor(served: ServedConnection, engine: Http1Engine) {
+  /** `wireFor` makes the wire of it. */
+  constructor(served: ServedConnection, engine: Http1Engine, wireFor: (owner: WireOwner) => Wire) {
     this.served = served;
     this.#engine = engine;
     this.watch = new StallWatch(engine);
-    this.wire = new Wire(served.stream, this);
+    this.wire = wireFor(this);
     this.#passage = new Passage(this, engine);
   }
 
@@ -71,17 +72,17 @@ export class ClientConnection implements WireOwner, PassageOwner {
 
   // What comes from the client.
 
-  onBytes(bytes: Buffer, length: number): void {
-    if (this.#stash !== null) return this.#keep(bytes, 0, length);
+  onBytes(bytes: Buffer, start: number, end: number): void {
+    if (this.#stash !== null) return this.#keep(bytes, start, end);
     // A head has its time as a whole, whatever comes of it in between.
     if (this.#phase !== PHASE.head || this.#reader === null) this.watch.moved();
-    this.#take(bytes, length);
+    this.#take(bytes, start, end);
     flush();
   }
 
-  #take(bytes: Buffer, end: number): void {
+  #take(bytes: Buffer, start: number, end: number): void {
     this.#isTaking = true;
-    let at = 0;
+    let at = start;
     while (at < end && this.#phase !== PHASE.over) {
       const next = this.#takeSome(bytes, at, end);
       if (next === -1) {
@@ -124,7 +125,7 @@ export class ClientConnection implements WireOwner, PassageOwner {
     const kept = this.#stash;
     if (kept !== null) {
       this.#stash = null;
-      this.#take(kept, kept.length);
+      this.#take(kept, 0, kept.length);
     }
     if (!this.isOverfull && !this.#passage.isUpstreamBlocked) this.wire.resume();
     flush();
@@ -145,6 +146,7 @@ export class ClientConnection implements WireOwner, PassageOwner {
   #begin(request: RequestReader): void {
     this.watch.moved();
     this.#phase = PHASE.passage;
+    this.wire.isAtWork = true;
     if (request.method === "CONNECT" && this.served.tunnel !== null) this.#handOver(request.authority);
     else this.#passage.begin(request);
   }
@@ -197,6 +199,7 @@ export class ClientConnection implements WireOwner, PassageOwner {
     if (this.#reader !== null) this.#engine.giveReader(this.#reader);
     this.#reader = null;
     this.#phase = PHASE.head;
+    this.wire.isAtWork = false;
     this.watch.moved();
   }
 
@@ -261,7 +264,7 @@ export class ClientConnection implements WireOwner, PassageOwner {
 
   close(): void {
     this.#passage.stop();
-    this.wire.stream.destroy();
+    this.wire.close();
   }
 
   /** Looks at how long things have taken; called by the engine's sweep. */

@@ -243,10 +243,10 @@ export class Passage implements ConnectionTaker, AnswerTaker, StreamAnswerTaker 
   }
 
   onUpstreamLost(wasSilent: boolean): void {
-    const wasReused = (this.#upstream?.requests ?? 0) > 1;
+    const upstream = this.#upstream;
     this.#upstream = null;
     if (this.#phase === PHASE.tunnel) return this.#break();
-    if (wasSilent && wasReused && this.#mayBeSentAgain()) {
+    if (wasSilent && upstream !== null && this.#mayBeSentAgain(upstream)) {
       this.#isRetried = true;
       this.#phase = PHASE.connecting;
       this.#owner.watch.moved(); // how long the dead connection was silent is not this one's fault
@@ -258,9 +258,10 @@ export class Passage implements ConnectionTaker, AnswerTaker, StreamAnswerTaker 
   }
 
   /** A pooled connection that its owner was just closing: what can be sent again without harm is, once (RFC 9112 section 9.3.1). */
-  #mayBeSentAgain(): boolean {
+  #mayBeSentAgain({ requests, wire }: UpstreamConnection): boolean {
     const request = this.#request as RequestReader; // set while under way
-    return !this.#isRetried && !this.answer.isBegun && request.isIdempotent && request.bodyKind === BODY.none;
+    const isHarmless = wire.isUnprocessed || (requests > 1 && request.isIdempotent);
+    return !this.#isRetried && !this.answer.isBegun && isHarmless && request.bodyKind === BODY.none;
   }
 
   // The answer.
@@ -396,15 +397,15 @@ export class Passage implements ConnectionTaker, AnswerTaker, StreamAnswerTaker 
     this.#target = null;
   }
 
-  /** A slow reader's exchange is in flight until its last byte is with the kernel: a drain waits for it. (Connections under TLS it waits for as such.) */
+  /** A slow reader's exchange is in flight until its last byte is through: a drain waits for it. */
   #finishWhenWritten(): void {
     flush();
     const exchange = this.#exchange;
-    if (this.#wire.isTls || this.#wire.pendingBytes === 0 || !this.#wire.isOpen || exchange === null) return this.#finish();
+    if (exchange === null || this.#wire.isThrough) return this.#finish();
     this.#exchange = null;
     exchange.giveUp = null; // this passage may have another exchange by then
     this.#owner.keepHead();
-    this.#wire.stream.write("", () => this.#handler.finish(exchange));
+    this.#wire.whenThrough(() => this.#handler.finish(exchange));
   }
 
   #finish(): void {

@@ -3,7 +3,9 @@
 import type { Clock } from "../../core/clock.ts";
 import type { ServedConnection, Upstream } from "../engine.ts";
 import type { Direction } from "../exchange.ts";
+import type { Trunks } from "../http2/trunks.ts";
 import type { UpstreamPool as Http2Pool } from "../http2/upstream-pool.ts";
+import { SocketWire, type Wire, type WireOwner } from "../transport/wire.ts";
 import { sweepPeriodMs, UpstreamPools } from "../upstream-pools.ts";
 import { ClientConnection, type Http1Engine } from "./client-connection.ts";
 import { HTTP1_TIMEOUTS, type Http1Timeouts } from "./patience.ts";
@@ -13,14 +15,17 @@ import { UpstreamPool } from "./upstream-pool.ts";
 /** Readers kept for the next requests: as many as are usually under way at once. */
 const MAX_SPARE_READERS = 256;
 
-/** Finds the connections to an upstream that speaks HTTP/2. */
-export type Http2PoolFor = (upstream: Upstream) => Http2Pool;
+/** The other half of the engine: has the connections to upstreams that speak HTTP/2, and those that carry connections of HTTP/1.1. */
+export interface Http2Half {
+  poolFor(upstream: Upstream): Http2Pool;
+  trunks(upstream: () => Upstream, onLeaving: () => void): Trunks;
+}
 
 /** The HTTP/1.1 half of the splice engine. */
 export class SpliceHttp1 implements Http1Engine {
   readonly timeouts: Http1Timeouts;
   nowMonoMs: number;
-  readonly http2PoolFor: Http2PoolFor;
+  readonly #http2: Http2Half;
   readonly #clock: Clock;
   readonly #clients = new Set<ClientConnection>();
   readonly #pools: UpstreamPools<UpstreamPool>;
@@ -28,19 +33,30 @@ export class SpliceHttp1 implements Http1Engine {
   readonly #draining = new Set<Direction>();
   readonly #sweeping: { cancel(): void };
 
-  constructor(clock: Clock, http2PoolFor: Http2PoolFor, timeouts: Partial<Http1Timeouts> = {}) {
+  constructor(clock: Clock, http2: Http2Half, timeouts: Partial<Http1Timeouts> = {}) {
     this.timeouts = { ...HTTP1_TIMEOUTS, ...timeouts };
-    this.http2PoolFor = http2PoolFor;
+    this.#http2 = http2;
     this.#clock = clock;
     this.nowMonoMs = clock.monoMs();
-    this.#pools = new UpstreamPools((upstream) => new UpstreamPool(upstream, { clock, time: this, idleMs: this.timeouts.upstreamIdleMs }));
+    const options = { clock, time: this, idleMs: this.timeouts.upstreamIdleMs, trunks: http2.trunks };
+    this.#pools = new UpstreamPools((upstream) => new UpstreamPool(upstream, options));
     this.#sweeping = clock.every(sweepPeriodMs({ ...this.timeouts }), () => this.#sweep());
   }
 
   serve(served: ServedConnection): void {
-    const client = new ClientConnection(served, this);
+    this.serveOn(served, (owner) => new SocketWire(served.stream, owner));
+  }
+
+  /** Serves a client on a wire. */
+  readonly serveOn = (served: ServedConnection, wireFor: (owner: WireOwner) => Wire): ClientConnection => {
+    const client = new ClientConnection(served, this, wireFor);
     this.#clients.add(client);
     client.start();
+    return client;
+  };
+
+  http2PoolFor(upstream: Upstream): Http2Pool {
+    return this.#http2.poolFor(upstream);
   }
 
   poolFor(upstream: Upstream): UpstreamPool {
@@ -68,7 +84,10 @@ export class SpliceHttp1 implements Http1Engine {
 
   drain(direction: Direction): void {
     this.#draining.add(direction);
-    for (const client of this.#clients) if (client.served.context.direction === direction) client.drain();
+    for (const client of this.#clients) {
+      const { context, isTrunk } = client.served;
+      if (context.direction === direction && isTrunk !== true) client.drain(); // a trunk tells those that it carries
+    }
   }
 
   close(): void {

@@ -3,10 +3,8 @@
 //
 // HOT PATH: per answer one scan of the head and one call per chunk of body; the bytes given on are views of the read buffer.
 import type { Clock } from "../../core/clock.ts";
-import type { UpstreamConnection as Dialled } from "../engine.ts";
-import { endSoon } from "../transport/linger.ts";
 import { flush } from "../transport/outgoing.ts";
-import { Wire, type WireOwner } from "../transport/wire.ts";
+import type { Wire, WireOwner } from "../transport/wire.ts";
 import { AnswerReader } from "./answer-reader.ts";
 import { BodyReader } from "./body-reader.ts";
 import type { OnData } from "./chunked.ts";
@@ -67,17 +65,18 @@ export class UpstreamConnection implements WireOwner {
   #isPersistent = true;
   #sawBytes = false;
 
-  constructor(dialled: Dialled, clock: Clock, onClosed: (connection: UpstreamConnection) => void) {
+  /** `wireFor` makes the wire of it. */
+  constructor(isToMesh: boolean, clock: Clock, onClosed: (connection: UpstreamConnection) => void, wireFor: (owner: WireOwner) => Wire) {
     this.#clock = clock;
     this.#onClosed = onClosed;
-    this.#answer.isFromMesh = dialled.kind === "mesh";
-    this.wire = new Wire(dialled.kind === "mesh" ? dialled.mesh.socket : dialled.stream, this);
+    this.#answer.isFromMesh = isToMesh;
+    this.wire = wireFor(this);
     this.wire.start();
   }
 
   /** True when it may carry another request. */
   get isReusable(): boolean {
-    return this.#phase === PHASE.idle && this.#isPersistent && this.wire.isWritable;
+    return this.#phase === PHASE.idle && this.#isPersistent && this.wire.isWritable && !this.wire.isLeaving;
   }
 
   /** Gives the connection to a request, which the taker then writes. */
@@ -87,6 +86,7 @@ export class UpstreamConnection implements WireOwner {
     this.#answer.clear();
     this.#interimBytes = 0;
     this.#sawBytes = false;
+    this.wire.isAtWork = true;
     this.requests += 1;
   }
 
@@ -101,49 +101,49 @@ export class UpstreamConnection implements WireOwner {
   endSoon(): void {
     this.#taker = null;
     this.#phase = PHASE.over;
-    endSoon(this.wire.stream, this.#clock);
+    this.wire.endSoon(this.#clock);
   }
 
   /** Ends it in order: it is idle. */
   retire(): void {
     this.#phase = PHASE.over;
-    this.wire.stream.destroy();
+    this.wire.close();
   }
 
-  onBytes(bytes: Buffer, length: number): void {
+  onBytes(bytes: Buffer, start: number, end: number): void {
     this.#sawBytes = true;
-    let at = 0;
-    while (at < length) {
+    let at = start;
+    while (at < end) {
       switch (this.#phase) {
         case PHASE.head:
-          at = this.#takeHead(bytes, at, length);
+          at = this.#takeHead(bytes, at, end);
           break;
         case PHASE.body:
-          at = this.#takeBody(bytes, at, length);
+          at = this.#takeBody(bytes, at, end);
           break;
         case PHASE.tunnel:
-          this.#taker?.onTunnelBytes(bytes, at, length);
-          at = length;
+          this.#taker?.onTunnelBytes(bytes, at, end);
+          at = end;
           break;
         case PHASE.idle: // answer_not_asked: nothing is due, and whoever gets the connection next would take it for his
           this.destroy();
-          at = length;
+          at = end;
           break;
         default:
-          at = length;
+          at = end;
       }
     }
     flush();
   }
 
-  #takeHead(bytes: Buffer, start: number, length: number): number {
-    const next = this.#answer.read(bytes, start, length);
-    if (next > length) return length;
+  #takeHead(bytes: Buffer, start: number, end: number): number {
+    const next = this.#answer.read(bytes, start, end);
+    if (next > end) return end;
     if (next === -1) {
       this.#fail(this.#answer.flaw as StrictnessRule); // set with -1
-      return length;
+      return end;
     }
-    this.#onHead(next - start, next < length);
+    this.#onHead(next - start, next < end);
     return next;
   }
 
@@ -169,19 +169,19 @@ export class UpstreamConnection implements WireOwner {
     if (this.#body.isDone && this.#phase === PHASE.body) this.#end(isFollowed); // unless its taker had no use for it
   }
 
-  #takeBody(bytes: Buffer, start: number, length: number): number {
-    const next = this.#taker === null ? length : this.#advance(bytes, start, length);
+  #takeBody(bytes: Buffer, start: number, end: number): number {
+    const next = this.#taker === null ? end : this.#advance(bytes, start, end);
     if (next === -1) {
       this.#fail(this.#body.flaw as StrictnessRule); // set with -1
-      return length;
+      return end;
     }
-    if (this.#body.isDone && this.#phase === PHASE.body) this.#end(next < length);
+    if (this.#body.isDone && this.#phase === PHASE.body) this.#end(next < end);
     return next;
   }
 
-  #advance(bytes: Buffer, start: number, length: number): number {
+  #advance(bytes: Buffer, start: number, end: number): number {
     const taker = this.#taker as AnswerTaker; // set while a body is followed
-    const next = this.#body.advance(bytes, start, length, taker.onAnswerContent);
+    const next = this.#body.advance(bytes, start, end, taker.onAnswerContent);
     if (next !== -1 && taker.onAnswerContent === null) taker.onAnswerBytes(bytes, start, this.#body.passTo);
     return next;
   }
@@ -193,6 +193,7 @@ export class UpstreamConnection implements WireOwner {
     // A slow client may have paused it; the next request, and the end of an idle connection, are to be heard.
     this.wire.resume();
     this.#taker = null;
+    this.wire.isAtWork = false;
     this.#phase = PHASE.idle;
     taker.onAnswerEnd(this, this.#body);
   }
@@ -211,7 +212,7 @@ export class UpstreamConnection implements WireOwner {
     }
     if (this.#phase === PHASE.body && this.#body.kind === BODY.untilClose) this.#end(false);
     else this.#lose();
-    this.wire.stream.destroy();
+    this.wire.close();
     flush();
   }
 

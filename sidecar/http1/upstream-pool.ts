@@ -1,10 +1,13 @@
 // The connections to one upstream: those that wait for a request, and the requests that wait for a connection.
 // Idle ones are taken last in, first out, so that what is not needed grows old and is closed. Bounded: in connections, and in requests that wait.
+// To a mesh peer that knows trunks, connections are streams of a few trunks and opened at once; one trunk is dialled at a time, and who waits meanwhile waits for it.
 //
 // HOT PATH: taking an idle connection is a pop, giving it back a push.
 import type { Clock } from "../../core/clock.ts";
 import type { Upstream, UpstreamConnection as Dialled } from "../engine.ts";
 import { type Refusal, refuse } from "../exchange.ts";
+import type { Trunks } from "../http2/trunks.ts";
+import { SocketWire, type Wire, type WireOwner } from "../transport/wire.ts";
 import { failureOf } from "../upstream-failure.ts";
 import { UpstreamConnection } from "./upstream-connection.ts";
 
@@ -33,34 +36,54 @@ export class UpstreamPool {
   readonly #idle: UpstreamConnection[] = [];
   readonly #open = new Set<UpstreamConnection>();
   readonly #waiting: ConnectionTaker[] = [];
+  readonly #trunks: Trunks;
   #dialling = 0;
+  /** True once the upstream has answered with a connection that carries nothing else: then each is dialled by itself. */
+  #knowsNoTrunks = false;
+  /** True while requests are about to be given what they wait for. */
+  #isServing = false;
   /** True once the engine has let go of it: whoever remembers it asks for another. */
   isClosed = false;
 
   /** `time` gives the instant of the last sweep: never later than now, and by less than {@link ANNOUNCED_MARGIN_MS} earlier. */
   constructor(
     upstream: Upstream,
-    options: { readonly clock: Clock; readonly time: { readonly nowMonoMs: number }; readonly idleMs: number },
+    options: {
+      readonly clock: Clock;
+      readonly time: { readonly nowMonoMs: number };
+      readonly idleMs: number;
+      readonly trunks: (upstream: () => Upstream, onLeaving: () => void) => Trunks;
+    },
   ) {
     this.upstream = upstream;
     this.#clock = options.clock;
     this.#time = options.time;
     this.#idleMs = options.idleMs;
+    this.#trunks = options.trunks(
+      () => this.upstream,
+      () => this.#closeIdle(this.#time.nowMonoMs),
+    );
   }
 
   /** True when nothing is open, dialled or awaited. */
   get isEmpty(): boolean {
-    return this.#open.size === 0 && this.#dialling === 0;
+    return this.#open.size === 0 && this.#dialling === 0 && this.#trunks.isEmpty;
   }
 
-  /** An idle connection, or null: then one is dialled or awaited, and the taker is called. */
+  /** True where connections are streams of trunks. */
+  get #usesTrunks(): boolean {
+    return this.upstream.mayBeTrunk === true && !this.#knowsNoTrunks;
+  }
+
+  /** An idle connection or one opened on a trunk, or null: then one is dialled or awaited, and the taker is called. */
   take(taker: ConnectionTaker): UpstreamConnection | null {
     for (let idle = this.#idle.pop(); idle !== undefined; idle = this.#idle.pop()) {
       if (this.#isFresh(idle)) return idle;
       idle.retire();
     }
-    this.takeNew(taker);
-    return null;
+    const carried = this.#usesTrunks ? this.#openOnTrunk() : null;
+    if (carried === null) this.takeNew(taker);
+    return carried;
   }
 
   /** Not closed, and not about to be: an upstream that announced for how long it keeps idle connections is believed. */
@@ -70,9 +93,38 @@ export class UpstreamPool {
 
   /** As {@link take}, for a request whose idle connection turned out to be dead. */
   takeNew(taker: ConnectionTaker): void {
-    if (this.#open.size + this.#dialling < MAX_CONNECTIONS) this.#dial(taker);
+    if (this.#usesTrunks) {
+      if (this.#waiting.length >= MAX_WAITING) return refuseTaker(taker);
+      this.#waiting.push(taker);
+      this.#serveLater();
+    } else if (this.#open.size + this.#dialling < MAX_CONNECTIONS) this.#dial(taker);
     else if (this.#waiting.length < MAX_WAITING) this.#waiting.push(taker);
-    else taker.onNoConnection(refuse("overloaded", `${MAX_WAITING} requests wait for a connection`, ["retry-after", "1"]));
+    else refuseTaker(taker);
+  }
+
+  /** Connections are given later than they are asked for. */
+  #serveLater(): void {
+    if (this.#isServing) return;
+    this.#isServing = true;
+    queueMicrotask(() => {
+      this.#isServing = false;
+      this.#serveWaiting();
+    });
+  }
+
+  #serveWaiting(): void {
+    while (this.#waiting.length > 0 && !this.isClosed) {
+      const connection = this.#openOnTrunk();
+      if (connection === null) return this.#dialTrunk();
+      (this.#waiting.shift() as ConnectionTaker).onConnection(connection);
+    }
+  }
+
+  /** Null when there is no trunk with room, or there are connections enough. */
+  #openOnTrunk(): UpstreamConnection | null {
+    if (this.#open.size >= MAX_CONNECTIONS) return null;
+    if (this.#trunks.wantsMore) this.#dialTrunk();
+    return this.#trunks.hasRoom ? this.#connect(true, (owner) => this.#trunks.open(owner)) : null;
   }
 
   /** The taker has left. A connection that is dialled for it goes to the next one. */
@@ -94,6 +146,11 @@ export class UpstreamPool {
 
   /** Closes what has been idle for too long. */
   sweep(nowMonoMs: number): void {
+    this.#closeIdle(nowMonoMs);
+    this.#trunks.sweep();
+  }
+
+  #closeIdle(nowMonoMs: number): void {
     let kept = 0;
     for (const connection of this.#idle) {
       if (connection.idleUntilMonoMs > nowMonoMs && connection.isReusable) this.#idle[kept++] = connection;
@@ -107,6 +164,7 @@ export class UpstreamPool {
     this.isClosed = true;
     this.#idle.length = 0;
     for (const connection of this.#open) connection.destroy();
+    this.#trunks.close();
   }
 
   #dial(taker: ConnectionTaker): void {
@@ -115,14 +173,43 @@ export class UpstreamPool {
     this.upstream.dial((error, dialled) => {
       this.#dialling -= 1;
       if (dialled === null) this.#onDialFailed(taker, failureOf(error ?? new Error("no connection")));
-      else this.#onDialled(dialled);
+      else this.#adopt(dialled);
     });
   }
 
-  #onDialled(dialled: Dialled): void {
-    const connection = new UpstreamConnection(dialled, this.#clock, this.#onClosed);
+  #dialTrunk(): void {
+    if (this.#dialling > 0) return;
+    this.#dialling += 1;
+    this.upstream.dial((error, dialled) => {
+      this.#dialling -= 1;
+      if (dialled === null) {
+        if (this.#trunks.hasRoom) return;
+        const failure = failureOf(error ?? new Error("no connection"));
+        for (const taker of this.#waiting.splice(0)) taker.onNoConnection(failure);
+      } else if (dialled.kind === "mesh" && dialled.mesh.alpn === "remora/h1-streams") {
+        this.#trunks.adopt(dialled);
+        if (this.isClosed) this.#trunks.close();
+        this.#serveWaiting();
+      } else this.#onNoTrunk(dialled);
+    });
+  }
+
+  /** The peer knows no trunks: what was dialled is one connection, and whoever waits needs one of his own. */
+  #onNoTrunk(dialled: Dialled): void {
+    this.#knowsNoTrunks = true;
+    this.#adopt(dialled);
+    for (const taker of this.#waiting.splice(0)) this.takeNew(taker);
+  }
+
+  #adopt(dialled: Dialled): void {
+    const stream = dialled.kind === "mesh" ? dialled.mesh.socket : dialled.stream;
+    this.release(this.#connect(dialled.kind === "mesh", (owner) => new SocketWire(stream, owner)));
+  }
+
+  #connect(isToMesh: boolean, wireFor: (owner: WireOwner) => Wire): UpstreamConnection {
+    const connection = new UpstreamConnection(isToMesh, this.#clock, this.#onClosed, wireFor);
     this.#open.add(connection);
-    this.release(connection);
+    return connection;
   }
 
   /** The request for which it was dialled hears of it, unless another connection came first. */
@@ -139,7 +226,12 @@ export class UpstreamPool {
     if (index !== -1) this.#idle.splice(index, 1);
     // A request that waited for this one's turn needs a connection of its own now.
     if (this.#waiting.length <= this.#dialling || this.isClosed) return;
+    if (this.#usesTrunks) return this.#serveLater();
     const next = this.#waiting.shift();
     if (next !== undefined) this.#dial(next);
   };
+}
+
+function refuseTaker(taker: ConnectionTaker): void {
+  taker.onNoConnection(refuse("overloaded", `${MAX_WAITING} requests wait for a connection`, ["retry-after", "1"]));
 }

@@ -47,8 +47,8 @@ export class ClientConnection extends Http2Connection {
   /** Passages that hold a body which did not end with the bytes its head came with. */
   readonly #holding: Passage[] = [];
 
-  constructor(served: ServedConnection, engine: ClientEngine) {
-    super(served.stream, engine);
+  constructor(served: ServedConnection, engine: ClientEngine, atWork: { readonly size: number } | null = null) {
+    super(served.stream, engine, atWork);
     this.served = served;
     this.#engine = engine;
     this.#openedMonoMs = engine.nowMonoMs;
@@ -59,19 +59,20 @@ export class ClientConnection extends Http2Connection {
     this.wire.start();
   }
 
-  protected override take(bytes: Buffer, length: number): void {
-    if (this.#prefaceBytes < PREFACE.length) this.#readPreface(bytes, length);
-    else this.read(bytes, 0, length);
+  protected override take(bytes: Buffer, start: number, end: number): void {
+    if (this.#prefaceBytes < PREFACE.length) this.#readPreface(bytes, start, end);
+    else this.read(bytes, start, end);
     while (this.#holding.length > 0) (this.#holding.pop() as Passage).holdOn();
     this.pauseWhenUnread();
   }
 
-  #readPreface(bytes: Buffer, length: number): void {
+  #readPreface(bytes: Buffer, start: number, end: number): void {
     const from = this.#prefaceBytes;
-    const end = Math.min(length, PREFACE.length - from);
-    if (PREFACE.compare(bytes, 0, end, from, from + end) !== 0) return this.fail(H2_ERROR.protocolError, "no HTTP/2 preface");
-    this.#prefaceBytes += end;
-    if (end < length) this.read(bytes, end, length);
+    const length = Math.min(end - start, PREFACE.length - from);
+    if (PREFACE.compare(bytes, start, start + length, from, from + length) !== 0)
+      return this.fail(H2_ERROR.protocolError, "no HTTP/2 preface");
+    this.#prefaceBytes += length;
+    if (start + length < end) this.read(bytes, start + length, end);
   }
 
   /** The body did not come with the head: ask again when all bytes of this read are taken. */
@@ -96,10 +97,11 @@ export class ClientConnection extends Http2Connection {
       return this.#refuseHead(stream, head, refuse("header_too_large", "the head of a request has too many fields or octets"));
     const flaw = flawOfRequest(head);
     if (flaw !== null) return this.failStream(stream, H2_ERROR.protocolError, flaw);
-    this.#begin(stream, head, isEnd);
+    this.begin(stream, head, isEnd);
   }
 
-  #begin(stream: Stream, list: HeaderList, isEnd: boolean): void {
+  /** Begins with a stream whose head is well-formed. */
+  protected begin(stream: Stream, list: HeaderList, isEnd: boolean): void {
     const length = (list.kinds & FIELD.contentLength) === 0 ? -1 : contentLengthOf(list);
     stream.expectedBytes = length;
     if (isEnd && length > 0) return this.failStream(stream, H2_ERROR.protocolError, "content-length without content");
@@ -173,8 +175,12 @@ export class ClientConnection extends Http2Connection {
   #leave(): void {
     this.#life = LIFE.left;
     this.frames.goaway(this.#lastId, H2_ERROR.noError);
+    this.onLeft();
     this.#endWhenEmpty();
   }
+
+  /** The client knows that it is to go, and whatever it sent before it did has come. */
+  protected onLeft(): void {}
 
   #endWhenEmpty(): void {
     if (this.#life === LIFE.left && this.streams.size === 0 && !this.isOver) this.end();
@@ -204,11 +210,13 @@ export class ClientConnection extends Http2Connection {
       return this.fail(H2_ERROR.settingsTimeout, "no preface or SETTINGS in time");
     if (this.#life === LIFE.leaving && now - this.#leavingMonoMs >= FAREWELL_MS) this.#leave();
     this.checkUnfinished(timeouts.headMs);
-    for (const stream of [...this.streams.values()]) {
-      if (stream.taker instanceof Passage) stream.taker.check(now);
-      else if (now - stream.movedMonoMs >= timeouts.discardMs) stream.reset(H2_ERROR.noError);
-    }
+    for (const stream of [...this.streams.values()]) this.checkStream(stream, now, timeouts.discardMs);
     if (!this.isOver) this.#checkLife(now);
+  }
+
+  protected checkStream(stream: Stream, nowMonoMs: number, discardMs: number): void {
+    if (stream.taker instanceof Passage) stream.taker.check(nowMonoMs);
+    else if (nowMonoMs - stream.movedMonoMs >= discardMs) stream.reset(H2_ERROR.noError);
   }
 
   #checkLife(now: number): void {

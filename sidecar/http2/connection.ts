@@ -5,7 +5,7 @@
 import type { Duplex } from "node:stream";
 import type { FieldView, HeadEdit } from "../fields.ts";
 import { resetStream } from "../transport/reset.ts";
-import { Wire, type WireOwner } from "../transport/wire.ts";
+import { SocketWire, type WireOwner } from "../transport/wire.ts";
 import { FLOOD, type Flood, FloodGuard } from "./flood-guard.ts";
 import { type FrameOwner, FrameReader } from "./frame-reader.ts";
 import { FrameWriter } from "./frame-writer.ts";
@@ -28,7 +28,7 @@ import { HeadWriter } from "./head-writer.ts";
 import { HeaderList } from "./header-list.ts";
 import { HpackDecoder } from "./hpack/decoder.ts";
 import { HpackEncoder } from "./hpack/encoder.ts";
-import { beginEvent, endEvent, Outbox } from "./outbox.ts";
+import { Outbox } from "./outbox.ts";
 import { CONNECTION_WINDOW_BYTES, ReceiveWindow } from "./receive-window.ts";
 import { SendQueue } from "./send-queue.ts";
 import type { Stream } from "./stream.ts";
@@ -48,12 +48,14 @@ export interface ConnectionEngine {
 
 /** A connection. */
 export abstract class Http2Connection implements WireOwner, FrameOwner {
-  readonly wire: Wire;
+  readonly wire: SocketWire;
   readonly streams = new Map<number, Stream>();
   readonly heads: HeadWriter;
   readonly frames: FrameWriter;
   /** True once the connection is given up: nothing that comes matters any more. */
   isOver = false;
+  /** True once nothing new should be begun on it. */
+  isLeaving = false;
   /** What the peer lets us send on the connection, and on a new stream. */
   sendWindow = DEFAULT_WINDOW_BYTES;
   peerWindowBytes = DEFAULT_WINDOW_BYTES;
@@ -80,12 +82,13 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
   /** When it was given up. */
   #overMonoMs = 0;
 
-  protected constructor(stream: Duplex, engine: ConnectionEngine) {
+  /** `atWork`: the streams on which something is going on, where that is not all that are open. */
+  protected constructor(stream: Duplex, engine: ConnectionEngine, atWork: { readonly size: number } | null) {
     this.engine = engine;
     this.heardMonoMs = engine.nowMonoMs;
     this.guard = new FloodGuard(engine);
-    this.wire = new Wire(stream, this);
-    this.#outbox = new Outbox(this.wire, this.streams, () => this.onDrain());
+    this.wire = new SocketWire(stream, this);
+    this.#outbox = new Outbox(this.wire, atWork ?? this.streams, () => this.onDrain());
     this.heads = new HeadWriter(this.#encoder, this.#outbox);
     this.frames = new FrameWriter(this.#outbox);
     this.#reader = new FrameReader(this);
@@ -113,17 +116,15 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
 
   // Bytes in.
 
-  onBytes(bytes: Buffer, length: number): void {
+  onBytes(bytes: Buffer, start: number, end: number): void {
     if (this.isOver) return;
-    beginEvent();
     this.heardMonoMs = this.engine.nowMonoMs;
-    this.take(bytes, length);
-    endEvent();
+    this.take(bytes, start, end);
   }
 
   /** Takes what was read. */
-  protected take(bytes: Buffer, length: number): void {
-    this.read(bytes, 0, length);
+  protected take(bytes: Buffer, start: number, end: number): void {
+    this.read(bytes, start, end);
   }
 
   protected read(bytes: Buffer, start: number, end: number): void {

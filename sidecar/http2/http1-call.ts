@@ -13,10 +13,10 @@ import type { ConnectionTaker, UpstreamPool } from "../http1/upstream-pool.ts";
 import { trailerSection } from "../http1/write-head.ts";
 import { parseAuthority } from "../transport/address.ts";
 import { putBytes, putText } from "../transport/outgoing.ts";
+import { flushAtEndOfTurn } from "../transport/turn.ts";
 import { H2_ERROR } from "./frames.ts";
 import { HeaderList } from "./header-list.ts";
 import { HeaderEntry, INDEXING } from "./hpack/header-entry.ts";
-import { flushAtEndOfTurn } from "./outbox.ts";
 import type { ByteSource, StreamTaker, UpstreamSide } from "./stream.ts";
 
 /** Content of an answer that may wait for its reader before the upstream is not read any more, and less than which it is read again, bytes. */

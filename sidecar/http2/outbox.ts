@@ -1,11 +1,10 @@
-// What leaves on one connection: frames are put together in one buffer and written once, whoever's requests they are of. A busy connection is written at the end of the
-// turn of the event loop: with many streams that is one TLS record and one system call for all of them. One with few streams is written at the end of the event, as
-// nothing is likely to join it, and the end of a turn costs Node two more looks for events. While a long write is under way nothing is written behind it: Node would
-// copy what waits into one buffer anew (`writev`), so it is put together here until it can leave in one piece.
+// What leaves on one connection: frames are put together in one buffer and written once, whoever's requests they are of (`transport/turn.ts` says when). While a long
+// write is under way nothing is written behind it: Node would copy what waits into one buffer anew (`writev`), so it is put together here until it can leave in one
+// piece.
 //
 // HOT PATH: per frame a few bytes written in place; no allocation. Buffers are lent for as long as something is in them.
-import { flush } from "../transport/outgoing.ts";
-import type { Wire } from "../transport/wire.ts";
+import { type Gathering, writeLater } from "../transport/turn.ts";
+import type { SocketWire } from "../transport/wire.ts";
 
 /** Size of a buffer, bytes: what is gathered while a write is under way. */
 const BUFFER_BYTES = 144 * 1024;
@@ -18,7 +17,7 @@ const SHORT_BYTES = 16 * 1024;
 /** Buffers kept for the next turns. */
 const MAX_SPARE_BUFFERS = 8;
 
-/** Open streams of a connection from which on it is busy. */
+/** Streams at work from which on a connection is busy. */
 const BUSY_STREAMS = 5;
 
 /** Longest view that is kept. */
@@ -31,31 +30,26 @@ interface Lent {
 }
 
 const spare: Lent[] = [];
-/** Outboxes with something in them. */
-let filled: Outbox[] = [];
-let isScheduled = false;
-/** True while an event is being looked at whose end is told. */
-let isInEvent = false;
 
 /** The frames of one connection that were not written yet. */
-export class Outbox {
+export class Outbox implements Gathering {
   /** Set while something is in it: write behind `length`, and move that on. */
   buffer: Buffer | null = null;
   /** What `buffer` is of. */
   #lent: Lent | null = null;
   length = 0;
-  readonly #wire: Wire;
-  readonly #streams: { readonly size: number };
+  readonly #wire: SocketWire;
+  readonly #atWork: { readonly size: number };
   /** Called when a long write is through and what had gathered behind it is written. */
   readonly #onWritten: () => void;
   /** The buffer of a write that is under way; null while none is waited for. */
   #writing: Lent | null = null;
   #isEnding = false;
 
-  /** `streams` are those that are open on the connection. */
-  constructor(wire: Wire, streams: { readonly size: number }, onWritten: () => void) {
+  /** `atWork` are the streams of the connection on which something is going on. */
+  constructor(wire: SocketWire, atWork: { readonly size: number }, onWritten: () => void) {
     this.#wire = wire;
-    this.#streams = streams;
+    this.#atWork = atWork;
     this.#onWritten = onWritten;
   }
 
@@ -66,8 +60,7 @@ export class Outbox {
       this.#lent = spare.pop() ?? lend(BUFFER_BYTES);
       this.buffer = this.#lent.bytes;
       this.length = 0;
-      filled.push(this);
-      flushAtEndOfTurn();
+      writeLater(this);
     }
     return this.buffer;
   }
@@ -95,7 +88,7 @@ export class Outbox {
 
   /** True when more is likely to come before the turn is over. */
   get isBusy(): boolean {
-    return this.#streams.size >= BUSY_STREAMS;
+    return this.#atWork.size >= BUSY_STREAMS;
   }
 
   /** Bytes in it and in the write that is under way. */
@@ -113,13 +106,14 @@ export class Outbox {
     this.length = 0;
     const wire = this.#wire;
     if (length === 0 || !wire.isWritable) return giveBack(lent);
-    if (length > SHORT_BYTES || !wire.isSocket || wire.pendingBytes > 0) {
+    if (length > SHORT_BYTES || !wire.isDirect) {
       this.#writing = lent;
       return wire.write(lent.bytes.subarray(0, length), this.#onDone);
     }
+    const isTaken = wire.takesAtOnce;
     wire.write(viewOf(lent, length));
-    // TLS has encrypted or copied it by now; of a plain socket's bytes the kernel may have left some, which are read from here until they are through.
-    if (wire.isTls || wire.pendingBytes === 0) giveBack(lent);
+    // Of a plain socket's bytes the kernel may have left some, which are read from here until they are through.
+    if (isTaken || wire.isDirect) giveBack(lent);
   }
 
   /** Sends the end behind all that is in it. */
@@ -136,40 +130,6 @@ export class Outbox {
     this.flush();
     this.#onWritten();
   };
-}
-
-/** An event begins which {@link endEvent} ends. */
-export function beginEvent(): void {
-  isInEvent = true;
-}
-
-/** The end of an event: writes what waits for nothing. */
-export function endEvent(): void {
-  isInEvent = false;
-  flush();
-  let kept = 0;
-  for (let index = 0; index < filled.length; index += 1) {
-    const outbox = filled[index] as Outbox;
-    if (outbox.isBusy) filled[kept++] = outbox;
-    else outbox.flush();
-  }
-  filled.length = kept;
-  if (kept > 0) flushAtEndOfTurn();
-}
-
-/** Writes all that was put together, here and in `transport/outgoing.ts`, once all events of this turn were looked at. */
-export function flushAtEndOfTurn(): void {
-  if (isScheduled || isInEvent) return;
-  isScheduled = true;
-  setImmediate(writeAll);
-}
-
-function writeAll(): void {
-  isScheduled = false;
-  flush();
-  const now = filled;
-  filled = [];
-  for (const outbox of now) outbox.flush();
 }
 
 function lend(bytes: number): Lent {

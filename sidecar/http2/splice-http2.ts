@@ -7,6 +7,8 @@ import type { UpstreamPool as Http1Pool } from "../http1/upstream-pool.ts";
 import { sweepPeriodMs, UpstreamPools } from "../upstream-pools.ts";
 import { ClientConnection, type ClientEngine } from "./client-connection.ts";
 import type { Http2Timeouts } from "./passage.ts";
+import { type ServeCarried, Trunk } from "./trunk.ts";
+import { Trunks } from "./trunks.ts";
 import { UpstreamPool } from "./upstream-pool.ts";
 
 /** Idle time after which a connection to an upstream is closed, ms. */
@@ -15,9 +17,10 @@ const UPSTREAM_IDLE_MS = 60_000;
 /** The defaults, ms. */
 export const HTTP2_TIMEOUTS: Http2Timeouts = { headMs: 15_000, stallMs: 60_000, queueMs: 10_000, discardMs: 2_000 };
 
-/** Whoever has connections to upstreams that speak HTTP/1.1. */
-export interface Http1Pools {
+/** The other half of the engine: has the pools of upstreams that speak HTTP/1.1, and serves what comes on trunks. */
+export interface Http1Half {
   poolFor(upstream: Upstream): Http1Pool;
+  readonly serveOn: ServeCarried;
 }
 
 /** The HTTP/2 half of the splice engine. */
@@ -28,10 +31,9 @@ export class SpliceHttp2 implements ClientEngine {
   readonly #clients = new Set<ClientConnection>();
   readonly #pools: UpstreamPools<UpstreamPool>;
   readonly #sweeping: { cancel(): void };
-  readonly #http1: Http1Pools;
+  readonly #http1: Http1Half;
 
-  /** `http1` has the pools of upstreams that speak HTTP/1.1. */
-  constructor(clock: Clock, http1: Http1Pools, timeouts: Partial<Http2Timeouts> = {}) {
+  constructor(clock: Clock, http1: Http1Half, timeouts: Partial<Http2Timeouts> = {}) {
     this.timeouts = { ...HTTP2_TIMEOUTS, ...timeouts };
     this.clock = clock;
     this.#http1 = http1;
@@ -45,13 +47,18 @@ export class SpliceHttp2 implements ClientEngine {
   }
 
   serve(served: ServedConnection): void {
-    const client = new ClientConnection(served, this);
+    const client = served.isTrunk === true ? new Trunk(served, this, this.#http1.serveOn) : new ClientConnection(served, this);
     this.#clients.add(client);
     client.start();
   }
 
   poolFor(upstream: Upstream): UpstreamPool {
     return this.#pools.of(upstream);
+  }
+
+  /** Trunks for a pool of connections of HTTP/1.1; whose they are is told when one is opened. */
+  trunks(upstream: () => Upstream, onLeaving: () => void): Trunks {
+    return new Trunks(this, upstream, onLeaving);
   }
 
   http1PoolFor(upstream: Upstream): Http1Pool {

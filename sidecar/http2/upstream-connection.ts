@@ -44,13 +44,11 @@ export class UpstreamConnection extends Http2Connection {
   readonly #keeper: ConnectionKeeper;
   readonly #openedMonoMs: number;
   #nextId = 1;
-  /** True once no further stream may be opened. */
-  #isRetired = false;
   #pingedMonoMs = 0;
   #resets = 0;
 
-  constructor(dialled: Dialled, engine: ConnectionEngine, keeper: ConnectionKeeper) {
-    super(dialled.kind === "mesh" ? dialled.mesh.socket : dialled.stream, engine);
+  constructor(dialled: Dialled, engine: ConnectionEngine, keeper: ConnectionKeeper, atWork: { readonly size: number } | null = null) {
+    super(dialled.kind === "mesh" ? dialled.mesh.socket : dialled.stream, engine, atWork);
     this.dialled = dialled;
     this.#keeper = keeper;
     this.idleSinceMonoMs = engine.nowMonoMs;
@@ -65,7 +63,7 @@ export class UpstreamConnection extends Http2Connection {
   /** True when a stream may be opened. */
   get hasRoom(): boolean {
     return (
-      !this.#isRetired && !this.isOver && this.wire.isWritable && this.streams.size < MAX_STREAMS && this.streams.size < this.peerMaxStreams
+      !this.isLeaving && !this.isOver && this.wire.isWritable && this.streams.size < MAX_STREAMS && this.streams.size < this.peerMaxStreams
     );
   }
 
@@ -137,7 +135,7 @@ export class UpstreamConnection extends Http2Connection {
 
   protected override onStreamOver(): void {
     if (this.streams.size === 0) this.idleSinceMonoMs = this.nowMonoMs;
-    if (this.#isRetired) this.#endWhenEmpty();
+    if (this.isLeaving) this.#endWhenEmpty();
     else this.#keeper.onRoom(this);
   }
 
@@ -148,8 +146,8 @@ export class UpstreamConnection extends Http2Connection {
   }
 
   #retire(): void {
-    if (this.#isRetired) return;
-    this.#isRetired = true;
+    if (this.isLeaving) return;
+    this.isLeaving = true;
     this.#keeper.onRetired(this);
   }
 

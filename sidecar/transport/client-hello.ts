@@ -2,7 +2,7 @@
 // server name (RFC 6066). Nothing is terminated here; the bytes stay untouched. Every length is checked against what is there.
 
 /** ALPN names of the mesh (design 6), in order of preference. */
-export const MESH_ALPN = ["remora/h2", "remora/h1", "remora/tcp"] as const;
+export const MESH_ALPN = ["remora/h2", "remora/h1-streams", "remora/h1", "remora/tcp"] as const;
 
 /** One of {@link MESH_ALPN}. */
 export type MeshAlpn = (typeof MESH_ALPN)[number];

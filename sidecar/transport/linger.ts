@@ -5,7 +5,7 @@ import type { Clock } from "../../core/clock.ts";
 import { resetStream } from "./reset.ts";
 
 /** How long a peer may take to close its side, ms. */
-const LINGER_MS = 1_000;
+export const LINGER_MS = 1_000;
 
 /** Ends `stream` after `last`, and resets it when its peer has not closed it within a second. */
 export function endSoon(stream: Duplex, clock: Clock, last?: string): void {

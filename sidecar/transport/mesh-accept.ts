@@ -37,10 +37,15 @@ export function createMeshAcceptor(options: {
   readonly identity: IdentitySource;
   readonly clock: Clock;
   readonly handshakeTimeoutMs: number;
+  /** True when trunks are agreed to. */
+  readonly knowsTrunks: boolean;
 }): MeshAcceptor {
   /** One entry from `accept` until the handshake ends, by {@link keyOf}. */
   const pending = new Map<string, Pending>();
-  const server = serverFor(options.identity.current());
+  const server = serverFor(
+    options.identity.current(),
+    options.knowsTrunks ? MESH_ALPN : MESH_ALPN.filter((name) => name !== "remora/h1-streams"),
+  );
   const stopWatching = options.identity.onChange((credentials) => server.setSecureContext(contextOf(credentials)));
 
   server.on("secureConnection", (socket) => {
@@ -116,14 +121,14 @@ export function createMeshAcceptor(options: {
   };
 }
 
-function serverFor(credentials: Credentials): Server {
+function serverFor(credentials: Credentials, alpn: readonly MeshAlpn[]): Server {
   return createServer({
     ...contextOf(credentials),
     requestCert: true,
     // The chain is judged in `verifyPeer`, so that the refusal has a reason and is counted.
     rejectUnauthorized: false,
     // Not `ALPNProtocols`: Node would keep a copy of the list for each connection, and with it the slab of 8 KiB or more that it was cut from.
-    ALPNCallback: ({ protocols }) => MESH_ALPN.find((name) => protocols.includes(name)),
+    ALPNCallback: ({ protocols }) => alpn.find((name) => protocols.includes(name)),
   });
 }
 

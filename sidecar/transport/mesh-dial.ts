@@ -17,6 +17,8 @@ export interface MeshConnection {
   readonly peer: SpiffeId;
   /** RFC 9266 `tls-exporter`, 32 bytes: the same on both ends of this connection and nowhere else. */
   readonly channelBinding: Buffer;
+  /** What the peer has agreed to speak. */
+  readonly alpn: MeshAlpn;
   /** Id of the message key whose certificate was last sent on this connection (design 9), so that it is sent once; empty before. */
   sentMessageKeyId: string;
 }
@@ -29,7 +31,8 @@ export interface MeshTarget {
   /** The app's port, as put into the SNI. */
   readonly port: number;
   readonly identity: SpiffeId;
-  readonly alpn: MeshAlpn;
+  /** What is offered, in order of preference. */
+  readonly alpn: readonly MeshAlpn[];
 }
 
 /** Dials mesh peers with the current leaf. */
@@ -65,7 +68,7 @@ export function createMeshDialer(options: {
       socket: carrier,
       secureContext: context,
       servername: sniFor(target.identity, target.port),
-      ALPNProtocols: [target.alpn],
+      ALPNProtocols: [...target.alpn],
       // Node would match the SNI against DNS names; the identity is checked below, and the chain by `rejectUnauthorized`.
       checkServerIdentity: () => undefined,
       rejectUnauthorized: true,
@@ -81,7 +84,8 @@ export function createMeshDialer(options: {
 
     function onSecure(): void {
       try {
-        if (socket.alpnProtocol !== target.alpn) throw new ProtocolError("connect_failed", `peer did not agree on ${target.alpn}`);
+        const alpn = target.alpn.find((name) => name === socket.alpnProtocol);
+        if (alpn === undefined) throw new ProtocolError("connect_failed", `peer did not agree on ${target.alpn.join(" or ")}`);
         const peer = verifyPeer(socket, {
           trustDomain: options.identity.trustDomain,
           usage: "server",
@@ -91,7 +95,7 @@ export function createMeshDialer(options: {
         const channelBinding = channelBindingOf(socket);
         detach();
         resetWhenHandshakeIsLost(socket, carrier);
-        done(null, { socket, peer, channelBinding, sentMessageKeyId: "" });
+        done(null, { socket, peer, channelBinding, alpn, sentMessageKeyId: "" });
       } catch (cause) {
         fail(asDialError(cause, target));
       }

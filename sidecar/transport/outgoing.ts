@@ -47,12 +47,12 @@ export function putBytes(wire: Wire, bytes: Buffer, start: number, end: number):
   }
 }
 
-/** TLS that has nothing else to write encrypts, or copies, before `write` returns: the bytes can be given as they are. Any other stream may keep them. */
+/** Where nothing is kept the bytes can be given as they are. */
 function writeLarge(wire: Wire, bytes: Buffer, start: number, end: number): void {
   flush();
   if (!wire.isWritable) return;
   const span = bytes.subarray(start, end);
-  wire.write(wire.isTls && wire.stream.writableLength === 0 ? span : Buffer.from(span));
+  wire.write(wire.takesAtOnce ? span : Buffer.from(span));
 }
 
 /** What was put together for another wire leaves first. */
@@ -70,11 +70,12 @@ export function flush(): void {
   target = null;
   length = 0;
   if (bytes === 0 || !wire.isWritable) return; // its `close` is on the way
+  if (wire.takesAtOnce) return wire.write(viewOf(bytes));
   // Behind an earlier write the stream keeps a reference, and the buffer is about to be used again.
-  if (!wire.isSocket || wire.stream.writableLength > 0) return wire.write(Buffer.from(buffer.subarray(0, bytes)));
+  if (!wire.isDirect) return wire.write(Buffer.from(buffer.subarray(0, bytes)));
   wire.write(viewOf(bytes));
-  // TLS has encrypted or copied it by now. The kernel may have taken less than all: then libuv goes on reading from this buffer, and we take another.
-  if (!wire.isTls && wire.stream.writableLength > 0) {
+  // The kernel may have taken less than all: then libuv goes on reading from this buffer, and we take another.
+  if (!wire.isDirect) {
     buffer = Buffer.allocUnsafeSlow(OUTGOING_BYTES);
     views = emptyViews();
   }

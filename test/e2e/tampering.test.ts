@@ -183,7 +183,7 @@ async function messageCertificateOf(identity: IdentitySource, address: string): 
 
 function dial(dialer: ReturnType<typeof createMeshDialer>, address: string): Promise<MeshConnection> {
   return new Promise((done, fail) => {
-    dialer.dial({ address, dialPort: PORT, port: PORT, identity: ECHO_ID as SpiffeId, alpn: "remora/h2" }, (error, connection) =>
+    dialer.dial({ address, dialPort: PORT, port: PORT, identity: ECHO_ID as SpiffeId, alpn: ["remora/h2"] }, (error, connection) =>
       connection === null ? fail(error) : done(connection),
     );
   });

@@ -110,7 +110,7 @@ t.test("outbound: a server that cannot prove the announced identity gets no byte
     await once(server, "listening");
     const { port } = server.address() as AddressInfo;
     const reason = await new Promise((resolve) =>
-      dialer.dial({ address: "127.0.0.1", dialPort: port, port: 80, identity: ca.id("demo/orders"), alpn: "remora/h1" }, (error) =>
+      dialer.dial({ address: "127.0.0.1", dialPort: port, port: 80, identity: ca.id("demo/orders"), alpn: ["remora/h1"] }, (error) =>
         resolve(error?.code),
       ),
     );
@@ -136,7 +136,7 @@ t.test("outbound: a peer that accepts and says nothing ends in a timeout", async
         dialPort: (mute.address() as AddressInfo).port,
         port: 80,
         identity: createThrowawayCa().id("demo/orders"),
-        alpn: "remora/h1",
+        alpn: ["remora/h1"],
       },
       (error) => resolve(error?.code),
     ),

@@ -2,17 +2,13 @@
 import { once } from "node:events";
 import { connect, type TLSSocket } from "node:tls";
 import { sniFor } from "../../core/spiffe.ts";
+import type { MeshAlpn } from "../../sidecar/transport/client-hello.ts";
 import type { MeshPair } from "./mesh-pair.ts";
 
 type Tap = { teardown(run: () => unknown): void };
 
 /** Opens a connection to the callee's sidecar, as the workload `demo/web`. Resolves when the handshake is done. */
-export async function connectMesh(
-  t: Tap,
-  pair: MeshPair,
-  appPort: number,
-  alpn: "remora/h1" | "remora/h2" = "remora/h1",
-): Promise<TLSSocket> {
+export async function connectMesh(t: Tap, pair: MeshPair, appPort: number, alpn: MeshAlpn = "remora/h1"): Promise<TLSSocket> {
   const { certPem, keyPem } = leafOf(pair);
   const socket = connect({
     host: "127.0.0.1",

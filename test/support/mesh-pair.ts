@@ -41,6 +41,8 @@ export interface MeshPair {
   /** Swaps in new leaves and message keys on both sides. */
   renew(): void;
   drain(direction: "inbound" | "outbound"): void;
+  /** Breaks off all connections between the sidecars. */
+  cut(): void;
   close(): Promise<void>;
 }
 
@@ -109,6 +111,7 @@ export async function startMeshPair(options: MeshPairOptions): Promise<MeshPair>
       caller.renew();
       callee.renew();
     },
+    cut: inbound.cut,
     drain: (direction) => (direction === "inbound" ? inbound : outbound).drain(),
     async close() {
       await Promise.all([inbound.close(), outbound.close()]);

@@ -1,6 +1,7 @@
 // The data plane of one workload as a caller, and as a callee, by real sockets on loopback and without a control plane. Explicit capture. mesh-pair.ts joins one of
 // each, mesh-fleet.ts many callees to one caller.
 import { randomBytes } from "node:crypto";
+import type { Socket } from "node:net";
 import { systemClock } from "../../core/clock.ts";
 import type { Logger } from "../../core/log.ts";
 import { silentLogger } from "../../core/log.ts";
@@ -55,6 +56,8 @@ export interface CalleeOptions extends SideOptions {
   readonly allow?: string;
   readonly maxInFlight?: number;
   readonly verify?: SigningMode;
+  /** False for a sidecar that knows no trunks, as those of several workers do not; by default it does if its engine does. */
+  readonly knowsTrunks?: boolean;
   /** Host of its app; loopback by default. */
   readonly appHost?: string;
 }
@@ -95,13 +98,24 @@ export interface Side {
   close(): Promise<void>;
 }
 
+/** A running callee. */
+export interface Callee extends Side {
+  /** Breaks off all connections to it. */
+  cut(): void;
+}
+
 /** Starts the inbound side of a callee. */
-export async function startCallee(identity: IdentitySource, options: CalleeOptions): Promise<Side> {
+export async function startCallee(identity: IdentitySource, options: CalleeOptions): Promise<Callee> {
   const { observer, ledger, metrics } = observed(options);
   const clock = systemClock;
   const engine = await createEngine(options.engine ?? "splice", clock, options.timeouts);
   const shed = createLoadShed({ maxInFlight: options.maxInFlight ?? 1024 });
-  const acceptor = createMeshAcceptor({ identity, clock, handshakeTimeoutMs: 1000 });
+  const acceptor = createMeshAcceptor({
+    identity,
+    clock,
+    handshakeTimeoutMs: 1000,
+    knowsTrunks: engine.knowsTrunks && options.knowsTrunks !== false,
+  });
   const inbound = createInbound({
     mode: options.mode ?? "strict",
     identity: identity.identity,
@@ -130,13 +144,26 @@ export async function startCallee(identity: IdentitySource, options: CalleeOptio
     requestId: newRequestId,
     ...TIMINGS,
   });
-  const listener = await startListener({ host: HOST, port: 0, maxConnections: 1000, accept: inbound.accept });
+  const accepted = new Set<Socket>();
+  const listener = await startListener({
+    host: HOST,
+    port: 0,
+    maxConnections: 1000,
+    accept(socket) {
+      accepted.add(socket);
+      socket.once("close", () => accepted.delete(socket));
+      inbound.accept(socket);
+    },
+  });
   return {
     port: listener.port,
     metrics,
     shed,
     ledger,
     drain: () => engine.drain("inbound"),
+    cut() {
+      for (const socket of accepted) socket.destroy();
+    },
     async close() {
       engine.close();
       acceptor.close();

@@ -2,7 +2,7 @@
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import t from "tap";
-import { Wire, type WireOwner } from "../../../sidecar/transport/wire.ts";
+import { SocketWire, type Wire, type WireOwner } from "../../../sidecar/transport/wire.ts";
 
 /** A peer that sends without end, and a wire that counts what it is given. */
 async function flooded(t: { teardown(run: () => unknown): void }): Promise<{ wire: Wire; received(): number }> {
@@ -21,8 +21,8 @@ async function flooded(t: { teardown(run: () => unknown): void }): Promise<{ wir
   let received = 0;
   const wires: Wire[] = [];
   const owner: WireOwner = {
-    onBytes(_bytes, length) {
-      received += length;
+    onBytes(_bytes, start, end) {
+      received += end - start;
       for (const wire of wires) wire.pause();
     },
     onEnd() {},
@@ -32,7 +32,7 @@ async function flooded(t: { teardown(run: () => unknown): void }): Promise<{ wir
   // As protocol detection does it: the first bytes are read before the wire is made, and put back.
   await once(socket, "readable");
   socket.unshift(socket.read() as Buffer);
-  const wire = new Wire(socket, owner);
+  const wire = new SocketWire(socket, owner);
   wires.push(wire);
   wire.start();
   t.teardown(() => {
