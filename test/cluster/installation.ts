@@ -10,7 +10,8 @@ import type { RunningPod } from "../support/pod-runner/pod.ts";
 import { requires } from "../support/requires.ts";
 
 export const CONTROL_NAMESPACE = "remora-system";
-const INJECTOR = `${CONTROL_NAMESPACE}/remora-injector`;
+/** Owner of its pods, as the node knows them. */
+export const INJECTOR = `${CONTROL_NAMESPACE}/remora-injector`;
 const BASE = resolve(import.meta.dirname, "../../manifests/base");
 const SHOWN_LOG_CHARS = 40_000;
 /** The webhook's CA is in the configuration a moment after the injector is ready, and the API server's watch another one after that. */
