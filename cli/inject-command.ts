@@ -4,10 +4,13 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { buildInfo } from "../core/build-info.ts";
 import { ConfigError } from "../core/errors.ts";
 import { INJECT_LABEL } from "../injector/annotations.ts";
+import type { Asker } from "../injector/decide.ts";
+import { givenSurroundings } from "../injector/given-surroundings.ts";
 import { injectPod } from "../injector/inject.ts";
+import { readSwitch } from "../injector/report.ts";
 import { formatManifests, type ManifestDocument, parseManifests, patchDocument, printUnchanged } from "../injector/manifest.ts";
 import { defaultInjectorSettings, type InjectorSettings } from "../injector/settings.ts";
-import { noSurroundings } from "../injector/surroundings.ts";
+import type { Surroundings } from "../injector/surroundings.ts";
 import { unifiedDiff } from "../injector/unified-diff.ts";
 import { findPods, type PodPlace } from "../injector/workload.ts";
 
@@ -30,6 +33,10 @@ interface InjectFlags extends ManifestFlags {
   readonly capture?: InjectorSettings["capture"];
   readonly channel?: string;
   readonly legacy?: boolean;
+  readonly with?: readonly string[];
+  readonly namespaceLabel?: Readonly<Record<string, string>>;
+  readonly namespaceAnnotation?: Readonly<Record<string, string>>;
+  readonly kubelet?: string;
 }
 
 /** Adds the command. */
@@ -37,7 +44,8 @@ export function register(program: Command): void {
   withManifestFlags(program.command("inject"))
     .summary("add the sidecar to the pods in a manifest")
     .description(
-      "Prints a manifest with the sidecar added to every pod and workload in it, as the webhook would add it. Pods labelled disabled stay as they are.",
+      "Prints a manifest with the sidecar added to every pod and workload in it, as the webhook would add it. Pods labelled disabled stay as they are.\n" +
+        "What surrounds the pods (Namespace, LimitRange, ResourceQuota, Node, ConfigMap remora-platform) is taken from the same files, from those of --with, and from flags.",
     )
     .option("-n, --namespace <name>", "namespace of objects that name none", "default")
     .option("--image <image>", "the sidecar's image")
@@ -49,9 +57,16 @@ export function register(program: Command): void {
     .addOption(new Option("--capture <how>", "how traffic reaches the sidecar").choices(["transparent", "explicit", "auto"]))
     .option("--channel <name>", "the version track that the sidecar follows")
     .option("--legacy", "run the sidecar as a plain first container, for clusters without native sidecars")
+    .option("--with <file...>", "manifests of what surrounds the pods, which are not printed")
+    .option("--namespace-label <key=value>", "label of the pods' namespaces; may be repeated", collectText)
+    .option("--namespace-annotation <key=value>", "annotation of the pods' namespaces; may be repeated", collectText)
+    .option("--kubelet <version>", "the oldest kubelet that the pods may run on, such as v1.31.2", parseKubelet)
     .action(async (flags: InjectFlags) => {
       const documents = await readManifests(flags.filename);
-      process.exitCode = await printOutcome(documents, flags, (place) => injectPlace(place, flags.namespace, settingsFrom(flags)));
+      const surroundings = surroundingsFrom([...documents, ...(await readManifests(flags.with ?? []))], flags);
+      process.exitCode = await printOutcome(documents, flags, (place) =>
+        injectPlace(place, surroundings, flags.namespace, settingsFrom(flags)),
+      );
     });
 }
 
@@ -113,19 +128,49 @@ export async function printOutcome(
   return 0;
 }
 
-function injectPlace(place: PodPlace, fallbackNamespace: string, settings: InjectorSettings): PlaceOutcome {
-  const { decision, patch, warnings } = injectPod(
-    place.value,
-    noSurroundings(place.namespace ?? fallbackNamespace),
-    { kind: "command" },
-    settings,
-  );
+function injectPlace(
+  place: PodPlace,
+  surroundingsOf: (namespaceName: string) => Surroundings,
+  fallbackNamespace: string,
+  settings: InjectorSettings,
+): PlaceOutcome {
+  const surroundings = surroundingsOf(place.namespace ?? fallbackNamespace);
+  const { decision, patch, warnings } = injectPod(place.value, surroundings, askerFor(place, surroundings), settings);
   const misplaced = place.labelMisplaced
     ? [`the label ${INJECT_LABEL} has no effect on ${place.owner}; it belongs on the pod template`]
     : [];
   const verb = { inject: "injected", skip: "left as it is", refuse: "refused" }[decision.action];
   const detail = decision.action === "inject" ? decision.reason : `${decision.reason}: ${decision.message}`;
   return { line: `${verb} (${detail})`, warnings: [...warnings, ...misplaced], operations: patch, failed: decision.action === "refuse" };
+}
+
+/** Who runs the command asks for sidecars, but not against what a Namespace of the manifest says of itself. */
+function askerFor({ owner, path }: PodPlace, { namespace }: Surroundings): Asker {
+  const label = readSwitch(namespace.labels[INJECT_LABEL]);
+  const [kind = "", ...name] = owner.split("/");
+  const known = path.length === 0 ? {} : { owner: { namespace: namespace.name, kind, name: name.join("/") } };
+  return label === "disabled" || label === "unknown" ? { kind: "namespace", label, ...known } : { kind: "command", ...known };
+}
+
+/** Flags beat what the manifests say, because they are closer to who runs the command. */
+function surroundingsFrom(documents: readonly ManifestDocument[], flags: InjectFlags): (namespaceName: string) => Surroundings {
+  const given = givenSurroundings(
+    documents.map(({ value }) => value),
+    flags.namespace,
+  );
+  return (namespaceName) => {
+    const found = given(namespaceName);
+    const { labels, annotations } = found.namespace;
+    return {
+      ...found,
+      namespace: {
+        name: namespaceName,
+        labels: { ...labels, ...flags.namespaceLabel },
+        annotations: { ...annotations, ...flags.namespaceAnnotation },
+      },
+      oldestKubelet: flags.kubelet ?? found.oldestKubelet,
+    };
+  };
 }
 
 function settingsFrom(flags: InjectFlags): InjectorSettings {
@@ -177,6 +222,17 @@ function writeOut(text: string): Promise<void> {
 function parseAddress(text: string): string {
   const port = Number(/:([0-9]{1,5})$/.exec(text)?.[1] ?? "0");
   if (port < 1 || port > 65535) throw new InvalidArgumentError("expected HOST:PORT.");
+  return text;
+}
+
+function collectText(text: string, before: Readonly<Record<string, string>> | undefined): Readonly<Record<string, string>> {
+  const at = text.indexOf("=");
+  if (at < 1) throw new InvalidArgumentError("expected KEY=VALUE.");
+  return { ...before, [text.slice(0, at)]: text.slice(at + 1) };
+}
+
+function parseKubelet(text: string): string {
+  if (!/^v?[0-9]+\.[0-9]+/.test(text)) throw new InvalidArgumentError("expected a version such as v1.31.2.");
   return text;
 }
 

@@ -2,7 +2,9 @@
 import type { Command } from "commander";
 import { AdmissionError } from "../core/errors.ts";
 import { difference } from "../injector/difference.ts";
-import { type Pod, parsePod } from "../injector/pod.ts";
+import { INJECTED_ANNOTATION } from "../injector/annotations.ts";
+import { SIDECAR_CONTAINER } from "../injector/names.ts";
+import { allContainers, type Pod, parsePod } from "../injector/pod.ts";
 import { uninjectPod } from "../injector/uninject.ts";
 import { type ManifestFlags, type PlaceOutcome, printOutcome, readManifests, withManifestFlags } from "./inject-command.ts";
 
@@ -20,8 +22,16 @@ function uninjectPlace(value: unknown): PlaceOutcome {
   const pod = readPod(value);
   if (typeof pod === "string") return { line: `refused (malformed_pod: ${pod})`, warnings: [], operations: [], failed: true };
   const original = uninjectPod(pod);
-  if (original === null) return { line: "left as it is: no sidecar in it", warnings: [], operations: [], failed: false };
+  if (original === null) return withoutMarker(pod);
   return { line: "sidecar removed", warnings: [], operations: difference(pod, original), failed: false };
+}
+
+/** Without the marker nobody knows what the probes were, so half a removal would be worse than none. */
+function withoutMarker(pod: Pod): PlaceOutcome {
+  const sidecar = allContainers(pod).find(({ name }) => name === SIDECAR_CONTAINER);
+  if (sidecar === undefined) return { line: "left as it is: no sidecar in it", warnings: [], operations: [], failed: false };
+  const line = `refused (no_marker): the container ${sidecar.name} is there, but the annotation ${INJECTED_ANNOTATION} that tells what the pod was before is not`;
+  return { line, warnings: [], operations: [], failed: true };
 }
 
 function readPod(value: unknown): Pod | string {

@@ -30,7 +30,8 @@ export interface Admission {
 /** Answers `request`. `surroundings` are those of the request's namespace. */
 export function admit(request: AdmissionRequest, selected: Selected, surroundings: Surroundings, settings: InjectorSettings): Admission {
   const { group, resource } = request.resource;
-  if (group !== "" || resource !== "pods" || request.subResource !== "") return passed("not_a_pod");
+  if (group !== "" || resource !== "pods") return passed("not_a_pod");
+  if (request.subResource !== "") return passed("subresource");
   if (request.operation !== "CREATE") return passed("not_created");
   const label = NAMESPACE_LABEL[selected];
   const { decision, patch, warnings } = injectPod(request.object, surroundings, { kind: "namespace", label }, settings);

@@ -51,7 +51,8 @@ export function fitResource(subject: FitSubject, resource: ResourceName, wanted:
   const problem =
     fitContainer(draft, bounds, needs, asked) ??
     (subject.lasting ? fitPod(draft, subject, resource, bounds, needs, asked) : null) ??
-    fitPodLevel(draft, subject, resource, bounds, needs);
+    fitPodLevel(draft, subject, resource, needs) ??
+    belowMinimum(draft, bounds);
   if (problem !== null) {
     return { kind: "conflict", detail: describeProblem(subject, resource, problem, asked) };
   }
@@ -121,7 +122,7 @@ function fitPod(
       else draft.request = own - excess;
       draft.sources.add(max.source);
     }
-    const problem = checkRoom(draft, max, needs, asked) ?? belowMinimum(draft, each);
+    const problem = checkRoom(draft, max, needs, asked);
     if (problem !== null) return { ...problem, source: max.source };
   }
   const rest = { limits: total("limits", 0), requests: total("requests", 0) };
@@ -130,7 +131,7 @@ function fitPod(
 }
 
 /** `spec.resources`: what the containers reserve may not be more than the pod does, and no limit may be above the pod's. */
-function fitPodLevel(draft: Mutable, subject: FitSubject, resource: ResourceName, each: ContainerBounds, needs: Needs): Problem | null {
+function fitPodLevel(draft: Mutable, subject: FitSubject, resource: ResourceName, needs: Needs): Problem | null {
   const { request, limit } = readShare(subject.pod.spec["resources"], resource);
   const source = "resources of the pod itself";
   const reserved = request ?? limit;
@@ -142,7 +143,7 @@ function fitPodLevel(draft: Mutable, subject: FitSubject, resource: ResourceName
   // The pod reserves for all of them: a share of our own is not needed.
   draft.request = Math.max(0, reserved - others);
   draft.sources.add(source);
-  return belowMinimum(draft, each);
+  return null;
 }
 
 /** Limit over request, together with `limits` and `requests` of others: first more is reserved, then the limit is lowered. */
@@ -178,6 +179,7 @@ function checkRoom(draft: Mutable, max: Bound | null, needs: Needs, asked: Draft
   return null;
 }
 
+/** Two bounds may contradict each other; then nothing fits. */
 function belowMinimum(draft: Mutable, { min }: ContainerBounds): Problem | null {
   if (min === null) return null;
   if (draft.request < min.amount) return { side: "requests", amount: draft.request, source: min.source };

@@ -178,7 +178,7 @@ t.test("other kinds, operations and subresources pass untouched", async (t) => {
     return response.auditAnnotations["reason"];
   };
   t.equal(await reasonOf({ resource: { group: "apps", version: "v1", resource: "deployments" } }), "not_a_pod");
-  t.equal(await reasonOf({ subResource: "ephemeralcontainers" }), "not_a_pod");
+  t.equal(await reasonOf({ subResource: "ephemeralcontainers" }), "subresource");
   t.equal(await reasonOf({ operation: "UPDATE" }), "not_created");
 });
 
