@@ -1,13 +1,11 @@
-// What is asked of the Kubernetes API about the cluster around a pod: lists, watches and single reads, each bounded in time. The client library is large
-// and loads only when one connects.
-import type { CoreV1Api, KubeConfig, Watch } from "@kubernetes/client-node";
+// What is asked of the Kubernetes API about the cluster around a pod: lists, watches and single reads, each bounded in time.
+import type { Environment } from "../core/config.ts";
+import { findKubeAccess } from "./kube-access.ts";
+import { CALL_TIMEOUT_MS, createKubeHttp, type KubeHttp } from "./kube-http.ts";
 import { PLATFORM_CONFIG_MAP } from "./platform.ts";
 import type { ListPage, StartWatch } from "./watched-list.ts";
 
-/** No call may take longer. */
-export const CALL_TIMEOUT_MS = 10_000;
-
-/** One page of a list, of one namespace where it is given and the kind has any. */
+/** One page of a list. */
 export interface PageRequest {
   readonly limit: number;
   readonly _continue?: string;
@@ -17,7 +15,9 @@ export interface PageRequest {
 export interface ClusterApi {
   readonly namespaces: (page: PageRequest) => Promise<ListPage>;
   readonly nodes: (page: PageRequest) => Promise<ListPage>;
+  /** Of one namespace where it is given. */
   readonly limitRanges: (page: PageRequest, namespace?: string) => Promise<ListPage>;
+  /** Of one namespace where it is given. */
   readonly quotas: (page: PageRequest, namespace?: string) => Promise<ListPage>;
   /** At most one: the ConfigMap of the platform team. */
   readonly platform: (page: PageRequest) => Promise<ListPage>;
@@ -28,36 +28,59 @@ export interface ClusterApi {
   readonly controlNamespace: string;
 }
 
-/** Loads the client. `kubeconfig` is its YAML text; without it the pod's service account is used, or the user's default. */
-export async function connectClusterApi(controlNamespace: string, options: { readonly kubeconfig?: string } = {}): Promise<ClusterApi> {
-  const { CoreV1Api, KubeConfig, Watch } = await import("@kubernetes/client-node");
-  const config: KubeConfig = new KubeConfig();
-  if (options.kubeconfig === undefined) config.loadFromDefault();
-  else config.loadFromString(options.kubeconfig);
-  return createClusterApi(config.makeApiClient(CoreV1Api), new Watch(config), controlNamespace);
+/** Finds the cluster; see `findKubeAccess`. */
+export async function connectClusterApi(
+  controlNamespace: string,
+  options: { readonly kubeconfig?: string; readonly env?: Environment } = {},
+): Promise<ClusterApi> {
+  return createClusterApi(createKubeHttp(await findKubeAccess({ env: {}, ...options })), controlNamespace);
 }
 
-/** The same on a client that is there already. */
-export function createClusterApi(core: CoreV1Api, watch: Watch, controlNamespace: string): ClusterApi {
-  const fieldSelector = `metadata.name=${PLATFORM_CONFIG_MAP}`;
+/** The same on a connection that is there already. */
+export function createClusterApi(http: KubeHttp, controlNamespace: string): ClusterApi {
+  const inNamespace = (namespace: string | undefined) =>
+    namespace === undefined ? "/api/v1" : `/api/v1/namespaces/${encodeURIComponent(namespace)}`;
   return {
     controlNamespace,
-    namespaces: (page) => bounded(() => core.listNamespace({ ...page })),
-    nodes: (page) => bounded(() => core.listNode({ ...page })),
-    limitRanges: (page, namespace) =>
-      bounded(() =>
-        namespace === undefined ? core.listLimitRangeForAllNamespaces({ ...page }) : core.listNamespacedLimitRange({ ...page, namespace }),
+    namespaces: (page) => listPage(http, "/api/v1/namespaces", page),
+    nodes: (page) => listPage(http, "/api/v1/nodes", page),
+    limitRanges: (page, namespace) => listPage(http, `${inNamespace(namespace)}/limitranges`, page),
+    quotas: (page, namespace) => listPage(http, `${inNamespace(namespace)}/resourcequotas`, page),
+    platform: (page) =>
+      listPage(http, `${inNamespace(controlNamespace)}/configmaps`, page, { fieldSelector: `metadata.name=${PLATFORM_CONFIG_MAP}` }),
+    namespace: (name, timeoutMs = CALL_TIMEOUT_MS) =>
+      call(
+        `read namespace ${name}`,
+        () => http.call("GET", `/api/v1/namespaces/${encodeURIComponent(name)}`, { timeoutMs }),
+        [404],
+        timeoutMs,
       ),
-    quotas: (page, namespace) =>
-      bounded(() =>
-        namespace === undefined
-          ? core.listResourceQuotaForAllNamespaces({ ...page })
-          : core.listNamespacedResourceQuota({ ...page, namespace }),
-      ),
-    platform: (page) => bounded(() => core.listNamespacedConfigMap({ ...page, namespace: controlNamespace, fieldSelector })),
-    namespace: (name, timeoutMs = CALL_TIMEOUT_MS) => call(`read namespace ${name}`, () => core.readNamespace({ name }), [404], timeoutMs),
-    watch: (path, query, onEvent, onEnd) => watch.watch(path, { ...query }, onEvent, onEnd),
+    watch: http.watch,
   };
+}
+
+/** One page of the list at `path`. */
+export async function listPage(
+  http: KubeHttp,
+  path: string,
+  { limit, _continue }: PageRequest,
+  more: Readonly<Record<string, string>> = {},
+): Promise<ListPage> {
+  const query = new URLSearchParams({ ...more, limit: String(limit), ...(_continue === undefined ? {} : { continue: _continue }) });
+  const answer = (await bounded(() => http.call("GET", `${path}?${query}`))) as {
+    readonly items?: readonly unknown[];
+    readonly metadata?: { readonly resourceVersion?: string; readonly continue?: string };
+  } | null;
+  const { resourceVersion, continue: next } = answer?.metadata ?? {};
+  return {
+    items: answer?.items ?? [],
+    metadata: { ...(resourceVersion === undefined ? {} : { resourceVersion }), ...(next === undefined ? {} : { _continue: next }) },
+  };
+}
+
+/** A time as the API wants it where it counts microseconds: six digits after the point. */
+export function microTime(ms: number): string {
+  return `${new Date(ms).toISOString().slice(0, -1)}000Z`;
 }
 
 /** Rejects when `run` takes too long; its own errors pass. */

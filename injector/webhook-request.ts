@@ -104,8 +104,10 @@ function readBody(request: WebhookRequest): Promise<Buffer> {
       resolve(chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks, bytes));
     });
     request.on("error", (cause) => reject(cutShort(cause)));
-    // A stream of HTTP/2 that is reset says nothing else. Without effect after "end".
-    request.on("close", () => reject(cutShort()));
+    // A stream of HTTP/2 that is reset says nothing else.
+    request.on("close", () => {
+      if (!request.readableEnded) reject(cutShort());
+    });
   });
 }
 

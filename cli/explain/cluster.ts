@@ -6,6 +6,8 @@ import { loadConfig } from "../../core/config.ts";
 import { environmentName } from "../../core/setting.ts";
 import { ConfigError } from "../../core/errors.ts";
 import { createClusterApi } from "../../injector/cluster-api.ts";
+import { accessOfConfig } from "../../injector/kube-access.ts";
+import { createKubeHttp } from "../../injector/kube-http.ts";
 import { readSurroundings } from "../../injector/cluster-view.ts";
 import { INJECTOR_SERVICE } from "../../injector/injector.ts";
 import { defaultInjectorSettings, type InjectorSettings } from "../../injector/settings.ts";
@@ -37,7 +39,7 @@ export interface Cluster {
 
 /** Loads the kubeconfig. @throws ConfigError when it cannot be used */
 export async function connectCluster({ kubeconfig, context }: ClusterFlags): Promise<Cluster> {
-  const { CoreV1Api, KubeConfig, Watch } = await import("@kubernetes/client-node");
+  const { KubeConfig } = await import("@kubernetes/client-node");
   const config = new KubeConfig();
   try {
     if (kubeconfig === undefined) config.loadFromDefault();
@@ -71,7 +73,7 @@ export async function connectCluster({ kubeconfig, context }: ClusterFlags): Pro
       return found;
     },
     surroundings: (namespace, controlNamespace, note) =>
-      readSurroundings(createClusterApi(config.makeApiClient(CoreV1Api), new Watch(config), controlNamespace), namespace, note),
+      readSurroundings(createClusterApi(createKubeHttp(accessOfConfig(config)), controlNamespace), namespace, note),
   };
 }
 

@@ -20,7 +20,7 @@ export interface RolloutMesh {
 /** Connects; nothing is asked yet. */
 export async function connectMesh({ kubeconfig, controlNamespace, registry }: RolloutFlags): Promise<RolloutMesh> {
   const options = kubeconfig === undefined ? {} : { kubeconfig: await readFile(kubeconfig, "utf8") };
-  const api = await connectRolloutApi(controlNamespace, options);
+  const api = await connectRolloutApi(controlNamespace, { env: process.env, ...options });
   const told = new Set<string>();
   const replicas = async () =>
     registry === undefined ? api.registries("proxy") : new Map(registry.map((base) => [base, fetchFrom(base)] as const));

@@ -1,8 +1,8 @@
 // Who of several replicas acts: the holder of a Lease (coordination.k8s.io/v1), as Kubernetes' own controllers do it. Time is each replica's own: a lease
 // counts as given up once it was not renewed for its duration by the clock of who looks, so clocks may differ. Losing the API server means
 // losing the lock before anybody else can have it.
-import type { CoordinationV1Api, V1Lease } from "@kubernetes/client-node";
-import { bounded } from "../cluster-api.ts";
+import { bounded, microTime } from "../cluster-api.ts";
+import type { KubeHttp } from "../kube-http.ts";
 
 /** How long a lock is held without being renewed. */
 export const LEASE_SECONDS = 15;
@@ -18,23 +18,32 @@ export interface LeaseLock {
   release(): Promise<void>;
 }
 
+/** What of a Lease is used. */
+interface Lease {
+  readonly metadata?: { readonly resourceVersion?: string };
+  readonly spec?: {
+    readonly holderIdentity?: string;
+    readonly leaseDurationSeconds?: number;
+    readonly acquireTime?: string;
+    readonly leaseTransitions?: number;
+  };
+}
+
 /** The lock `name`, for `holder`, a name that is unique to this process. */
-export function leaseLock(
-  api: CoordinationV1Api,
-  { name, namespace, holder }: { name: string; namespace: string; holder: string },
-): LeaseLock {
+export function leaseLock(http: KubeHttp, { name, namespace, holder }: { name: string; namespace: string; holder: string }): LeaseLock {
+  const leases = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`;
+  const own = `${leases}/${name}`;
   /** The last renewal that was seen of another holder, and when by our own clock. */
   let seen: { readonly version: string; readonly atMonoMs: number } | null = null;
-  let held: V1Lease | null = null;
+  let held: Lease | null = null;
 
-  async function read(): Promise<V1Lease | null> {
-    return orNull(() => api.readNamespacedLease({ name, namespace }), [GONE]);
+  async function read(): Promise<Lease | null> {
+    return orNull(() => http.call("GET", own), [GONE]);
   }
 
   /** Null when somebody else was faster. */
-  async function write(found: V1Lease | null, nowMs: number): Promise<V1Lease | null> {
-    const { V1MicroTime } = await import("@kubernetes/client-node");
-    const now = new V1MicroTime(nowMs);
+  async function write(found: Lease | null, nowMs: number): Promise<Lease | null> {
+    const now = microTime(nowMs);
     const isOurs = found?.spec?.holderIdentity === holder;
     const spec = {
       holderIdentity: holder,
@@ -43,12 +52,14 @@ export function leaseLock(
       renewTime: now,
       leaseTransitions: (found?.spec?.leaseTransitions ?? 0) + (found === null || isOurs ? 0 : 1),
     };
-    if (found === null)
-      return orNull(() => api.createNamespacedLease({ namespace, body: { metadata: { name, namespace }, spec } }), [CONFLICT]);
-    return orNull(() => api.replaceNamespacedLease({ name, namespace, body: { ...found, spec } }), [CONFLICT, GONE]);
+    if (found === null) {
+      const fresh = { apiVersion: "coordination.k8s.io/v1", kind: "Lease", metadata: { name, namespace }, spec };
+      return orNull(() => http.call("POST", leases, json(fresh)), [CONFLICT]);
+    }
+    return orNull(() => http.call("PUT", own, json({ ...found, spec })), [CONFLICT, GONE]);
   }
 
-  function isFree(lease: V1Lease, monoMs: number): boolean {
+  function isFree(lease: Lease, monoMs: number): boolean {
     const owner = lease.spec?.holderIdentity ?? "";
     if (owner === "" || owner === holder) return true;
     const version = lease.metadata?.resourceVersion ?? "";
@@ -67,15 +78,19 @@ export function leaseLock(
       held = null;
       if (lease === null) return;
       const body = { ...lease, spec: { ...lease.spec, holderIdentity: "" } };
-      await orNull(() => api.replaceNamespacedLease({ name, namespace, body }), [CONFLICT, GONE]).catch(() => null);
+      await orNull(() => http.call("PUT", own, json(body)), [CONFLICT, GONE]).catch(() => null);
     },
   };
 
-  function orNull<Value>(run: () => Promise<Value>, expected: readonly number[]): Promise<Value | null> {
-    return bounded(run, CALL_TIMEOUT_MS).catch((error: unknown) => {
+  function orNull(run: () => Promise<unknown>, expected: readonly number[]): Promise<Lease | null> {
+    return bounded(run as () => Promise<Lease | null>, CALL_TIMEOUT_MS).catch((error: unknown) => {
       const code = (error as { readonly code?: unknown } | null)?.code;
       if (typeof code === "number" && expected.includes(code)) return null;
       throw error;
     });
   }
+}
+
+function json(value: object) {
+  return { body: { type: "application/json", value } } as const;
 }

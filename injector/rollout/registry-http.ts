@@ -1,8 +1,8 @@
 // The two ways to a replica of the registry: straight to its admin port, as the control plane does, or through the API server's proxy, for a laptop that
 // reaches no pod but may use its kubeconfig.
-import { type RequestOptions, request as httpsRequest } from "node:https";
 import { request as httpRequest } from "node:http";
-import type { KubeConfig } from "@kubernetes/client-node";
+import { request as httpsRequest } from "node:https";
+import type { KubeHttp } from "../kube-http.ts";
 import type { FetchJson } from "./registry-reader.ts";
 
 const TIMEOUT_MS = 5_000;
@@ -11,29 +11,19 @@ const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 
 /** Asks one replica over HTTP; `base` is `http://host:port`. */
 export function fetchFrom(base: string): FetchJson {
-  return async (path) => {
-    const answer = await fetch(`${base}${path}`, { signal: AbortSignal.timeout(TIMEOUT_MS) });
-    if (!answer.ok) throw new Error(`it answers ${answer.status}`);
-    return answer.json();
-  };
+  return (path) => getJson(new URL(`${base}${path}`));
 }
 
 /** Asks `pod`, as `name:port`, through the API server. */
-export function proxyTo(config: KubeConfig, namespace: string, pod: string): FetchJson {
-  return async (path) => {
-    const server = config.getCurrentCluster()?.server;
-    if (server === undefined) throw new Error("the kubeconfig names no cluster");
-    const url = new URL(`${server.replace(/\/$/, "")}/api/v1/namespaces/${namespace}/pods/${pod}/proxy${path}`);
-    const options: RequestOptions = { method: "GET", timeout: TIMEOUT_MS };
-    await config.applyToHTTPSOptions(options);
-    return getJson(url, options);
-  };
+export function proxyTo(http: KubeHttp, namespace: string, pod: string): FetchJson {
+  return (path) => http.call("GET", `/api/v1/namespaces/${namespace}/pods/${pod}/proxy${path}`, { timeoutMs: TIMEOUT_MS });
 }
 
-function getJson(url: URL, options: RequestOptions): Promise<unknown> {
+/** By hand: `fetch` would load some megabytes of its own. */
+function getJson(url: URL): Promise<unknown> {
   const request = url.protocol === "http:" ? httpRequest : httpsRequest;
   return new Promise((resolve, reject) => {
-    const sent = request(url, options, (answer) => {
+    const sent = request(url, { method: "GET", timeout: TIMEOUT_MS }, (answer) => {
       const chunks: Buffer[] = [];
       let bytes = 0;
       answer.on("data", (chunk: Buffer) => {
@@ -43,7 +33,7 @@ function getJson(url: URL, options: RequestOptions): Promise<unknown> {
       });
       answer.on("error", reject);
       answer.on("end", () => {
-        if (answer.statusCode !== 200) return reject(new Error(`the API server's proxy answers ${answer.statusCode}`));
+        if (answer.statusCode !== 200) return reject(new Error(`it answers ${answer.statusCode}`));
         try {
           resolve(JSON.parse(Buffer.concat(chunks).toString("utf8")));
         } catch (error) {

@@ -1,9 +1,11 @@
 // What rollouts and the watchdog ask of the Kubernetes API: the platform's ConfigMap, pods, restarts of owners, Events, and the replicas of the registry.
 // Every write states the version that it was made from, so that two people, or a person and the guard, never undo each other's word unseen.
-import type { V1ConfigMap } from "@kubernetes/client-node";
+import type { Environment } from "../../core/config.ts";
 import { ConfigError } from "../../core/errors.ts";
 import type { WorkloadOwner } from "../channels.ts";
-import { bounded, call } from "../cluster-api.ts";
+import { bounded, call, listPage, type PageRequest } from "../cluster-api.ts";
+import { findKubeAccess } from "../kube-access.ts";
+import { createKubeHttp } from "../kube-http.ts";
 import { PLATFORM_CONFIG_MAP, PLATFORM_KEY } from "../platform.ts";
 import type { ListPage, StartWatch } from "../watched-list.ts";
 import { type LeaseLock, leaseLock } from "./lease-lock.ts";
@@ -24,8 +26,12 @@ const EDIT_ATTEMPTS = 5;
 const CONFLICT = 409;
 const GONE = 404;
 
-/** The kinds that roll their pods when their template changes. */
-export const RESTARTABLE_KINDS: ReadonlySet<string> = new Set(["Deployment", "StatefulSet", "DaemonSet"]);
+/** The kinds that roll their pods when their template changes, each with its name in paths. */
+export const RESTARTABLE_KINDS: ReadonlyMap<string, string> = new Map([
+  ["Deployment", "deployments"],
+  ["StatefulSet", "statefulsets"],
+  ["DaemonSet", "daemonsets"],
+]);
 
 /** What came of a restart. `on_delete`: the owner is told, but only replaces pods that somebody deletes. */
 export type RestartOutcome = "restarted" | "on_delete" | "paused" | "recent" | "gone" | "not_restartable";
@@ -84,46 +90,44 @@ export interface RolloutApi {
   lock(name: string, holder: string): LeaseLock;
 }
 
-/** Loads the client. `kubeconfig` is its YAML text; without it the pod's service account is used, or the user's default. */
-export async function connectRolloutApi(controlNamespace: string, options: { readonly kubeconfig?: string } = {}): Promise<RolloutApi> {
-  const { AppsV1Api, CoordinationV1Api, CoreV1Api, KubeConfig, PatchStrategy, setHeaderOptions, Watch } = await import(
-    "@kubernetes/client-node"
-  );
-  const config = new KubeConfig();
-  if (options.kubeconfig === undefined) config.loadFromDefault();
-  else config.loadFromString(options.kubeconfig);
-  const [core, apps, coordination] = [
-    config.makeApiClient(CoreV1Api),
-    config.makeApiClient(AppsV1Api),
-    config.makeApiClient(CoordinationV1Api),
-  ];
-  const watch = new Watch(config);
-  const merge = setHeaderOptions("Content-Type", PatchStrategy.StrategicMergePatch);
-  const place = `ConfigMap ${controlNamespace}/${PLATFORM_CONFIG_MAP}`;
+interface ConfigMap {
+  readonly metadata?: object;
+  readonly data?: Readonly<Record<string, string>>;
+}
 
-  async function readConfigMap(): Promise<V1ConfigMap | null> {
-    return call(`read ${place}`, () => core.readNamespacedConfigMap({ name: PLATFORM_CONFIG_MAP, namespace: controlNamespace }), [GONE]);
+/** Finds the cluster; see `findKubeAccess`. */
+export async function connectRolloutApi(
+  controlNamespace: string,
+  options: { readonly kubeconfig?: string; readonly env?: Environment } = {},
+): Promise<RolloutApi> {
+  const http = createKubeHttp(await findKubeAccess({ env: {}, ...options }));
+  const place = `ConfigMap ${controlNamespace}/${PLATFORM_CONFIG_MAP}`;
+  const configMaps = `/api/v1/namespaces/${controlNamespace}/configmaps`;
+
+  async function readConfigMap(): Promise<ConfigMap | null> {
+    return (await call(`read ${place}`, () => http.call("GET", `${configMaps}/${PLATFORM_CONFIG_MAP}`), [GONE])) as ConfigMap | null;
   }
 
   /** False when somebody else was faster. */
-  async function write(found: V1ConfigMap | null, text: string, dryRun: boolean): Promise<boolean> {
-    const dry = dryRun ? { dryRun: "All" } : {};
-    const common = { namespace: controlNamespace, fieldManager: COMPONENT, ...dry };
+  async function write(found: ConfigMap | null, text: string, dryRun: boolean): Promise<boolean> {
+    const query = new URLSearchParams({ fieldManager: COMPONENT, ...(dryRun ? { dryRun: "All" } : {}) });
     if (found === null) {
-      const body = {
+      const value = {
+        apiVersion: "v1",
+        kind: "ConfigMap",
         metadata: { name: PLATFORM_CONFIG_MAP, labels: { "app.kubernetes.io/part-of": "remora" } },
         data: { [PLATFORM_KEY]: text },
       };
-      return (await call(`create ${place}`, () => core.createNamespacedConfigMap({ ...common, body }), [CONFLICT])) !== null;
+      const body = { type: "application/json", value } as const;
+      return (await call(`create ${place}`, () => http.call("POST", `${configMaps}?${query}`, { body }), [CONFLICT])) !== null;
     }
     // The whole object as it was read, its resourceVersion with it: the API server refuses it when that is not the newest.
-    const body = { ...found, data: { ...found.data, [PLATFORM_KEY]: text } };
-    const written = await call(`replace ${place}`, () => core.replaceNamespacedConfigMap({ ...common, name: PLATFORM_CONFIG_MAP, body }), [
-      CONFLICT,
-      GONE,
-    ]);
-    return written !== null;
+    const body = { type: "application/json", value: { ...found, data: { ...found.data, [PLATFORM_KEY]: text } } } as const;
+    const url = `${configMaps}/${PLATFORM_CONFIG_MAP}?${query}`;
+    return (await call(`replace ${place}`, () => http.call("PUT", url, { body }), [CONFLICT, GONE])) !== null;
   }
+
+  const listPods = (page: PageRequest) => listPage(http, "/api/v1/pods", page);
 
   async function listAll(list: (page: { limit: number; _continue?: string }) => Promise<ListPage>): Promise<readonly unknown[]> {
     const items: unknown[] = [];
@@ -136,24 +140,9 @@ export async function connectRolloutApi(controlNamespace: string, options: { rea
     return items;
   }
 
-  const ownerCalls = {
-    Deployment: {
-      read: (at: Named) => apps.readNamespacedDeployment(at),
-      patch: (at: Named, patch: object) => apps.patchNamespacedDeployment({ ...at, ...patch } as PatchRequest, merge),
-    },
-    StatefulSet: {
-      read: (at: Named) => apps.readNamespacedStatefulSet(at),
-      patch: (at: Named, patch: object) => apps.patchNamespacedStatefulSet({ ...at, ...patch } as PatchRequest, merge),
-    },
-    DaemonSet: {
-      read: (at: Named) => apps.readNamespacedDaemonSet(at),
-      patch: (at: Named, patch: object) => apps.patchNamespacedDaemonSet({ ...at, ...patch } as PatchRequest, merge),
-    },
-  } as const;
-
   return {
     controlNamespace,
-    watch: (path, query, onEvent, onEnd) => watch.watch(path, { ...query }, onEvent, onEnd),
+    watch: http.watch,
     readPlatform: async () => (await readConfigMap())?.data?.[PLATFORM_KEY] ?? "",
     async editPlatform(edit, { dryRun = false, retry = false } = {}) {
       for (let attempt = 1; attempt <= (retry ? EDIT_ATTEMPTS : 1); attempt += 1) {
@@ -165,13 +154,16 @@ export async function connectRolloutApi(controlNamespace: string, options: { rea
       throw new ConfigError("invalid_value", `${place} was changed by somebody else at the same time; look at it and say it again`);
     },
     async pods() {
-      const items = await listAll((page) => bounded(() => core.listPodForAllNamespaces(page)));
+      const items = await listAll(listPods);
       return items.map(readPodFacts).filter((pod) => pod !== null);
     },
-    listPods: (page) => bounded(() => core.listPodForAllNamespaces({ ...page })),
-    readPod: (namespace, name) => call(`read Pod ${namespace}/${name}`, () => core.readNamespacedPod({ name, namespace }), [GONE]),
+    listPods,
+    readPod: (namespace, name) =>
+      call(`read Pod ${namespace}/${name}`, () => http.call("GET", `${pathOf("v1", "pods", namespace)}/${encodeURIComponent(name)}`), [
+        GONE,
+      ]),
     async namespaceAnnotations(name) {
-      const items = await listAll((page) => bounded(() => core.listNamespace(page)));
+      const items = await listAll((page) => listPage(http, "/api/v1/namespaces", page));
       const found = items.flatMap((item) => {
         const { metadata } = item as {
           readonly metadata?: { readonly name?: string; readonly annotations?: Readonly<Record<string, string>> };
@@ -183,28 +175,28 @@ export async function connectRolloutApi(controlNamespace: string, options: { rea
     },
     async restart(owner, nowMs, { dryRun = false, unlessWithinMs = 0 } = {}) {
       const { kind, namespace, name } = owner;
-      if (!isRestartable(kind)) return "not_restartable";
+      if (!RESTARTABLE_KINDS.has(kind)) return "not_restartable";
       const what = `${kind} ${namespace}/${name}`;
-      const found: RollingOwner | null = await call(
-        `read ${what}`,
-        () => ownerCalls[kind].read({ name, namespace }) as Promise<RollingOwner>,
-        [GONE],
-      );
+      const path = `${pathOf("apps/v1", RESTARTABLE_KINDS.get(kind) ?? "", namespace)}/${encodeURIComponent(name)}`;
+      const found = (await call(`read ${what}`, () => http.call("GET", path), [GONE])) as RollingOwner | null;
       if (found === null) return "gone";
       // kubectl refuses this too: nothing would happen until somebody resumes it, and then at a moment that nobody chose.
       if (found.spec?.paused === true) return "paused";
       const before = Date.parse(found.spec?.template?.metadata?.annotations?.[RESTARTED_AT] ?? "");
       if (nowMs - before < unlessWithinMs) return "recent";
       const restartedAt = new Date(nowMs).toISOString().replace(/\.\d+Z$/, "Z");
-      const body = { spec: { template: { metadata: { annotations: { [RESTARTED_AT]: restartedAt } } } } };
-      const patch = { body, fieldManager: COMPONENT, ...(dryRun ? { dryRun: "All" } : {}) };
-      const patched = await call(`restart ${what}`, () => ownerCalls[kind].patch({ name, namespace }, patch) as Promise<unknown>, [GONE]);
+      const value = { spec: { template: { metadata: { annotations: { [RESTARTED_AT]: restartedAt } } } } };
+      const body = { type: "application/merge-patch+json", value } as const;
+      const query = new URLSearchParams({ fieldManager: COMPONENT, ...(dryRun ? { dryRun: "All" } : {}) });
+      const patched = await call(`restart ${what}`, () => http.call("PATCH", `${path}?${query}`, { body }), [GONE]);
       if (patched === null) return "gone";
       return found.spec?.updateStrategy?.type === "OnDelete" ? "on_delete" : "restarted";
     },
     async note({ on, type, reason, message }, nowMs) {
-      const instant = new Date(nowMs);
-      const body = {
+      const instant = new Date(nowMs).toISOString().replace(/\.\d+Z$/, "Z");
+      const value = {
+        apiVersion: "v1",
+        kind: "Event",
         metadata: { generateName: `${on.name.slice(0, 200)}.`, namespace: on.namespace },
         involvedObject: on,
         type,
@@ -217,14 +209,16 @@ export async function connectRolloutApi(controlNamespace: string, options: { rea
         lastTimestamp: instant,
         count: 1,
       };
-      await bounded(() => core.createNamespacedEvent({ namespace: on.namespace, body })).catch(() => {});
+      const body = { type: "application/json", value } as const;
+      await bounded(() => http.call("POST", pathOf("v1", "events", on.namespace), { body })).catch(() => {});
     },
     async registries(way) {
-      const found = await call(
+      const query = new URLSearchParams({ labelSelector: REGISTRY_LABELS });
+      const found = (await call(
         `list the control plane's pods in ${controlNamespace}`,
-        () => core.listNamespacedPod({ namespace: controlNamespace, labelSelector: REGISTRY_LABELS }),
+        () => http.call("GET", `${pathOf("v1", "pods", controlNamespace)}?${query}`),
         [],
-      );
+      )) as { readonly items?: readonly RegistryPod[] } | null;
       const replicas = new Map<string, FetchJson>();
       for (const pod of found?.items ?? []) {
         const [name, address] = [pod.metadata?.name, pod.status?.podIP];
@@ -235,22 +229,23 @@ export async function connectRolloutApi(controlNamespace: string, options: { rea
           name,
           way === "direct"
             ? fetchFrom(`http://${host}:${REGISTRY_ADMIN_PORT}`)
-            : proxyTo(config, controlNamespace, `${name}:${REGISTRY_ADMIN_PORT}`),
+            : proxyTo(http, controlNamespace, `${name}:${REGISTRY_ADMIN_PORT}`),
         );
       }
       return replicas;
     },
-    lock: (name, holder) => leaseLock(coordination, { name, namespace: controlNamespace, holder }),
+    lock: (name, holder) => leaseLock(http, { name, namespace: controlNamespace, holder }),
   };
 }
 
-interface Named {
-  readonly name: string;
-  readonly namespace: string;
+interface RegistryPod {
+  readonly metadata?: { readonly name?: string; readonly deletionTimestamp?: string };
+  readonly status?: { readonly phase?: string; readonly podIP?: string };
 }
 
-interface PatchRequest extends Named {
-  readonly body: object;
+/** Path of a kind of object in one namespace. */
+function pathOf(apiVersion: string, resource: string, namespace: string): string {
+  return `/${apiVersion.includes("/") ? "apis" : "api"}/${apiVersion}/namespaces/${encodeURIComponent(namespace)}/${resource}`;
 }
 
 interface RollingOwner {
@@ -259,8 +254,4 @@ interface RollingOwner {
     readonly updateStrategy?: { readonly type?: string };
     readonly template?: { readonly metadata?: { readonly annotations?: Readonly<Record<string, string>> } };
   };
-}
-
-function isRestartable(kind: string): kind is "Deployment" | "StatefulSet" | "DaemonSet" {
-  return RESTARTABLE_KINDS.has(kind);
 }

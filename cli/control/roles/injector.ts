@@ -24,8 +24,11 @@ export interface InjectorRole {
 
 /** Makes or fetches the webhook's certificate, publishes it, and listens. */
 export async function startInjectorRole(surroundings: RoleSurroundings): Promise<InjectorRole> {
-  const { config, clock, log, metrics, random } = surroundings;
-  const api = await connectInjectorKubernetes({ namespace: config.controlNamespace, webhook: INJECTOR_SERVICE, service: INJECTOR_SERVICE });
+  const { config, env, clock, log, metrics, random } = surroundings;
+  const api = await connectInjectorKubernetes(
+    { namespace: config.controlNamespace, webhook: INJECTOR_SERVICE, service: INJECTOR_SERVICE },
+    { env },
+  );
   const injector = await listening("REMORA_WEBHOOK_PORT", config.bindAddress, config.webhookPort, () =>
     startInjector({
       host: config.bindAddress,
@@ -62,10 +65,10 @@ export async function startInjectorRole(surroundings: RoleSurroundings): Promise
 }
 
 /** Watches over rollouts and naked pods, with what the injector knows of the cluster. */
-async function openOverseer({ config, clock, log, metrics, random }: RoleSurroundings, injector: Injector): Promise<Overseer | null> {
+async function openOverseer({ config, env, clock, log, metrics, random }: RoleSurroundings, injector: Injector): Promise<Overseer | null> {
   const { view, events } = injector;
   if (view === null || events === null) return null;
-  const api = await connectRolloutApi(config.controlNamespace);
+  const api = await connectRolloutApi(config.controlNamespace, { env });
   const given = new Map(config.registryUrls.map((base) => [base, fetchFrom(base)] as const));
   return startOverseer({
     api,
