@@ -25,6 +25,11 @@ const USAGE = `usage: npm run bench -- [OPTION…] | COMMAND
       --connections N     default 10000
   handshakes [OPTION…]  CPU of the side that accepts a new mTLS connection, next to nginx
       --count N           connections of each measurement; default 600
+  admission [OPTION…]   the injector's webhook on one core: reviews a second, latency, a pod of 1 MB, memory
+      --seconds N         of each measurement; default 10
+      --rate N            reviews per second of the constant load; default 200
+      --protocol NAME     h1 (as API servers do) or h2; default h1
+      --core N            the core that the injector runs on; default 0
 See bench/README.md for how to read the numbers.
 `;
 const EXIT_USAGE = 2;
@@ -35,6 +40,7 @@ if (command === "micro") process.exitCode = (await import("./micro/main.ts")).ru
 else if (command === "footprint") process.exitCode = (await (await import("./load/footprint.ts")).runFootprint(words)) ? 0 : 1;
 else if (command === "idle") process.exitCode = (await (await import("./load/idle-connections.ts")).runIdle(words)) ? 0 : 1;
 else if (command === "handshakes") process.exitCode = (await (await import("./load/handshakes.ts")).runHandshakes(words)) ? 0 : 1;
+else if (command === "admission") process.exitCode = (await (await import("./admission/main.ts")).runAdmission(words)) ? 0 : 1;
 else if (command === "--help" || command === "-h") process.stdout.write(USAGE);
 else if (command === "" || command.startsWith("-"))
   process.exitCode = (await (await import("./load/main.ts")).runLoad(process.argv.slice(2))) ? 0 : 1;

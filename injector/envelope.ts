@@ -119,28 +119,22 @@ function parseJson(body: Buffer): unknown {
   }
 }
 
-/** Whoever walks the object later may do so by recursion. Works on bytes: about 1 ms for 1 MB. */
+/** Whoever walks the object later may do so by recursion. One step for each byte, about 1 ms for 1 MB; `indexOf` for the ends of texts costs more. */
 function isTooDeep(body: Buffer): boolean {
+  const { length } = body;
   let depth = 0;
-  for (let at = 0; at < body.length; at += 1) {
+  for (let at = 0; at < length; at += 1) {
     const byte = body[at];
-    if (byte === QUOTE) at = endOfText(body, at);
-    else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) {
+    if (byte === QUOTE) {
+      at += 1;
+      // A backslash takes the byte after it along, which may be a quote.
+      for (let inside = body[at]; inside !== QUOTE && at < length; inside = body[at]) at += inside === BACKSLASH ? 2 : 1;
+    } else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) {
       depth += 1;
       if (depth > MAX_DEPTH) return true;
     } else if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) depth -= 1;
   }
   return false;
-}
-
-/** Index of the quote that ends the text whose first quote is at `start`; the length where none does. */
-function endOfText(body: Buffer, start: number): number {
-  for (let at = body.indexOf(QUOTE, start + 1); at >= 0; at = body.indexOf(QUOTE, at + 1)) {
-    let escapes = 0;
-    while (body[at - 1 - escapes] === BACKSLASH) escapes += 1;
-    if (escapes % 2 === 0) return at;
-  }
-  return body.length;
 }
 
 function malformed(sentence: string): AdmissionError {
