@@ -230,3 +230,51 @@ t.test("probes that make no sense are refused with the entry that is wrong", asy
   ];
   for (const [json, message] of bad) t.throws(() => createAppProbes(json, { appHost: "::1" }), { code: "invalid_value", message }, json);
 });
+
+t.test("an answer that breaks off, or whose body never comes, is not healthy", async (t) => {
+  const port = await app(t, (request, response) => {
+    response.writeHead(200, { "content-length": "1000" });
+    if (request.url === "/cut") response.write("half", () => response.destroy());
+    else response.write("half");
+  });
+  const probe = (path: string) => ({ httpGet: { path, port, scheme: "HTTP" }, timeoutSeconds: 0.5 });
+  const ask = await sidecar(t, { "a/liveness": probe("/cut"), "a/readiness": probe("/stall") });
+  t.equal((await ask("a/liveness")).status, 502);
+  t.match(await ask("a/readiness"), { status: 504, body: /did not answer within 500 ms/ });
+});
+
+t.test("a long answer is read as far as the kubelet would", async (t) => {
+  const port = await app(t, (_, response) => {
+    const endless = () => {
+      while (response.write(Buffer.alloc(16 * 1024)));
+      response.once("drain", endless);
+    };
+    endless();
+  });
+  const ask = await sidecar(t, { "a/liveness": { httpGet: { path: "/", port, scheme: "HTTP" }, timeoutSeconds: 5 } });
+  t.equal((await ask("a/liveness")).status, 200);
+});
+
+t.test("paths and headers arrive as they were written", async (t) => {
+  const seen: unknown[] = [];
+  const port = await app(t, (request, response) => {
+    seen.push([request.url, request.headers.accept, request.headers["user-agent"], request.headers["x-two"]]);
+    response.end();
+  });
+  const httpHeaders = [
+    { name: "Accept", value: "" },
+    { name: "User-Agent", value: "mine" },
+    { name: "X-Two", value: "1" },
+    { name: "x-two", value: "2" },
+  ];
+  const ask = await sidecar(t, {
+    "a/liveness": { httpGet: { path: "/a/../b?c=%20d#e", port, scheme: "HTTP", httpHeaders } },
+    "a/readiness": { httpGet: { path: "/with space", port, scheme: "HTTP" } },
+  });
+  t.equal((await ask("a/liveness")).status, 200);
+  t.equal((await ask("a/readiness")).status, 200);
+  t.strictSame(seen, [
+    ["/a/../b?c=%20d", undefined, "mine", "1, 2"],
+    ["/with%20space", "*/*", "kube-probe/remora", undefined],
+  ]);
+});
