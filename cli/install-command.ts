@@ -24,7 +24,8 @@ export function register(program: Command): void {
     });
 }
 
-function baseFolder(): string {
+/** Where the manifests are. @throws ConfigError in a build without them */
+export function baseFolder(): string {
   const found = PLACES.map((place) => fileURLToPath(new URL(place, import.meta.url))).find((path) => existsSync(path));
   if (found === undefined)
     throw new ConfigError("invalid_settings", "this build of remora carries no manifests; use those of the repository");

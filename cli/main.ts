@@ -30,6 +30,7 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   inject: { summary: "add the sidecar to Kubernetes manifests", load: () => import("./inject-command.ts") },
   uninject: { summary: "take the sidecar out of Kubernetes manifests", load: () => import("./uninject-command.ts") },
   annotations: { summary: "list the annotations of namespaces and pods", load: () => import("./annotations-command.ts") },
+  check: { summary: "check that Remora can be installed, or that it works", load: () => import("./check-command.ts") },
   explain: { summary: "say what the injector does with a workload, and why", load: () => import("./explain-command.ts") },
   rollout: { summary: "roll sidecar versions out by channel, watch them, go back", load: () => import("./rollout-command.ts") },
   install: { summary: "print the Kubernetes objects of the control plane", load: () => import("./install-command.ts") },
