@@ -124,7 +124,10 @@ t.test("the injector changes under load", { skip: lacksCluster }, async (t) => {
     });
     await pause(2_000);
     // The authority before is still believed, and now its last replica goes too.
-    await node.remove(second, { endpointsAfterMs: ENDPOINTS_LAG_MS });
+    const removed = node.remove(second, { endpointsAfterMs: ENDPOINTS_LAG_MS });
+    await pause(ENDPOINTS_LAG_MS * 0.8);
+    await t.resolves(certificateOf(address), "who has not heard of its end yet is still served");
+    await removed;
     await pause(1_000);
     await steady.stop();
     t.strictSame(steady.refusals, []);
