@@ -85,7 +85,7 @@ export function formatReview(uid: string, answer: AdmissionAnswer): string {
     allowed: answer.allowed,
     // A patch without its type, or an empty one, is an error to some API servers.
     ...(answer.allowed && patch.length > 0 ? { patchType: "JSONPatch", patch: Buffer.from(JSON.stringify(patch)).toString("base64") } : {}),
-    ...(answer.allowed ? {} : { status: { code: 422, reason: "Invalid", message: cut(answer.message, MAX_MESSAGE_LENGTH) } }),
+    ...(answer.allowed ? {} : { status: { code: 422, reason: "Invalid", message: cut(printable(answer.message), MAX_MESSAGE_LENGTH) } }),
     ...(answer.warnings.length === 0 ? {} : { warnings: fitWarnings(answer.warnings) }),
     auditAnnotations: answer.audit,
   };
@@ -97,7 +97,7 @@ function fitWarnings(warnings: readonly string[]): readonly string[] {
   let left = MAX_WARNINGS_LENGTH;
   for (const warning of warnings) {
     // They travel in a header: no line breaks.
-    const line = cut(warning.replace(/\p{Cc}+/gu, " "), MAX_WARNING_LENGTH);
+    const line = cut(printable(warning), MAX_WARNING_LENGTH);
     left -= line.length;
     if (left < 0) break;
     fitting.push(line);
@@ -143,6 +143,11 @@ function malformed(sentence: string): AdmissionError {
 
 function shown(value: unknown): string {
   return value === undefined ? "nothing" : cut(JSON.stringify(value), 100);
+}
+
+/** Terminals obey control characters, and some others turn or hide what stands beside them. */
+function printable(text: string): string {
+  return text.replace(/[\p{C}\p{Zl}\p{Zp}]+/gu, " ");
 }
 
 function cut(line: string, length: number): string {

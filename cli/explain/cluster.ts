@@ -69,7 +69,7 @@ export async function connectCluster({ kubeconfig, context }: ClusterFlags): Pro
     get,
     controlPlane: (namespace) => async (path) => {
       const found = await get(`/api/v1/namespaces/${encodeURIComponent(namespace)}/services/${CONTROL_SERVICE}/proxy${path}`);
-      if (found === null) throw new Error(`there is no Service ${namespace}/${CONTROL_SERVICE}`);
+      if (found === null) throw new Error(`the API server finds no Service ${namespace}/remora-control, or no pod behind it`);
       return found;
     },
     surroundings: (namespace, controlNamespace, note) =>

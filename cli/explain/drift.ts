@@ -5,7 +5,6 @@ import { INIT_CONTAINER, SIDECAR_CONTAINER } from "../../injector/names.ts";
 import { parseQuantity } from "../../injector/quantity.ts";
 
 const MAX_SHOWN_LENGTH = 80;
-/** Kept private by nobody, but no reason to print a whole list of probes. */
 const MAX_DIFFERENCES = 50;
 
 /** Sentences about what is not as `wanted` has it; empty when the sidecars are the same. */
@@ -38,20 +37,31 @@ function compareLists(is: readonly unknown[], should: readonly unknown[], path: 
     return JSON.stringify(is) === JSON.stringify(should) ? [] : [`${path}: ${shown(is)}, would be ${shown(should)}`];
   const named = is.filter(isNamed);
   const wanted = new Set(should.map(({ name }) => name));
-  // Of lists that others add to (volume mounts) only ours count; the environment is all ours.
-  const more = path.endsWith(" env")
-    ? named.filter(({ name }) => !wanted.has(name)).map(({ name }) => `${path} ${name}: would not be there`)
-    : [];
-  return [
-    ...should.flatMap((item) =>
-      compare(
-        named.find(({ name }) => name === item.name),
-        item,
-        `${path} ${item.name}`,
-      ),
+  const differing = should.flatMap((item) =>
+    compareNamed(
+      named.find(({ name }) => name === item.name),
+      item,
+      `${path} ${item.name}`,
     ),
-    ...more,
-  ];
+  );
+  // Of lists that others add to (volume mounts) only ours count; the environment is all ours.
+  const more = path.endsWith(" env") ? named.filter(({ name }) => !wanted.has(name)) : [];
+  return [...differing, ...more.map((item) => `${path} ${item.name}: ${shown(contentOf(item))}, would not be there`)];
+}
+
+function compareNamed(is: Named | undefined, should: Named, path: string): readonly string[] {
+  const isVariable = typeof should["value"] === "string";
+  if (is === undefined || isVariable) {
+    return is?.["value"] === should["value"]
+      ? []
+      : [`${path}: ${shown(is === undefined ? undefined : contentOf(is))}, would be ${shown(contentOf(should))}`];
+  }
+  return compare(is, should, path);
+}
+
+/** What a named item says besides its name: the value of a variable, or all the rest. */
+function contentOf({ name: _name, ...rest }: Named): unknown {
+  return typeof rest["value"] === "string" ? rest["value"] : rest;
 }
 
 /** The API server writes quantities in its own way: 0.5 comes back as 500m. */
@@ -61,7 +71,12 @@ function isSameQuantity(is: unknown, should: unknown): boolean {
   return amount !== null && amount === parseQuantity(is, "milli");
 }
 
-function isNamed(value: unknown): value is { readonly name: string } {
+interface Named {
+  readonly name: string;
+  readonly [field: string]: unknown;
+}
+
+function isNamed(value: unknown): value is Named {
   return isObject(value) && typeof value["name"] === "string";
 }
 
