@@ -1,4 +1,6 @@
+import { readFile } from "node:fs/promises";
 import t from "tap";
+import { parse } from "yaml";
 import { ConfigError } from "../../core/errors.ts";
 import { matchesPattern } from "../../injector/pattern.ts";
 import { defaultPlatform, parsePlatform, placeOf, versionFor } from "../../injector/platform.ts";
@@ -64,6 +66,17 @@ watchdog: {restart: true, pace: 10m}
       ["canary", "1.5.0-rc.1"],
     ],
   );
+});
+
+t.test("the example in the manifests is right, and says what it says it does", async (t) => {
+  const source = await readFile(new URL("../../manifests/examples/platform.yaml", import.meta.url), "utf8");
+  const text = (parse(source) as { data: { "platform.yaml": string } }).data["platform.yaml"];
+  const platform = parsePlatform(text);
+  t.match(platform, {
+    enforced: { minimumMode: "strict", optOut: { allowedIn: ["shop-legacy"] } },
+    watchdog: { restart: false, paceMs: 60_000 },
+  });
+  t.doesNotThrow(() => parsePlatform(text.replaceAll(/# (capture|egress): /g, "$1: ")), "its commented keys too");
 });
 
 t.test("every mistake is told at once, each with its place, its value and what is allowed", async (t) => {
