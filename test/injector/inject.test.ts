@@ -6,7 +6,7 @@ import { injectPod } from "../../injector/inject.ts";
 import type { Container, Pod } from "../../injector/pod.ts";
 import { defaultInjectorSettings, type InjectorSettings } from "../../injector/settings.ts";
 import { uninjectPod } from "../../injector/uninject.ts";
-import { noSurroundings } from "../../injector/surroundings.ts";
+import { noSurroundings, type Surroundings } from "../../injector/surroundings.ts";
 import { createAppProbes } from "../../sidecar/admin/app-probes.ts";
 
 const SETTINGS = defaultInjectorSettings("0.1.0");
@@ -36,6 +36,16 @@ function oddPod(seed: number): Pod {
       { grpc: { port: 9090, service: "x" } },
       { exec: { command: ["true"] } },
     ]);
+  const hook = () =>
+    pick<object>([
+      {
+        httpGet: { path: "/bye?x=1", port: pick<number | string>([8080, "http", "missing", "0"]), ...maybe(0.4, "scheme", () => "HTTPS") },
+      },
+      { httpGet: { port: 80, host: "example.org" } },
+      { exec: { command: ["sleep", "1"] } },
+      { sleep: { seconds: 3 } },
+      { tcpSocket: { port: 8080 } },
+    ]);
   const probe = () => ({ ...maybe(0.5, "initialDelaySeconds", () => 3), ...handler(), ...maybe(0.5, "timeoutSeconds", () => 4) });
   const container = (name: string) => ({
     name,
@@ -54,7 +64,15 @@ function oddPod(seed: number): Pod {
     ...maybe(0.5, "readinessProbe", probe),
     ...maybe(0.3, "startupProbe", probe),
     ...maybe(0.3, "env", () => [{ name: "A", value: "$(B)" }]),
-    ...maybe(0.2, "lifecycle", () => ({ preStop: { httpGet: { port: 8080 } } })),
+    ...maybe(0.4, "lifecycle", () => ({
+      ...maybe(0.7, "preStop", hook),
+      ...maybe(0.5, "postStart", hook),
+      ...maybe(0.2, "stopSignal", () => "SIGUSR1"),
+    })),
+    ...maybe(0.3, "resources", () =>
+      pick<object>([{}, { limits: { memory: "64Mi" } }, { requests: { cpu: "1" }, limits: { cpu: "2", memory: "1Gi" } }]),
+    ),
+    ...maybe(0.2, "volumeMounts", () => [{ name: "data", mountPath: "/data" }]),
     ...maybe(0.2, "weird/field~name", () => ({ "a/b": [1, null, { c: "~" }] })),
   });
   const annotations = () => ({
@@ -104,44 +122,137 @@ function withoutProbes(container: Container): object {
   };
 }
 
-t.test("500 odd pods", async (t) => {
+/** What surrounds an odd pod: kubelets old and new, bounds that leave room, and namespaces that forbid redirecting. */
+function oddSurroundings(seed: number): Surroundings {
+  const next = numbers(seed + 1_000_000);
+  const chance = (share: number) => next() < share;
+  const pick = <T>(items: readonly T[]): T => items[Math.floor(next() * items.length)] as T;
+  const item = {
+    type: pick(["Container", "Pod"]),
+    min: chance(0.5) ? { cpu: "20m" } : {},
+    max: chance(0.5) ? { memory: "16Gi", cpu: "32" } : {},
+    default: chance(0.3) ? { cpu: "500m" } : {},
+    defaultRequest: {},
+    maxLimitRequestRatio: {},
+  };
+  return {
+    ...noSurroundings("shop"),
+    namespace: {
+      name: "shop",
+      labels: chance(0.3) ? { "pod-security.kubernetes.io/enforce": pick(["baseline", "restricted", "privileged"]) } : {},
+      annotations: { "remora.io/capture": "auto", ...(chance(0.3) ? { "remora.io/mode": "permissive" } : {}) },
+    },
+    oldestKubelet: pick([null, "v1.33.1", "v1.27.9"]),
+    limitRanges: chance(0.5) ? [{ name: "small", items: [item] }] : [],
+    quotas: chance(0.3) ? [{ name: "team", hard: { "limits.cpu": "40" }, used: {}, scoped: false }] : [],
+  };
+}
+
+interface Loose {
+  metadata?: { annotations?: Record<string, string> | null; labels?: Record<string, string> | null } | null;
+  spec: { containers: LooseContainer[]; initContainers?: LooseContainer[] | null; volumes?: object[] | null };
+}
+interface LooseContainer {
+  name: string;
+  image?: string;
+  env?: object[];
+  volumeMounts?: object[];
+  resources?: object;
+}
+
+/** What other webhooks do to a pod, with or without our sidecar in it: to what is the user's the same in both cases, and to ours whatever they like. */
+function changeByOthers(pod: unknown, seed: number): unknown {
+  const next = numbers(seed + 2_000_000);
+  const chance = (share: number) => next() < share;
+  const changed = structuredClone(pod) as Loose;
+  const { spec } = changed;
+  if (chance(0.6)) {
+    changed.metadata ??= {};
+    changed.metadata.annotations = { ...changed.metadata.annotations, "other.example/seen": "yes" };
+  }
+  if (chance(0.3)) {
+    changed.metadata ??= {};
+    changed.metadata.labels = { ...changed.metadata.labels, other: "x" };
+  }
+  if (chance(0.5)) spec.containers.push({ name: "other-agent", image: "agent:1" });
+  if (chance(0.3)) spec.containers.unshift({ name: "other-first", image: "first:1" });
+  if (chance(0.4)) spec.containers.reverse();
+  if (chance(0.4)) spec.initContainers = [{ name: "other-init", image: "init:1" }, ...(spec.initContainers ?? [])];
+  if (chance(0.4)) spec.initContainers?.reverse();
+  if (chance(0.4)) spec.volumes = [{ name: "other-volume", emptyDir: {} }, ...(spec.volumes ?? [])];
+  const everywhere = { env: chance(0.5), mounts: chance(0.5), registry: chance(0.5) };
+  const [ownResources] = [chance(0.5)];
+  for (const container of [...(spec.initContainers ?? []), ...spec.containers]) {
+    const isOurs = container.name.startsWith("remora-");
+    if (everywhere.env) container.env = [...(container.env ?? []), { name: "OTHER", value: "1" }];
+    if (everywhere.mounts) container.volumeMounts = [{ name: "other-volume", mountPath: "/other" }, ...(container.volumeMounts ?? [])];
+    if (everywhere.registry && container.image !== undefined) container.image = `mirror.example/${container.image}`;
+    if (isOurs && ownResources) container.resources = { limits: { cpu: "7" } };
+  }
+  return changed;
+}
+
+t.test("500 odd pods in odd surroundings", async (t) => {
+  let [refused, native, legacy, explicit] = [0, 0, 0, 0];
   for (let seed = 1; seed <= 500; seed += 1) {
     const original = oddPod(seed);
+    const surroundings = oddSurroundings(seed);
     const untouched = JSON.stringify(original);
-    const { decision, patch, pod } = injectPod(original, noSurroundings("shop"), ASKED, SETTINGS);
+    const { decision, patch, pod, details } = injectPod(original, surroundings, ASKED, SETTINGS);
     const problems: string[] = [];
     const check = (holds: boolean, what: string) => (holds ? undefined : problems.push(what));
     const same = (a: unknown, b: unknown, what: string) => check(JSON.stringify(a) === JSON.stringify(b), what);
-    check(decision.action === "inject" && pod !== null, `not injected: ${decision.message}`);
-    if (pod === null) throw new Error(problems[0]);
+    const equal = (a: unknown, b: unknown, what: string) => {
+      const found = difference(a, b);
+      check(found.length === 0, `${what}: ${JSON.stringify(found).slice(0, 300)}`);
+    };
     same(JSON.parse(untouched), original, "the original was changed");
+    if (decision.action === "refuse") {
+      refused += 1;
+      check(decision.reason === "legacy_conflict" || decision.reason === "pod_security", `refused: ${decision.message}`);
+      same([patch, pod], [[], original], "a refusal changes nothing");
+      if (problems.length > 0) t.fail(`seed ${seed}: ${problems.join("; ")}`);
+      continue;
+    }
+    check(decision.action === "inject", `not injected: ${decision.message}`);
+    if (pod === null || details === null) throw new Error(`seed ${seed}: ${decision.message}`);
+    if (details.plan.kind === "native") native += 1;
+    else legacy += 1;
+    if (details.plan.capture === "explicit") explicit += 1;
 
     let applied: unknown = structuredClone(original);
     for (const operation of patch) applied = jsonPatch.applyOperation(applied, operation as jsonPatch.Operation, true).newDocument;
-    check(difference(applied, pod).length === 0 && difference(pod, applied).length === 0, "the patch does not lead to the pod");
+    equal(applied, pod, "the patch does not lead to the pod");
     check(
-      patch.every(({ path }) => !/^\/spec\/containers\/[0-9]+$/.test(path) || patch.find((o) => o.path === path)?.op === "add"),
-      "a container was replaced",
+      patch.every(({ op, path }) => op === "add" || !/^\/spec\/(containers|initContainers)\/[0-9]+$/.test(path)),
+      "a container was replaced or removed",
     );
+    check(new Set(patch.map(({ op, path }) => `${op} ${path}`)).size === patch.length, "an operation comes twice");
 
-    same(injectPod(applied, noSurroundings("shop"), ASKED, SETTINGS).patch, [], "a second run changes something");
-    check(
-      difference(uninjectPod(applied as Pod), original).length === 0,
-      `uninject does not restore: ${JSON.stringify(difference(uninjectPod(applied as Pod), original)).slice(0, 300)}`,
-    );
+    same(injectPod(applied, surroundings, ASKED, SETTINGS).patch, [], "a second run changes something");
+    equal(uninjectPod(applied as Pod), original, "uninject does not restore");
     same(
-      JSON.parse(JSON.stringify(uninjectPod(applied as Pod))).spec.containers.map(withoutProbes),
+      (uninjectPod(applied as Pod) as Pod).spec.containers.map(withoutProbes),
       original.spec.containers.map(withoutProbes),
       "containers restored",
     );
 
+    const later = changeByOthers(applied, seed);
+    same(injectPod(later, surroundings, ASKED, SETTINGS).patch, [], "a second run after other webhooks changes something");
+    equal(uninjectPod(later as Pod), changeByOthers(original, seed), "uninject after other webhooks takes more or less than ours");
+
     const users = allContainers(pod).filter(({ name }) => !name.startsWith("remora-"));
-    same(users.map(withoutProbes), allContainers(original).map(withoutProbes), "a user's container changed in more than its probes");
+    same(
+      users.map(withoutProbes),
+      allContainers(original).map(withoutProbes),
+      "a user's container changed in more than its probes and http hooks",
+    );
     const names = allContainers(pod).map(({ name }) => name);
     check(names.includes("remora-sidecar"), "no sidecar");
+    check(new Set(names).size === names.length, "a name comes twice");
     if (problems.length > 0) t.fail(`seed ${seed}: ${problems.join("; ")}`);
   }
-  t.pass("all hold");
+  t.ok(native > 150 && legacy > 50 && explicit > 50, `${native} native, ${legacy} legacy, ${explicit} explicit, ${refused} refused`);
 });
 
 t.test("a patch is as small as the change", async (t) => {
