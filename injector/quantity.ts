@@ -25,6 +25,7 @@ const SUFFIXES: Readonly<Record<string, number>> = {
 };
 /** Larger than what the arithmetic of powers of ten leaves behind, smaller than anything that anybody writes. */
 const ROUNDING = 1e-6;
+const RELATIVE_ROUNDING = 1e-9;
 
 /** The amount in `unit`; null for a text that is no quantity. */
 export function parseQuantity(text: string, unit: QuantityUnit): number | null {
@@ -33,7 +34,7 @@ export function parseQuantity(text: string, unit: QuantityUnit): number | null {
   const [, sign, digits, suffix = ""] = match;
   const factor = /^[eE]/.test(suffix) && suffix !== "E" ? 10 ** Number(suffix.slice(1)) : (SUFFIXES[suffix] ?? 1);
   const amount = Number(digits) * factor * (unit === "milli" ? 1000 : 1);
-  return Number.isFinite(amount) ? (sign === "-" ? -1 : 1) * Math.ceil(amount - ROUNDING) : null;
+  return Number.isFinite(amount) ? (sign === "-" ? -1 : 1) * Math.ceil(amount - Math.min(ROUNDING, amount * RELATIVE_ROUNDING)) : null;
 }
 
 /** The shortest usual text of an amount of at least 0; `parseQuantity` gives the amount again. */
