@@ -155,7 +155,8 @@ export function createEventRecorder({ sink, instance, clock, log, metrics }: Eve
   }
 
   async function write(series: Series): Promise<void> {
-    const { count } = series;
+    // An Event that is created stands for one, however many there were by then.
+    const count = series.stored === null ? 1 : series.count;
     try {
       if (series.stored === null) await create(series);
       else if (!(await sink.countAgain({ ...series.stored, count, atMs: series.lastAtMs }))) seen.delete(keyOf(series.event));
@@ -204,13 +205,17 @@ export function createEventRecorder({ sink, instance, clock, log, metrics }: Eve
     return owner;
   }
 
-  /** One more each {@link PACE_MS}, up to {@link BURST}; waits when there is none. */
+  /** Waits until there is one. */
   async function takeCredit(): Promise<void> {
+    for (earn(); credit === 0 && !closed; earn()) await pause(PACE_MS);
+    credit -= 1;
+  }
+
+  /** One more each {@link PACE_MS}, up to {@link BURST}. */
+  function earn(): void {
     const earned = Math.floor((clock.monoMs() - creditAtMonoMs) / PACE_MS);
     credit = Math.min(BURST, credit + earned);
     creditAtMonoMs += earned * PACE_MS;
-    if (credit === 0) await pause(PACE_MS);
-    else credit -= 1;
   }
 
   function pause(ms: number): Promise<void> {
