@@ -34,9 +34,9 @@ t.test("admission", { skip: lacksCluster }, async (t) => {
       () => "it was admitted",
       (error: ApiError) => error.message,
     );
-  /** What the injector has said about pods of a namespace with this name. */
+  /** What the injector has said about objects of this name. */
   const answersAbout = (namespace: string, name: string) =>
-    installation.admissions().filter((line) => line.namespace === namespace && line.pod === name);
+    installation.admissions().filter((line) => line.namespace === namespace && (line.pod ?? line.name) === name);
 
   t.test("the labels of namespace and pod, in every combination", async (t) => {
     for (const [i, label] of SWITCHES.entries()) {

@@ -38,6 +38,8 @@ export interface AdmissionLine {
   readonly namespace?: string;
   /** The pod's name, or its prefix and `*`. */
   readonly pod?: string;
+  /** The name of what is no pod. */
+  readonly name?: string;
   readonly result?: "injected" | "skipped" | "refused" | "error";
   readonly reason?: string;
   readonly dryRun?: boolean;
