@@ -12,7 +12,7 @@ import { type Cluster, connectCluster, readInstalledSettings } from "./explain/c
 import { explain } from "./explain/explanation.ts";
 import { kindFromWord, podFromTemplate, type WorkloadKind } from "./explain/kinds.ts";
 import { subjectsOf } from "./explain/manifests.ts";
-import { readRegistry, registryAt } from "./explain/registry-view.ts";
+import { type FetchRegistry, readRegistries, registryAt } from "./explain/registry-view.ts";
 import { explainPod, originalOf } from "./explain/running.ts";
 import { type Printable, printExplanation } from "./explain/text.ts";
 import { readManifests } from "./inject-command.ts";
@@ -105,7 +105,7 @@ async function explainInCluster({ kind, name }: AskedSubject, flags: ExplainFlag
   const [surroundings, settings, registry, running] = await Promise.all([
     cluster.surroundings(namespace, controlNamespace, note),
     readInstalledSettings(cluster, controlNamespace, note),
-    readRegistry(flags.controlAddress === undefined ? cluster.controlPlane(controlNamespace) : registryAt(flags.controlAddress), namespace),
+    readRegistries(() => registriesFor(cluster, flags), namespace),
     kind.kind === "Pod" ? [object] : podsOf(cluster, object, namespace, note),
   ]);
   const asker: Asker = { kind: "namespace", label: readSwitch(surroundings.namespace.labels[INJECT_LABEL]) };
@@ -115,6 +115,13 @@ async function explainInCluster({ kind, name }: AskedSubject, flags: ExplainFlag
     pods: running.map((one) => explainPod(one, surroundings, asker, settings, registry)),
     registry: { known: registry.known, why: registry.known ? null : registry.why },
   };
+}
+
+async function registriesFor(
+  cluster: Cluster,
+  { controlAddress, controlNamespace }: ExplainFlags,
+): Promise<ReadonlyMap<string, FetchRegistry>> {
+  return controlAddress === undefined ? cluster.registries(controlNamespace) : new Map([[controlAddress, registryAt(controlAddress)]]);
 }
 
 /** An object as it is read alone says its kind; `findPods` knows where its template is. */

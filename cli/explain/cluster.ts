@@ -1,23 +1,21 @@
 // What `remora explain` reads from a cluster, with the rights of the user's own kubeconfig: plain JSON as the API server stores it, because a client
 // library's own classes are not what a webhook is sent. What the user may not read is said and taken as unknown.
-import { request as httpRequest, type RequestOptions } from "node:http";
-import { request as httpsRequest } from "node:https";
 import { loadConfig } from "../../core/config.ts";
 import { environmentName } from "../../core/setting.ts";
 import { ConfigError } from "../../core/errors.ts";
-import { createClusterApi } from "../../injector/cluster-api.ts";
+import { call, createClusterApi } from "../../injector/cluster-api.ts";
 import { accessOfConfig } from "../../injector/kube-access.ts";
 import { createKubeHttp } from "../../injector/kube-http.ts";
 import { readSurroundings } from "../../injector/cluster-view.ts";
 import { INJECTOR_SERVICE } from "../../injector/injector.ts";
+import { findRegistries } from "../../injector/rollout/find-registries.ts";
+import type { FetchJson } from "../../injector/rollout/registry-reader.ts";
 import { defaultInjectorSettings, type InjectorSettings } from "../../injector/settings.ts";
 import type { Surroundings } from "../../injector/surroundings.ts";
 import { injectorSettings, toInjectorSettings } from "../control/injector-config.ts";
 import { buildInfo } from "../../core/build-info.ts";
 
-const CALL_TIMEOUT_MS = 10_000;
-const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
-const CONTROL_SERVICE = "remora-control:admin";
+const NOT_FOUND = 404;
 const TRUST_CONFIG_MAP = "remora-trust";
 
 /** Which cluster, as whom. */
@@ -32,8 +30,8 @@ export interface Cluster {
   readonly namespace: string;
   /** The object at a path of the API, null when there is none. Rejects with a sentence. */
   get(path: string): Promise<unknown>;
-  /** Through the API server to the control plane's admin port. */
-  controlPlane(controlNamespace: string): (path: string) => Promise<unknown>;
+  /** The registry's replicas by name, asked through the API server. */
+  registries(controlNamespace: string): Promise<ReadonlyMap<string, FetchJson>>;
   surroundings(namespace: string, controlNamespace: string, note: (sentence: string) => void): Promise<Surroundings>;
 }
 
@@ -54,26 +52,13 @@ export async function connectCluster({ kubeconfig, context }: ClusterFlags): Pro
       throw new ConfigError("invalid_settings", `the kubeconfig has no context ${JSON.stringify(context)}`);
     config.setCurrentContext(context);
   }
-  const cluster = config.getCurrentCluster();
-  if (cluster === null) throw new ConfigError("invalid_settings", "the kubeconfig names no cluster");
-  const server = cluster.server.replace(/\/$/, "");
-
-  async function get(path: string): Promise<unknown> {
-    const options: RequestOptions = { headers: { accept: "application/json" }, timeout: CALL_TIMEOUT_MS };
-    if (server.startsWith("https:")) await config.applyToHTTPSOptions(options);
-    return fetchJson(`${server}${path}`, options, path);
-  }
-
+  if (config.getCurrentCluster() === null) throw new ConfigError("invalid_settings", "the kubeconfig names no cluster");
+  const http = createKubeHttp(accessOfConfig(config));
   return {
     namespace: config.getContextObject(config.getCurrentContext())?.namespace ?? "default",
-    get,
-    controlPlane: (namespace) => async (path) => {
-      const found = await get(`/api/v1/namespaces/${encodeURIComponent(namespace)}/services/${CONTROL_SERVICE}/proxy${path}`);
-      if (found === null) throw new Error(`the API server finds no Service ${namespace}/remora-control, or no pod behind it`);
-      return found;
-    },
-    surroundings: (namespace, controlNamespace, note) =>
-      readSurroundings(createClusterApi(createKubeHttp(accessOfConfig(config)), controlNamespace), namespace, note),
+    get: (path) => call(`read ${path.split("?", 1)[0]}`, () => http.call("GET", path), [NOT_FOUND]),
+    registries: (controlNamespace) => findRegistries(http, controlNamespace, "proxy"),
+    surroundings: (namespace, controlNamespace, note) => readSurroundings(createClusterApi(http, controlNamespace), namespace, note),
   };
 }
 
@@ -149,43 +134,4 @@ function containerOf(deployment: unknown): Readonly<Record<string, unknown>> {
   const spec = (deployment as { readonly spec?: { readonly template?: { readonly spec?: { readonly containers?: readonly object[] } } } })
     .spec;
   return (spec?.template?.spec?.containers?.[0] ?? {}) as Readonly<Record<string, unknown>>;
-}
-
-function fetchJson(url: string, options: RequestOptions, what: string): Promise<unknown> {
-  const send = url.startsWith("https:") ? httpsRequest : httpRequest;
-  return new Promise((resolve, reject) => {
-    const sent = send(url, options, (response) => {
-      const chunks: Buffer[] = [];
-      let bytes = 0;
-      response.on("data", (chunk: Buffer) => {
-        bytes += chunk.length;
-        if (bytes > MAX_ANSWER_BYTES) response.destroy(new Error(`${what}: the answer is larger than ${MAX_ANSWER_BYTES} bytes`));
-        else chunks.push(chunk);
-      });
-      response.on("error", reject);
-      response.on("end", () => {
-        const status = response.statusCode ?? 0;
-        const text = Buffer.concat(chunks).toString("utf8");
-        if (status === 404) resolve(null);
-        else if (status < 200 || status > 299) reject(new Error(refusalOf(status, text)));
-        else resolve(JSON.parse(text));
-      });
-    });
-    sent.on("timeout", () => sent.destroy(new Error(`no answer within ${CALL_TIMEOUT_MS / 1000} s`)));
-    sent.on("error", (cause) =>
-      reject(new Error(`the API server cannot be asked for ${what}: ${cause.message || String(cause)}`, { cause })),
-    );
-    sent.end();
-  });
-}
-
-/** The API server says in words what it refuses. */
-function refusalOf(status: number, text: string): string {
-  try {
-    const { message } = JSON.parse(text) as { readonly message?: unknown };
-    if (typeof message === "string" && message !== "") return `the API server answers ${status}: ${message.slice(0, 500)}`;
-  } catch {
-    // not JSON: the status has to be enough
-  }
-  return `the API server answers ${status}`;
 }

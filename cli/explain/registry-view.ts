@@ -1,4 +1,6 @@
 // What the registry knows of pods: `GET /api/v1/instances` of the control plane, joined by pod UID. The registry may be away; then that is what is said.
+import { fetchFrom } from "../../injector/rollout/registry-http.ts";
+import type { FetchJson } from "../../injector/rollout/registry-reader.ts";
 
 /** One instance, as far as people ask. */
 export interface ExplainedInstance {
@@ -17,13 +19,38 @@ export type RegistryView =
   | { readonly known: true; readonly instances: ReadonlyMap<string, ExplainedInstance> }
   | { readonly known: false; readonly why: string };
 
-/** Fetches a path of the control plane's REST API; rejects with a sentence. */
-export type FetchRegistry = (path: string) => Promise<unknown>;
+/** Fetches a path of one replica's REST API; rejects with a sentence. */
+export type FetchRegistry = FetchJson;
 
 /** Answers hold 10000 at most; more than so many pages belong to no namespace. */
 const MAX_PAGES = 20;
 
-/** Asks for the instances of `namespace`. Never rejects. */
+/** One replica at `host:port`, over plain HTTP. */
+export function registryAt(address: string): FetchRegistry {
+  return fetchFrom(`http://${address}`);
+}
+
+/** Asks every replica for the instances of `namespace`; one that knows the load of an instance knows more of it. Never rejects. */
+export async function readRegistries(
+  findReplicas: () => Promise<ReadonlyMap<string, FetchRegistry>>,
+  namespace: string,
+): Promise<RegistryView> {
+  const replicas = await findReplicas().catch((error: unknown) => sentenceOf(error));
+  if (typeof replicas === "string") return { known: false, why: replicas };
+  const views = await Promise.all(
+    [...replicas].map(async ([name, fetchJson]) => ({ name, view: await readRegistry(fetchJson, namespace) })),
+  );
+  const instances = new Map<string, ExplainedInstance>();
+  const reasons: string[] = [];
+  for (const { name, view } of views) {
+    if (!view.known) reasons.push(`${name}: ${view.why}`);
+    else for (const [id, instance] of view.instances) if (instances.get(id)?.load == null) instances.set(id, instance);
+  }
+  if (reasons.length < views.length) return { known: true, instances };
+  return { known: false, why: views.length === 0 ? "no replica of it runs" : reasons.join("; ") };
+}
+
+/** Asks one replica. Never rejects. */
 export async function readRegistry(fetchJson: FetchRegistry, namespace: string): Promise<RegistryView> {
   const instances = new Map<string, ExplainedInstance>();
   let after = "";
@@ -38,24 +65,12 @@ export async function readRegistry(fetchJson: FetchRegistry, namespace: string):
     }
     return { known: true, instances };
   } catch (error) {
-    return { known: false, why: error instanceof Error ? error.message : String(error) };
+    return { known: false, why: sentenceOf(error) };
   }
 }
 
-/** Over plain HTTP at `host:port`. */
-export function registryAt(address: string, timeoutMs = 5_000): FetchRegistry {
-  return async (path) => {
-    const answer = await fetch(`http://${address}${path}`, { signal: AbortSignal.timeout(timeoutMs) }).catch((cause: unknown) => {
-      throw new Error(`${address} cannot be reached: ${reasonOf(cause)}`, { cause });
-    });
-    if (!answer.ok) throw new Error(`${address} answers ${answer.status}`);
-    return answer.json();
-  };
-}
-
-function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return error.cause instanceof Error && error.cause.message !== "" ? error.cause.message : error.message;
+function sentenceOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 interface Listed {

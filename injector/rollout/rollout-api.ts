@@ -8,10 +8,10 @@ import { findKubeAccess } from "../kube-access.ts";
 import { createKubeHttp } from "../kube-http.ts";
 import { PLATFORM_CONFIG_MAP, PLATFORM_KEY } from "../platform.ts";
 import type { ListPage, StartWatch } from "../watched-list.ts";
+import { findRegistries } from "./find-registries.ts";
 import { type LeaseLock, leaseLock } from "./lease-lock.ts";
 import type { MakeEdit, PlatformEdit } from "./platform-edit.ts";
 import { type PodFacts, readPodFacts } from "./pod-facts.ts";
-import { fetchFrom, proxyTo } from "./registry-http.ts";
 import type { FetchJson } from "./registry-reader.ts";
 
 /** As `kubectl rollout restart` sets it. */
@@ -19,8 +19,6 @@ export const RESTARTED_AT = "kubectl.kubernetes.io/restartedAt";
 /** Name of ours in Events and field managers. */
 const COMPONENT = "remora-rollout";
 const PAGE_ITEMS = 500;
-const REGISTRY_LABELS = "app.kubernetes.io/part-of=remora,app.kubernetes.io/component=control";
-const REGISTRY_ADMIN_PORT = 15014;
 /** Tries of one edit against others; only the guard tries again, a person is told. */
 const EDIT_ATTEMPTS = 5;
 const CONFLICT = 409;
@@ -212,35 +210,9 @@ export async function connectRolloutApi(
       const body = { type: "application/json", value } as const;
       await bounded(() => http.call("POST", pathOf("v1", "events", on.namespace), { body })).catch(() => {});
     },
-    async registries(way) {
-      const query = new URLSearchParams({ labelSelector: REGISTRY_LABELS });
-      const found = (await call(
-        `list the control plane's pods in ${controlNamespace}`,
-        () => http.call("GET", `${pathOf("v1", "pods", controlNamespace)}?${query}`),
-        [],
-      )) as { readonly items?: readonly RegistryPod[] } | null;
-      const replicas = new Map<string, FetchJson>();
-      for (const pod of found?.items ?? []) {
-        const [name, address] = [pod.metadata?.name, pod.status?.podIP];
-        if (name === undefined || address === undefined || pod.status?.phase !== "Running" || pod.metadata?.deletionTimestamp !== undefined)
-          continue;
-        const host = address.includes(":") ? `[${address}]` : address;
-        replicas.set(
-          name,
-          way === "direct"
-            ? fetchFrom(`http://${host}:${REGISTRY_ADMIN_PORT}`)
-            : proxyTo(http, controlNamespace, `${name}:${REGISTRY_ADMIN_PORT}`),
-        );
-      }
-      return replicas;
-    },
+    registries: (way) => findRegistries(http, controlNamespace, way),
     lock: (name, holder) => leaseLock(http, { name, namespace: controlNamespace, holder }),
   };
-}
-
-interface RegistryPod {
-  readonly metadata?: { readonly name?: string; readonly deletionTimestamp?: string };
-  readonly status?: { readonly phase?: string; readonly podIP?: string };
 }
 
 /** Path of a kind of object in one namespace. */
