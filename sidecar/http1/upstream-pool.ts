@@ -147,7 +147,7 @@ export class UpstreamPool {
   /** Closes what has been idle for too long. */
   sweep(nowMonoMs: number): void {
     this.#closeIdle(nowMonoMs);
-    this.#trunks.sweep();
+    this.#trunks.sweep(this.#idleMs);
   }
 
   #closeIdle(nowMonoMs: number): void {

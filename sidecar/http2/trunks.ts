@@ -13,8 +13,6 @@ import { type ConnectionKeeper, UpstreamConnection } from "./upstream-connection
 const MAX_TRUNKS = 8;
 /** Connections on each open trunk from which on another one is wanted. */
 const BUSY_STREAMS = 128;
-/** Idle time after which a trunk is closed, ms: its connections have been idle for longer. */
-const IDLE_MS = 30_000;
 /** A peer that never says what it allows is taken to allow everything, ms. */
 const SETTINGS_WAIT_MS = 1_000;
 /** Octets of the pseudo-header fields beyond the authority. */
@@ -85,9 +83,9 @@ export class Trunks implements ConnectionKeeper {
     this.#onLeaving();
   }
 
-  /** Closes what has been idle for too long. */
-  sweep(): void {
-    for (const trunk of [...this.#all]) trunk.check(IDLE_MS, SETTINGS_WAIT_MS);
+  /** Closes what has carried nothing for `idleMs`. */
+  sweep(idleMs: number): void {
+    for (const trunk of [...this.#all]) trunk.check(idleMs, SETTINGS_WAIT_MS);
   }
 
   close(): void {
