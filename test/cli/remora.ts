@@ -4,6 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type HelperProcess, startProcess, type Teardown } from "../support/processes.ts";
 
+/** A command may start together with many others on a slow machine. */
+const RUN_TIMEOUT_MS = 60_000;
 const REMORA = join(import.meta.dirname, "..", "..", "bin", "remora");
 
 /** Starts it; the environment is `env` and a PATH. */
@@ -14,7 +16,7 @@ export function remora(t: Teardown, args: readonly string[], env: Readonly<Recor
 /** Runs it to its end. */
 export async function ranRemora(t: Teardown, args: readonly string[], env: Readonly<Record<string, string>> = {}) {
   const run = remora(t, args, env);
-  const code = await run.exit();
+  const code = await run.exit(RUN_TIMEOUT_MS);
   return { code, text: run.lines.join("\n") };
 }
 
