@@ -31,7 +31,7 @@ t.test("cluster: Redis is killed, then one of two replicas", { skip }, async (t)
   for (const port of [15114, 15214])
     await until(`the replica on ${port} knows every instance`, 5_000, async () => (await instanceIds(cluster, port)).length >= 3);
 
-  const load = startLoad(t, cluster, "kill -9 of Redis, then of one replica, then Redis comes back", 9);
+  const load = await startLoad(t, cluster, "kill -9 of Redis, then of one replica, then Redis comes back", 9);
   await pause(1_000);
   await redis.kill();
   await until("a replica says that it is degraded", 6_000, async () =>

@@ -13,7 +13,7 @@ t.setTimeout(90_000);
 t.test("standalone: the control plane is killed and comes back", { skip }, async (t) => {
   const cluster = await startCluster(t);
   await cluster.apply(scaled(NGINX, 2), client("shop"));
-  const load = startLoad(t, cluster, "kill -9 of the control plane, back after 2 s", 6);
+  const load = await startLoad(t, cluster, "kill -9 of the control plane, back after 2 s", 6);
   await pause(1_000);
   await cluster.control.kill();
   await pause(2_000);

@@ -15,7 +15,8 @@ t.test("every certificate is renewed under load", { skip }, async (t) => {
   const pods = [cluster.pod("shop/web"), cluster.pod("shop/client")];
   // Tokens are rotated by the kubelet; a renewal does not need one.
   await Promise.all(pods.map((pod) => pod.refreshTokens()));
-  await startLoad(t, cluster, "renewal of every certificate", 10).finish();
+  const load = await startLoad(t, cluster, "renewal of every certificate", 10);
+  await load.finish();
   for (const pod of pods) {
     const obtained = cluster.sidecarLog(pod).filter((line) => line["msg"] === "certificate obtained");
     t.comment(`${pod.name}: ${obtained.length} certificates, by ${obtained.map((line) => String(line["credential"])).join(", ")}`);
