@@ -199,7 +199,9 @@ export class Passage implements StreamTaker, ConnectionTaker {
 
   /** A whole body in one piece: sent from where it is, when there is a connection. */
   #lendBody(bytes: Buffer, start: number, end: number): void {
-    this.#body.lend(bytes, start, end, () => this.#onHeld());
+    this.#body.lend(bytes, start, end);
+    this.#onHeld();
+    this.#body.takeBack();
     if (this.#phase === PHASE.connecting) this.#body.hold(bytes, start, end);
   }
 

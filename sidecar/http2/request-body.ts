@@ -22,7 +22,7 @@ export class RequestBody {
   /** True while all that was sent can be sent again. */
   isRepeatable = true;
   readonly #owner: BodyOwner;
-  /** A whole body that came in one piece, while it is being looked at: a view of what was read. */
+  /** A whole body that came in one piece, while it is being looked at. */
   #view: Buffer | null = null;
   /** What came before it could be sent, and how much of it was not sent yet. */
   #early: ByteQueue | null = null;
@@ -64,10 +64,12 @@ export class RequestBody {
     this.#owner.hold(end - start);
   }
 
-  /** Lends a whole body that came in one piece while `look` does what it has to; true when it was sent meanwhile, else it is to be held. */
-  lend(bytes: Buffer, start: number, end: number, look: () => void): void {
-    this.#view = bytes.subarray(start, end);
-    look();
+  /** Shows a whole body that came in one piece as if it were held, until {@link takeBack}: what was not sent by then is to be held. */
+  lend(bytes: Buffer, start: number, end: number): void {
+    this.#view = viewOf(bytes, start, end);
+  }
+
+  takeBack(): void {
     this.#view = null;
   }
 
@@ -110,4 +112,20 @@ export class RequestBody {
     this.#owner.release(this.#unsentBytes);
     this.#unsentBytes = 0;
   }
+}
+
+/** A shorter body is copied to where views are kept: making a view costs more than that, and is work for the collector. */
+const SHORT_BYTES = 1024;
+const short = Buffer.allocUnsafeSlow(SHORT_BYTES);
+/** Views of `short` from its start, by their length. */
+const shortViews: (Buffer | undefined)[] = new Array(SHORT_BYTES + 1);
+
+/** A view of bytes[start..end), or of a copy of them that is valid until the next one is asked for. */
+function viewOf(bytes: Buffer, start: number, end: number): Buffer {
+  const length = end - start;
+  if (length > SHORT_BYTES) return bytes.subarray(start, end);
+  const view = shortViews[length] ?? short.subarray(0, length);
+  shortViews[length] = view;
+  bytes.copy(short, 0, start, end);
+  return view;
 }

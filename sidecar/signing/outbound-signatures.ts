@@ -41,7 +41,7 @@ export function createOutboundSignatures(signer: Signer, certificates: MessageCe
         includeCertificate: connection.sentMessageKeyId !== keyId,
       });
       connection.sentMessageKeyId = keyId;
-      exchange.edit.add(...fields);
+      exchange.edit.addAll(fields);
     },
   };
 }

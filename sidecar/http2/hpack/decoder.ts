@@ -3,11 +3,11 @@
 //
 // HOT PATH: a field that is in a table is passed on as the entry it is: one octet read, nothing allocated. A literal costs its texts and one entry.
 import { DynamicTable, FIRST_TABLE_BYTES, NO_ENTRY } from "./dynamic-table.ts";
-import { HeaderEntry, type HeaderName, INDEXING, type Indexing, PSEUDO } from "./header-entry.ts";
+import { type HeaderEntry, type HeaderName, INDEXING, type Indexing, PSEUDO } from "./header-entry.ts";
 import { integerIn, octetsOf, readInteger } from "./integer.ts";
 import { nameIn } from "./known-names.ts";
 import { knownPath } from "./known-paths.ts";
-import { textIn } from "./literal-text.ts";
+import { entryIn } from "./literal-text.ts";
 import { STATIC_COUNT, STATIC_ENTRIES } from "./static-table.ts";
 
 /** Where the fields of a block go, in order. */
@@ -137,8 +137,7 @@ export class HpackDecoder {
       const known = knownPath(bytes, start, behind, isHuffman);
       if (known !== null) return known;
     }
-    const value = textIn(bytes, start, behind, isHuffman);
-    return value === null ? this.#failHuffman() : new HeaderEntry(name, value, indexing);
+    return entryIn(bytes, start, behind, isHuffman, name, indexing) ?? this.#failHuffman();
   }
 
   /** Section 5.2: where the octets of a string begin, or -1. Leaves in `#behind` where they end. */

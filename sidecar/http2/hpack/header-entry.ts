@@ -2,6 +2,7 @@
 // objects and every list of fields refers to them, so that a field which repeats from request to request is neither decoded, looked up nor checked again.
 import { FIELD, kindOf } from "../../../core/field-kind.ts";
 import { isChanging } from "./changing-names.ts";
+import { isFieldValue } from "./field-value.ts";
 
 /** Which pseudo-header field a name is (RFC 9113 section 8.3, RFC 8441 section 4). */
 export const PSEUDO = { none: 0, method: 1, scheme: 2, authority: 3, path: 4, status: 5, protocol: 6, unknown: 7 } as const;
@@ -64,8 +65,8 @@ export class HeaderEntry {
    */
   place = 0;
 
-  /** A name that is known spares a look at it. */
-  constructor(name: string | HeaderName, value: string, indexing: Indexing) {
+  /** A name that is known spares a look at it; so does a value that was looked at. */
+  constructor(name: string | HeaderName, value: string, indexing: Indexing, isValueGood: boolean = isFieldValue(value)) {
     const known = typeof name === "string" ? new HeaderName(name) : name;
     this.name = known.text;
     this.value = value;
@@ -73,7 +74,7 @@ export class HeaderEntry {
     this.pseudo = known.pseudo;
     this.kind = known.kind;
     this.size = known.text.length + value.length + ENTRY_OVERHEAD_BYTES;
-    this.isWellFormed = known.isWellFormed && isFieldValue(value);
+    this.isWellFormed = known.isWellFormed && isValueGood;
     this.known = known;
   }
 }
@@ -99,9 +100,6 @@ function pseudoOf(name: string): Pseudo {
 }
 
 const COLON = 0x3a;
-const SP = 0x20;
-const HTAB = 0x09;
-const DEL = 0x7f;
 
 /** A token without upper-case letters. */
 function isFieldName(name: string): boolean {
@@ -112,14 +110,3 @@ function isFieldName(name: string): boolean {
 
 const NAME_CODES = new Uint8Array(256);
 for (const character of "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz") NAME_CODES[character.charCodeAt(0)] = 1;
-
-/** Without controls but tab, and without blanks around: what RFC 9113 asks for and, of controls, what RFC 9110 section 5.5 does. */
-function isFieldValue(value: string): boolean {
-  const last = value.length - 1;
-  for (let at = 0; at <= last; at += 1) {
-    const code = value.charCodeAt(at);
-    if (code > SP && code !== DEL) continue;
-    if ((code !== SP && code !== HTAB) || at === 0 || at === last) return false;
-  }
-  return true;
-}
