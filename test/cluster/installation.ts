@@ -48,15 +48,20 @@ export interface AdmissionLine {
 export interface InstallationOptions {
   /** Pods of the injector's Deployment. Default 1. */
   readonly injectors?: number;
+  /** More arguments of kube-apiserver. */
+  readonly apiServerArgs?: readonly string[];
   /** Runs when everything is applied and nothing of Remora runs yet. */
   readonly beforeStart?: (kubernetes: Kubernetes) => Promise<void>;
 }
 
 /** Starts everything and resolves when a pod can be injected. All is removed in the test's teardown; logs are shown when the test failed. */
-export async function install(t: Test, { injectors = 1, beforeStart }: InstallationOptions = {}): Promise<Installation> {
+export async function install(
+  t: Test,
+  { injectors = 1, apiServerArgs = [], beforeStart }: InstallationOptions = {},
+): Promise<Installation> {
   const network = makeNodeNetwork();
   t.teardown(() => network.close());
-  const kubernetes = await startKubernetes(t, { host: network.hostIpv4 });
+  const kubernetes = await startKubernetes(t, { host: network.hostIpv4, args: apiServerArgs });
   const node = await startNode(kubernetes, network);
   t.teardown(async () => {
     if (!t.passing()) t.comment(node.runner.logs().slice(-SHOWN_LOG_CHARS));

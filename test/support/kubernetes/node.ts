@@ -36,9 +36,13 @@ export const makeNodeNetwork = createTestNetwork;
 /** Registers the node. `network` is one that the API server listens on. */
 export async function startNode(kubernetes: Kubernetes, network: ReturnType<typeof createTestNetwork>, kubelet = "v1.36.3"): Promise<Node> {
   const { api } = kubernetes;
+  /** Filled with those of a pod's namespace before it starts. */
+  const configMaps: Record<string, Readonly<Record<string, string>>> = {};
+  const secrets: Record<string, Readonly<Record<string, string>>> = {};
   const runner = createPodRunner({
     network,
-    configMaps: { "kube-root-ca.crt": { "ca.crt": kubernetes.caPem } },
+    configMaps,
+    secrets,
     env: { KUBERNETES_SERVICE_HOST: kubernetes.host, KUBERNETES_SERVICE_PORT: String(kubernetes.port) },
     mintToken: ({ pod, facts, audience, expirationSeconds }) =>
       kubernetes.requestToken(facts.namespace, pod.spec.serviceAccountName ?? "default", {
@@ -57,10 +61,23 @@ export async function startNode(kubernetes: Kubernetes, network: ReturnType<type
     `/api/v1/namespaces/${facts.namespace}/pods/${name}`;
   const isReady = (pod: RunningPod) => pod.isReady() && !leaving.has(pod);
 
+  async function readLiterals(namespace: string): Promise<void> {
+    const read = async (plural: string) =>
+      (await api.object(`/api/v1/namespaces/${namespace}/${plural}`))["items"] as ReadonlyArray<
+        ApiObject & { readonly data?: Record<string, string> }
+      >;
+    for (const { metadata, data = {} } of await read("configmaps")) configMaps[metadata.name ?? ""] = data;
+    for (const { metadata, data = {} } of await read("secrets")) {
+      const decoded = Object.entries(data).map(([key, text]) => [key, Buffer.from(text, "base64").toString("utf8")] as const);
+      secrets[metadata.name ?? ""] = Object.fromEntries(decoded);
+    }
+  }
+
   async function start(owner: string, stored: ApiObject): Promise<RunningPod> {
     const pod = stored as unknown as Pod; // what the API server stores has the shape of what the pod runner reads
     const namespace = stored.metadata.namespace ?? "default";
     const path = podPath({ facts: { namespace }, name: pod.metadata.name });
+    await readLiterals(namespace);
     const running = await runner.startPod(pod, {
       async onScheduled(facts) {
         await api.call(`${path}/binding`, {
