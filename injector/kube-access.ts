@@ -28,22 +28,39 @@ export interface AccessOptions {
   /** Text of a kubeconfig; beats everything else. */
   readonly kubeconfig?: string;
   readonly env: Environment;
+  /** Context of the kubeconfig; without it the current one. */
+  readonly context?: string;
 }
 
-/** The given kubeconfig, else that of `KUBECONFIG` or of the user, else the pod's service account. @throws ConfigError when there is none */
-export async function findKubeAccess({ kubeconfig, env }: AccessOptions): Promise<KubeAccess> {
-  if (kubeconfig !== undefined) return accessOfKubeconfig(kubeconfig, process.cwd());
+/** Access, and what else a person's kubeconfig says. */
+export interface KubeContext {
+  readonly access: KubeAccess;
+  /** Namespace of the context; null where it names none. */
+  readonly namespace: string | null;
+}
+
+/** The access of {@link findKubeContext}. */
+export async function findKubeAccess(options: AccessOptions): Promise<KubeAccess> {
+  return (await findKubeContext(options)).access;
+}
+
+/**
+ * The given kubeconfig, else that of `KUBECONFIG` or of the user, else the pod's service account. @throws ConfigError when there is none, or when it
+ * has no such context
+ */
+export async function findKubeContext({ kubeconfig, env, context }: AccessOptions): Promise<KubeContext> {
+  if (kubeconfig !== undefined) return accessOfKubeconfig(kubeconfig, process.cwd(), context);
   const [named] = (env["KUBECONFIG"] ?? "").split(":").filter((path) => path !== "");
-  if (named !== undefined) return accessOfFile(named);
+  if (named !== undefined) return accessOfFile(named, context);
   const host = env["KUBERNETES_SERVICE_HOST"];
   const usual = join(homedir(), ".kube", "config");
   const text = await readFile(usual, "utf8").catch(() => null);
-  if (text !== null) return accessOfKubeconfig(text, dirname(usual));
+  if (text !== null) return accessOfKubeconfig(text, dirname(usual), context);
   if (host === undefined) throw new ConfigError("invalid_settings", `there is no kubeconfig (KUBECONFIG, ${usual}), and this is no pod`);
-  return accessOfPod(host, env["KUBERNETES_SERVICE_PORT"] ?? "443");
+  return { access: accessOfPod(host, env["KUBERNETES_SERVICE_PORT"] ?? "443"), namespace: null };
 }
 
-async function accessOfFile(path: string): Promise<KubeAccess> {
+async function accessOfFile(path: string, context?: string): Promise<KubeContext> {
   const text = await readFile(path, "utf8").catch((cause: unknown) => {
     throw new ConfigError(
       "invalid_settings",
@@ -53,7 +70,7 @@ async function accessOfFile(path: string): Promise<KubeAccess> {
       },
     );
   });
-  return accessOfKubeconfig(text, dirname(resolve(path)));
+  return accessOfKubeconfig(text, dirname(resolve(path)), context);
 }
 
 function accessOfPod(host: string, port: string): KubeAccess {
@@ -75,15 +92,20 @@ const KNOWN_LOGIN: ReadonlySet<string> = new Set([
 
 type Fields = Readonly<Record<string, unknown>>;
 
-async function accessOfKubeconfig(text: string, folder: string): Promise<KubeAccess> {
+async function accessOfKubeconfig(text: string, folder: string, asked?: string): Promise<KubeContext> {
   const config = fields(parse(text));
-  const context = fields(entry(config["contexts"], config["current-context"], "context"));
+  const found = entry(config["contexts"], asked ?? config["current-context"], "context");
+  if (asked !== undefined && found === undefined)
+    throw new ConfigError("invalid_settings", `the kubeconfig has no context ${JSON.stringify(asked.slice(0, 100))}`);
+  const context = fields(found);
+  const namespace = typeof context["namespace"] === "string" ? context["namespace"] : null;
   const cluster = fields(entry(config["clusters"], context["cluster"], "cluster"));
   const user = fields(entry(config["users"], context["user"], "user"));
   const server = cluster["server"];
   if (typeof server !== "string")
     throw new ConfigError("invalid_settings", "the kubeconfig's current context names no cluster with a server");
-  if (Object.keys(user).some((key) => !KNOWN_LOGIN.has(key)) || cluster["proxy-url"] !== undefined) return accessOfLibrary(text);
+  if (Object.keys(user).some((key) => !KNOWN_LOGIN.has(key)) || cluster["proxy-url"] !== undefined)
+    return { access: await accessOfLibrary(text, asked), namespace };
   const [ca, cert, key] = await Promise.all([
     dataOrFile(cluster, "certificate-authority", folder),
     dataOrFile(user, "client-certificate", folder),
@@ -99,21 +121,22 @@ async function accessOfKubeconfig(text: string, folder: string): Promise<KubeAcc
   const { token, tokenFile } = user;
   if (typeof tokenFile === "string") {
     const read = rereadFile(resolve(folder, tokenFile));
-    return async () => ({ server, tls, headers: bearer(await read()) });
+    return { access: async () => ({ server, tls, headers: bearer(await read()) }), namespace };
   }
   const headers = typeof token === "string" ? bearer(token) : {};
-  return async () => ({ server, tls, headers });
+  return { access: async () => ({ server, tls, headers }), namespace };
 }
 
-async function accessOfLibrary(text: string): Promise<KubeAccess> {
+async function accessOfLibrary(text: string, context?: string): Promise<KubeAccess> {
   const { KubeConfig } = await import("@kubernetes/client-node");
   const config = new KubeConfig();
   config.loadFromString(text);
+  if (context !== undefined) config.setCurrentContext(context);
   return accessOfConfig(config);
 }
 
 /** Access by a configuration that the client library has loaded. */
-export function accessOfConfig(config: KubeConfig): KubeAccess {
+function accessOfConfig(config: KubeConfig): KubeAccess {
   return async () => {
     const cluster = config.getCurrentCluster();
     if (cluster === null) throw new ConfigError("invalid_settings", "the kubeconfig names no cluster");

@@ -2,9 +2,8 @@
 // library's own classes are not what a webhook is sent. What the user may not read is said and taken as unknown.
 import { loadConfig } from "../../core/config.ts";
 import { environmentName } from "../../core/setting.ts";
-import { ConfigError } from "../../core/errors.ts";
 import { call, createClusterApi } from "../../injector/cluster-api.ts";
-import { accessOfConfig } from "../../injector/kube-access.ts";
+import { findKubeContext } from "../../injector/kube-access.ts";
 import { createKubeHttp } from "../../injector/kube-http.ts";
 import { readSurroundings } from "../../injector/cluster-view.ts";
 import { INJECTOR_SERVICE } from "../../injector/injector.ts";
@@ -35,30 +34,17 @@ export interface Cluster {
   surroundings(namespace: string, controlNamespace: string, note: (sentence: string) => void): Promise<Surroundings>;
 }
 
-/** Loads the kubeconfig. @throws ConfigError when it cannot be used */
+/** Reads the kubeconfig. @throws ConfigError when it cannot be used */
 export async function connectCluster({ kubeconfig, context }: ClusterFlags): Promise<Cluster> {
-  const { KubeConfig } = await import("@kubernetes/client-node");
-  const config = new KubeConfig();
-  try {
-    if (kubeconfig === undefined) config.loadFromDefault();
-    else config.loadFromFile(kubeconfig);
-  } catch (cause) {
-    throw new ConfigError("invalid_settings", `cannot use the kubeconfig: ${cause instanceof Error ? cause.message : String(cause)}`, {
-      cause,
-    });
-  }
-  if (context !== undefined) {
-    if (config.getContextObject(context) === null)
-      throw new ConfigError("invalid_settings", `the kubeconfig has no context ${JSON.stringify(context)}`);
-    config.setCurrentContext(context);
-  }
-  if (config.getCurrentCluster() === null) throw new ConfigError("invalid_settings", "the kubeconfig names no cluster");
-  const http = createKubeHttp(accessOfConfig(config));
+  // As if the variable named it, so that paths in it are relative to it.
+  const env = kubeconfig === undefined ? process.env : { KUBECONFIG: kubeconfig };
+  const { access, namespace } = await findKubeContext({ env, ...(context === undefined ? {} : { context }) });
+  const http = createKubeHttp(access);
   return {
-    namespace: config.getContextObject(config.getCurrentContext())?.namespace ?? "default",
+    namespace: namespace ?? "default",
     get: (path) => call(`read ${path.split("?", 1)[0]}`, () => http.call("GET", path), [NOT_FOUND]),
     registries: (controlNamespace) => findRegistries(http, controlNamespace, "proxy"),
-    surroundings: (namespace, controlNamespace, note) => readSurroundings(createClusterApi(http, controlNamespace), namespace, note),
+    surroundings: (name, controlNamespace, note) => readSurroundings(createClusterApi(http, controlNamespace), name, note),
   };
 }
 

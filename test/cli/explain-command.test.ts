@@ -159,5 +159,5 @@ t.test("what cannot be explained says why", async (t) => {
   t.match(half, { code: 1, text: /which deploy\? Expected KIND NAME or KIND\/NAME/ });
   t.match(missing, { code: 1, text: /there is no deployment\/api in/ });
   t.match(platform, { code: 1, text: /enforced\.minimumMode: "soft" is not allowed/ });
-  t.match(kubeconfig, { code: 1, text: /cannot use the kubeconfig/ });
+  t.match(kubeconfig, { code: 1, text: /KUBECONFIG: \/no\/such\/file cannot be read/ });
 });
