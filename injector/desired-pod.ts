@@ -72,10 +72,15 @@ function addedContainers(pod: Pod, plan: SidecarPlan, asks: RedirectedAsks, sett
 /** Only redirected traffic is in the way of the kubelet, so explicit capture leaves every probe and hook alone. */
 function asksOf(pod: Pod, namespace: string, { capture, values }: SidecarPlan, settings: InjectorSettings): RedirectedAsks {
   if (capture === "explicit") return nothingRedirected(pod);
+  let token: string | null = null;
   return redirectAsks(pod, {
     adminPort: settings.adminPort,
     uncaptured: values["skip-inbound-ports"] ?? [],
-    hookToken: () => hookToken(pod, namespace, settings.hookKey),
+    // Made from the whole pod, which may be large: once, and only where it has http hooks.
+    hookToken() {
+      token ??= hookToken(pod, namespace, settings.hookKey);
+      return token;
+    },
   });
 }
 
