@@ -23,6 +23,8 @@ const CONNECTIONS_CHECK_MS = 5_000;
 const IDLE_TIMEOUT_MS = 130_000;
 /** An API server opens a connection for each request in flight, of which there may be 200 (`--max-mutating-requests-inflight`). */
 const MAX_CONNECTIONS = 2_048;
+/** How long a refused request of HTTP/2 may go on sending what nobody reads. */
+const DISCARD_MS = 2_000;
 /** Bodies in memory together. */
 const MAX_BODIES_BYTES = 16 * MAX_REVIEW_BYTES;
 const HTTP2_SETTINGS = { maxConcurrentStreams: 256, initialWindowSize: 1024 * 1024, enablePush: false } as const;
@@ -89,7 +91,7 @@ export async function startWebhookServer(options: WebhookServerOptions): Promise
       const body = await withBody(request, budget, (bytes) => answer(of, parseReview(bytes)));
       send(response, 200, body, "application/json", retiring);
     } catch (error) {
-      refuse(error, hook, response);
+      refuse(error, hook, request, response);
     } finally {
       counters.durations[hook?.kind ?? "inject"].observe((clock.monoMs() - startedMs) / 1000);
     }
@@ -110,12 +112,17 @@ export async function startWebhookServer(options: WebhookServerOptions): Promise
     return formatReview(review.uid, answer);
   }
 
-  function refuse(error: unknown, hook: Hook | null, response: Answer): void {
+  function refuse(error: unknown, hook: Hook | null, request: WebhookRequest, response: Answer): void {
     const { status, reason, message } = explainRefusal(error);
     (hook?.kind === "validate" ? counters.validations : counters.injections).inc({ result: "error", reason });
     log.warn({ err: status === 500 ? error : undefined, reason, detail: message }, "admission request not understood");
     if (status === 405) response.setHeader("allow", "POST");
-    // What is left of the body is not worth reading.
+    // What is left of the body is not worth reading: HTTP/1.1 ends the connection, HTTP/2 reads on into nothing, or the stream would never end.
+    if ("stream" in request) {
+      const { stream } = request;
+      request.resume();
+      clock.after(DISCARD_MS, () => stream.destroy());
+    }
     send(response, status, `${message}\n`, "text/plain; charset=utf-8", true);
   }
 
