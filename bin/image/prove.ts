@@ -2,7 +2,7 @@
 // root file system is read-only for all of it.
 import type { ChildProcess } from "node:child_process";
 import { lstatSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { createInterface } from "node:readline";
 import { gzipSync } from "node:zlib";
 import { type Confined, confine, innermost, kill } from "./confined.ts";
@@ -61,11 +61,19 @@ function hasNoTools(root: string): Proof {
   const found = entries(root).filter(
     ({ name, type }) => type !== "d" && UNWANTED.test(name.slice(name.lastIndexOf("/") + 1)) && !name.startsWith("usr/share/"),
   );
-  const programs = entries(root).filter(({ name, mode }) => (mode & 0o111) !== 0 && /^usr\/(?:local\/)?s?bin\//.test(name));
+  const programs = entries(root).filter(
+    ({ name, mode, type }) => type === "f" && (mode & 0o111) !== 0 && /^usr\/(?:local\/)?s?bin\//.test(name),
+  );
   return {
     says: "it has no shell, no package manager and nothing that fetches files",
     holds: found.length === 0,
-    found: found.length === 0 ? `programs: ${programs.map(({ name }) => name).join(", ")}` : found.map(({ name }) => name).join(", "),
+    found:
+      found.length === 0
+        ? `programs: ${programs
+            .map(({ name }) => basename(name))
+            .sort()
+            .join(", ")}`
+        : found.map(({ name }) => name).join(", "),
   };
 }
 

@@ -41,7 +41,8 @@ interface Report {
   readonly unwell: readonly string[];
 }
 
-t.setTimeout(300_000);
+// Two API servers and a dozen looks at a whole cluster: a minute or two, and more where the machine is shared.
+t.setTimeout(540_000);
 
 /** A shell in which `remora` and `kubectl` are this checkout's and the test's. */
 function shell(kubeconfig: string, command: string): Promise<{ readonly code: number; readonly stdout: string; readonly stderr: string }> {
@@ -334,12 +335,13 @@ async function publishEndpoints(api: ApiClient): Promise<void> {
     ({ metadata, endpoints }) => metadata.labels["kubernetes.io/service-name"] === "remora-control" && endpoints.length > 0,
   );
   if (slice === undefined) throw new Error(`remora-control has no endpoints: ${JSON.stringify(slices)}`);
-  const addresses = slice.endpoints.flatMap(({ addresses: [ip] }) => ({ ip }));
+  // Without the pod it would proxy to any address that somebody wrote there, so it skips those.
+  const addresses = slice.endpoints.flatMap(({ addresses: [ip], targetRef }) => ({ ip, targetRef }));
   await api.call(`${CONTROL}/endpoints`, { body: { metadata: { name: "remora-control" }, subsets: [{ addresses, ports: slice.ports }] } });
 }
 
 interface EndpointSlice {
   readonly metadata: { readonly labels: Readonly<Record<string, string>> };
-  readonly endpoints: readonly { readonly addresses: readonly string[] }[];
+  readonly endpoints: readonly { readonly addresses: readonly string[]; readonly targetRef: object }[];
   readonly ports: readonly object[];
 }
