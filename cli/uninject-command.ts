@@ -30,7 +30,7 @@ function uninjectPlace(value: unknown): PlaceOutcome {
 function withoutMarker(pod: Pod): PlaceOutcome {
   const sidecar = allContainers(pod).find(({ name }) => name === SIDECAR_CONTAINER);
   if (sidecar === undefined) return { line: "left as it is: no sidecar in it", warnings: [], operations: [], failed: false };
-  const line = `refused (no_marker): the container ${sidecar.name} is there, but the annotation ${INJECTED_ANNOTATION} that tells what the pod was before is not`;
+  const line = `refused (no_marker: the container ${sidecar.name} is there, but the annotation ${INJECTED_ANNOTATION} that tells what the pod was before is not)`;
   return { line, warnings: [], operations: [], failed: true };
 }
 

@@ -52,7 +52,9 @@ export type RefuseReason = keyof typeof REFUSE_REASONS;
 /** Any of them. */
 export type InjectionReason = InjectReason | SkipReason | RefuseReason;
 
+const ALL_REASONS: Readonly<Record<InjectionReason, string>> = { ...INJECT_REASONS, ...SKIP_REASONS, ...REFUSE_REASONS };
+
 /** The sentence for a code. */
 export function explainReason(reason: InjectionReason): string {
-  return { ...INJECT_REASONS, ...SKIP_REASONS, ...REFUSE_REASONS }[reason];
+  return ALL_REASONS[reason];
 }

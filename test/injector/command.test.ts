@@ -1,11 +1,13 @@
 // `remora inject`, `remora uninject` and `remora install` as people run them: real processes, files and pipes.
 import { spawn } from "node:child_process";
-import { readFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import t from "tap";
 import { parseAllDocuments } from "yaml";
 
-t.setTimeout(60_000); // some twenty processes, on a machine that may be busy
+t.setTimeout(120_000); // some twenty processes, on a machine that may be busy
 
 const MAIN = fileURLToPath(new URL("../../cli/main.ts", import.meta.url));
 const NGINX = fileURLToPath(new URL("../../manifests/examples/nginx.yaml", import.meta.url));
@@ -19,7 +21,7 @@ interface Outcome {
 
 function remora(words: readonly string[], input = ""): Promise<Outcome> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [MAIN, ...words], { timeout: 15_000 });
+    const child = spawn(process.execPath, [MAIN, ...words], { timeout: 60_000 });
     const [out, err]: [Buffer[], Buffer[]] = [[], []];
     child.stdout.on("data", (chunk: Buffer) => out.push(chunk));
     child.stderr.on("data", (chunk: Buffer) => err.push(chunk));
@@ -198,4 +200,84 @@ t.test("settings of the installation reach the sidecar", async (t) => {
       (variable) => JSON.stringify(variable) === JSON.stringify({ name: "REMORA_TRUST_PIN", value: `sha256:${"0".repeat(64)}` }),
     ),
   );
+});
+
+/** A Deployment in the namespace `shop`. */
+const SHOP_WEB =
+  "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: shop}\nspec: {template: {metadata: {}, spec: {containers: [{name: a, image: b}]}}}\n";
+
+function namespaceOf(name: string, labels: string, annotations = "{}"): string {
+  return `apiVersion: v1\nkind: Namespace\nmetadata: {name: ${name}, labels: ${labels}, annotations: ${annotations}}\n---\n`;
+}
+
+t.test("what surrounds the pods is read from the same manifests", async (t) => {
+  const secured = "{pod-security.kubernetes.io/enforce: restricted}";
+  const bounds =
+    "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: LimitRange\n  metadata: {name: small, namespace: shop}\n  spec: {limits: [{type: Container, max: {cpu: 1, memory: 200Mi}}]}\n- apiVersion: v1\n  kind: Node\n  metadata: {name: n}\n  status: {nodeInfo: {kubeletVersion: v1.27.3, operatingSystem: linux}}\n---\n";
+  const elsewhere = bounds.replace("namespace: shop", "namespace: other");
+  const [refused, auto, bounded, other, off, unclear] = await Promise.all([
+    remora(["inject", "-f", "-"], namespaceOf("shop", secured) + SHOP_WEB),
+    remora(["inject", "-f", "-"], namespaceOf("shop", secured, "{remora.io/capture: auto}") + SHOP_WEB),
+    remora(["inject", "-f", "-"], bounds + SHOP_WEB),
+    remora(["inject", "-f", "-"], elsewhere + SHOP_WEB),
+    remora(["inject", "-f", "-"], namespaceOf("shop", "{remora.io/inject: disabled}") + SHOP_WEB),
+    remora(["inject", "-f", "-"], namespaceOf("shop", "{remora.io/inject: Enabled}") + SHOP_WEB),
+  ]);
+  t.match(refused, { code: 1, stdout: "", stderr: /deployment\/web in shop: refused \(pod_security: .*remora\.io\/capture: auto/ });
+  t.match(auto, { code: 0, stderr: /warning: capture is explicit/ });
+  t.notMatch(auto.stdout, "NET_ADMIN");
+  t.match(bounded, { code: 0, stderr: /warning: the sidecar gets memory limit 200Mi instead of 256Mi: LimitRange small/ });
+  t.match(bounded.stdout, "--for-app-end", "a kubelet of 1.27 runs no native sidecars");
+  t.notMatch(other.stderr, "LimitRange small", "another namespace's bounds");
+  t.match(off, { code: 0, stderr: /left as it is \(namespace_disabled/ });
+  t.match(unclear.stderr, /namespace_label_unknown.*\n {2}warning: The namespace's label/);
+});
+
+t.test("flags and further files say what the manifests do not", async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), "remora-command-"));
+  t.teardown(() => rm(folder, { recursive: true }));
+  const around = join(folder, "around.yaml");
+  await writeFile(around, namespaceOf("shop", "{pod-security.kubernetes.io/enforce: baseline}"));
+  const [level, annotated, old, bad, wrong] = await Promise.all([
+    remora(["inject", "-f", "-", "--with", around], SHOP_WEB),
+    remora(
+      ["inject", "-f", "-", "--with", around, "--namespace-annotation", "remora.io/capture=explicit", "--namespace-label", "a=b=c"],
+      SHOP_WEB,
+    ),
+    remora(["inject", "-f", "-", "--kubelet", "v1.28.4"], SHOP_WEB),
+    remora(["inject", "-f", "-", "--kubelet", "new"], SHOP_WEB),
+    remora(["inject", "-f", "-", "--namespace-label", "novalue"], SHOP_WEB),
+  ]);
+  t.match(level, { code: 1, stderr: /pod_security/ });
+  t.equal(annotated.code, 0, annotated.stderr);
+  t.notMatch(annotated.stdout, "kind: Namespace", "what is only around is not printed");
+  t.match(old.stdout, "--for-app-end");
+  t.match(bad, { code: 2, stderr: /v1\.31\.2/ });
+  t.match(wrong, { code: 2, stderr: /KEY=VALUE/ });
+});
+
+t.test("the platform's file decides for the command as it does for the webhook", async (t) => {
+  const platform =
+    "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: remora-platform, namespace: remora-system}\ndata:\n  platform.yaml: |\n    channels: {stable: 1.4.0, canary: 1.5.0}\n    assign: [{workload: deployment/web, channel: canary}]\n    enforced: {optOut: {forbiddenIn: [shop]}}\n---\n";
+  const optedOut = SHOP_WEB.replace("metadata: {},", "metadata: {labels: {remora.io/inject: disabled}},");
+  const [canary, refused, broken] = await Promise.all([
+    remora(["inject", "-f", "-"], platform + SHOP_WEB),
+    remora(["inject", "-f", "-"], namespaceOf("shop", "{remora.io/inject: enabled}") + platform + optedOut),
+    remora(["inject", "-f", "-"], platform.replace("enforced", "enforcd") + SHOP_WEB),
+  ]);
+  t.equal(canary.code, 0, canary.stderr);
+  t.match(canary.stdout, "image: remora:1.5.0", "the workload is known by the Deployment's name");
+  t.match(refused, { code: 1, stdout: "", stderr: /opt_out_forbidden/ });
+  t.match(broken, { code: 1, stdout: "", stderr: /remora-platform/ });
+});
+
+t.test("a sidecar without its marker is not taken out by half", async (t) => {
+  const injected = (await remora(["inject", "-f", "-"], SHOP_WEB)).stdout;
+  const unmarked = injected.replace("remora.io/injected:", "example.org/lost:");
+  t.not(unmarked, injected);
+  t.match(await remora(["uninject", "-f", "-"], unmarked), {
+    code: 1,
+    stdout: "",
+    stderr: /refused \(no_marker: the container remora-sidecar is there/,
+  });
 });
