@@ -3,6 +3,8 @@
 import { isIP } from "node:net";
 import { DURATION_FORM, parseDurationMs } from "../core/duration.ts";
 import { PERCENTAGE_FORM, parsePercentage } from "../core/percentage.ts";
+import { parseRateLimits } from "../core/policy/rate-limit-rules.ts";
+import { parseRoutes } from "../core/policy/route-rules.ts";
 import { parseSpiffeId } from "../core/spiffe.ts";
 
 /** One kind of value. */
@@ -17,17 +19,10 @@ export interface AnnotationType<T> {
 
 /** Most entries in any list: each is a rule or a lookup somewhere. */
 const MAX_ITEMS = 256;
-const MAX_RATE_RULES = 32;
-const MAX_COUNT = 1_000_000_000;
-const MAX_ROUTES = 64;
-const MAX_ROUTE_TIMEOUT_MS = 86_400_000;
 
 const LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
 const SUBDOMAIN = `${LABEL}(?:\\.${LABEL})*`;
 const DNS_LABEL = new RegExp(`^${LABEL}$`);
-// NAME, NAMESPACE/NAME or NAMESPACE/*, as the sidecar's routes name a service or a host.
-const ROUTE_NAME = "[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?";
-const ROUTE_SERVICE = new RegExp(`^(?:${ROUTE_NAME}|${ROUTE_NAME}/(?:${ROUTE_NAME}|\\*))$`);
 const WORKLOAD = new RegExp(`^${LABEL}/(?:\\*|${SUBDOMAIN})$`);
 // REGISTRY[:PORT]/PATH[:TAG][@sha256:HEX], the reference grammar of the OCI distribution specification, without its rarer separators.
 const IMAGE =
@@ -121,11 +116,7 @@ export const rateLimits: AnnotationType<string> = {
   kind: "rates (per s, m, h, d)",
   allowed:
     "COUNT/UNIT with burst=, per=identity|ip|all, path=, method=, shadow; rules separated by semicolons, such as 100/s burst=200 per=identity; 20/s per=ip",
-  parse(text) {
-    const rules = text.split(";").map((rule) => rule.split(/\s+/).filter((word) => word !== ""));
-    // Printed with single spaces, because the sidecar's settings refuse line breaks.
-    return rules.length <= MAX_RATE_RULES && rules.every(isRateRule) ? rules.map((words) => words.join(" ")).join("; ") : null;
-  },
+  parse: (text) => (succeeds(() => parseRateLimits(text)) ? onOneLine(text) : null),
 };
 
 /** Routes (design 4). Handed on as text. */
@@ -133,10 +124,7 @@ export const routes: AnnotationType<string> = {
   kind: "routes (ms, s, m, h, d)",
   allowed:
     "service=, path=, method=, timeout=, answer-timeout=, idle-timeout=, retry=undelivered|idempotent, attempts=1..10; routes separated by semicolons, such as service=orders path=/shop.Orders/ timeout=2s retry=idempotent; service=pay/* timeout=1s",
-  parse(text) {
-    const rules = text.split(";").map((rule) => rule.split(/\s+/).filter((word) => word !== ""));
-    return rules.length <= MAX_ROUTES && rules.every(isRoute) ? rules.map((words) => words.join(" ")).join("; ") : null;
-  },
+  parse: (text) => (succeeds(() => parseRoutes(text)) ? onOneLine(text) : null),
 };
 
 /** A container image reference. */
@@ -207,23 +195,9 @@ function isCidr(text: string): boolean {
   return bits === undefined || (/^[0-9]{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128));
 }
 
-function isRateRule(words: readonly string[]): boolean {
-  const [rate = "", ...options] = words;
-  const keys = options.map((option) => option.split("=", 1)[0]);
-  return isCountPerUnit(rate) && options.every(isRateOption) && new Set(keys).size === keys.length;
-}
-
-function isRoute(options: readonly string[]): boolean {
-  const keys = options.map((option) => option.split("=", 1)[0]);
-  return options.length > 0 && options.every(isRouteOption) && new Set(keys).size === keys.length;
-}
-
-function isRouteOption(option: string): boolean {
-  const timeout = /^(?:answer-|idle-)?timeout=(.*)$/.exec(option)?.[1];
-  if (timeout !== undefined) return isDurationWithin(timeout, 0, MAX_ROUTE_TIMEOUT_MS);
-  if (option.startsWith("service=")) return option.length <= 261 && ROUTE_SERVICE.test(option.slice("service=".length));
-  if (option.startsWith("path=")) return isPathPrefix(option.slice("path=".length));
-  return /^(?:retry=(?:undelivered|idempotent)|attempts=(?:0?[1-9]|10)|method=[!#$%&'*+.^_`|~0-9A-Z-]+)$/.test(option);
+/** The sidecar's settings refuse line breaks. */
+function onOneLine(text: string): string {
+  return text.replace(/\s+/g, " ");
 }
 
 function isDurationWithin(text: string, minMs: number, maxMs: number): boolean {
@@ -231,25 +205,4 @@ function isDurationWithin(text: string, minMs: number, maxMs: number): boolean {
     const ms = parseDurationMs(text);
     if (ms < minMs || ms > maxMs) throw new RangeError(text);
   });
-}
-
-function isCountPerUnit(text: string): boolean {
-  const match = /^([0-9]{1,10})\/[smhd]$/.exec(text);
-  return match !== null && isCount(match[1] ?? "");
-}
-
-function isRateOption(option: string): boolean {
-  if (option.startsWith("burst=")) return isCount(option.slice(6));
-  if (option.startsWith("path=")) return isPathPrefix(option.slice("path=".length));
-  // RFC 9110 5.6.2 for the method.
-  return /^(?:shadow|per=(?:identity|ip|all)|method=[!#$%&'*+.^_`|~0-9A-Z-]+)$/.test(option);
-}
-
-/** A path in visible ASCII without what has two readings (an escaped slash, …): the sidecar would refuse it at its start. */
-function isPathPrefix(path: string): boolean {
-  return /^\/[!-~]*$/.test(path) && !/[#\\]|%(?![0-9A-Fa-f]{2})|%(?:2f|5c|25|[01][0-9a-f]|7f)/i.test(path);
-}
-
-function isCount(digits: string): boolean {
-  return /^[0-9]{1,10}$/.test(digits) && Number(digits) >= 1 && Number(digits) <= MAX_COUNT;
 }

@@ -6,7 +6,7 @@ import { type AppPort, formatAppPorts, parseAppPorts, parsePortSet } from "./app
 import { ENGINES } from "./engine.ts";
 import { parseAccess } from "./policy/access.ts";
 import { formatRateLimits, parseRateLimits } from "./policy/rate-limit.ts";
-import { formatRoutes, parseRoutes } from "./policy/route-rules.ts";
+import { formatRoutes, parseRoutes } from "../core/policy/route-rules.ts";
 import { DEFAULT_BREAKER } from "./resilience/breaker.ts";
 import { DEFAULT_RETRY_BUDGET } from "./resilience/retry-budget.ts";
 

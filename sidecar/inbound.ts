@@ -13,7 +13,7 @@ import type { Decision, Engine, HttpHandler, Upstream } from "./engine.ts";
 import { type ConnectionContext, Exchange, type Peer, type Refusal, refuse } from "./exchange.ts";
 import { grpcStatusOfHead } from "./grpc-status.ts";
 import { type AccessPolicy, allows } from "./policy/access.ts";
-import { canonicalPath } from "./policy/canonical-path.ts";
+import { canonicalPath } from "../core/policy/canonical-path.ts";
 import { answerEdit, callerFields, editInbound, trailerFields } from "./policy/header-hygiene.ts";
 import type { LoadShed } from "./policy/load-shed.ts";
 import type { RateLimiter } from "./policy/rate-limit.ts";

@@ -15,7 +15,7 @@ import { explicitDestination, HTTP_PORT } from "./explicit-destination.ts";
 import { grpcStatusOfHead } from "./grpc-status.ts";
 import { createMeshUpstreams, type MeshUpstreamParts } from "./mesh-upstreams.ts";
 import { createOutboundTcp, type Departure, type OutboundTcp } from "./outbound-tcp.ts";
-import { canonicalPath } from "./policy/canonical-path.ts";
+import { canonicalPath } from "../core/policy/canonical-path.ts";
 import { answerEdit, editOutbound, trailerFields } from "./policy/header-hygiene.ts";
 import type { LoadShed } from "./policy/load-shed.ts";
 import { RecentRoute, type Route } from "./recent-route.ts";

@@ -1,5 +1,5 @@
-// Twin of sidecar/policy/canonical-path.ts and path-match.ts.
-import { canonicalPath } from "../../sidecar/policy/canonical-path.ts";
+// Twin of core/policy/canonical-path.ts and sidecar/policy/path-match.ts.
+import { canonicalPath } from "../../core/policy/canonical-path.ts";
 import { createPathMatch } from "../../sidecar/policy/path-match.ts";
 import type { Cases } from "./measure.ts";
 

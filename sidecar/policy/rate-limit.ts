@@ -1,14 +1,14 @@
 // Local rate limits (design 10): GCRA, one bounded table per rule, every rule checked before any is charged. Owns the decision and the fields of a
-// refusal; the grammar is `rate-limit-rules.ts`, status codes are `sidecar/rescue.ts`.
+// refusal; the grammar is `core/policy/rate-limit-rules.ts`, status codes are `sidecar/rescue.ts`.
 //
 // HOT PATH: per request one monotonic clock read and, per matching rule, two hash lookups and a few float operations. An allowed
 // request allocates nothing; fields are printed for refusals only (the draft allows that, and most requests are allowed).
 import type { Clock } from "../../core/clock.ts";
 import { createGcraTable, type GcraTable } from "./gcra-table.ts";
 import { createPathMatch, type PathMatch } from "./path-match.ts";
-import type { RateLimitRule } from "./rate-limit-rules.ts";
+import type { RateLimitRule } from "../../core/policy/rate-limit-rules.ts";
 
-export { formatRateLimits, parseRateLimits, type RateLimitRule, type RateLimitScope } from "./rate-limit-rules.ts";
+export { formatRateLimits, parseRateLimits, type RateLimitRule, type RateLimitScope } from "../../core/policy/rate-limit-rules.ts";
 
 /** Keys held per rule unless told otherwise. */
 const DEFAULT_MAX_KEYS = 10_000;

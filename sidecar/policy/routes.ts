@@ -2,7 +2,7 @@
 // looked up; a request is compared only with what is left for its destination.
 //
 // HOT PATH: a destination without rules costs one comparison; others one or two per rule.
-import type { RouteRule } from "./route-rules.ts";
+import type { RouteRule } from "../../core/policy/route-rules.ts";
 
 /** What holds for a request. All times in ms; 0 for none. */
 export interface RoutePolicy {

@@ -19,7 +19,7 @@ import { createOutbound } from "../../sidecar/outbound.ts";
 import { parseAccess } from "../../sidecar/policy/access.ts";
 import { createLoadShed, type LoadShed } from "../../sidecar/policy/load-shed.ts";
 import { createRateLimiter, parseRateLimits } from "../../sidecar/policy/rate-limit.ts";
-import { parseRoutes } from "../../sidecar/policy/route-rules.ts";
+import { parseRoutes } from "../../core/policy/route-rules.ts";
 import { createRoutes, DEFAULT_ROUTE } from "../../sidecar/policy/routes.ts";
 import type { RetryBudgetSettings } from "../../sidecar/resilience/retry-budget.ts";
 import { createInboundSignatures } from "../../sidecar/signing/inbound-signatures.ts";

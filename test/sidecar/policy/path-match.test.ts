@@ -1,6 +1,7 @@
 import t from "tap";
-import { canonicalPath } from "../../../sidecar/policy/canonical-path.ts";
-import { canonicalPrefix, createPathMatch } from "../../../sidecar/policy/path-match.ts";
+import { canonicalPath } from "../../../core/policy/canonical-path.ts";
+import { canonicalPrefix } from "../../../core/policy/canonical-prefix.ts";
+import { createPathMatch } from "../../../sidecar/policy/path-match.ts";
 import { createSeededRandom } from "../../support/seeded-random.ts";
 
 t.test("a prefix is compared with the bytes, and with the path as servlet containers look it up", async (t) => {

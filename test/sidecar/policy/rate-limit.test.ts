@@ -1,5 +1,5 @@
 import t from "tap";
-import { canonicalPath } from "../../../sidecar/policy/canonical-path.ts";
+import { canonicalPath } from "../../../core/policy/canonical-path.ts";
 import { createRateLimiter, parseRateLimits, type RateLimitRequest } from "../../../sidecar/policy/rate-limit.ts";
 import { createFakeClock } from "../../support/fake-clock.ts";
 

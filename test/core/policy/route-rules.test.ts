@@ -1,6 +1,6 @@
 import t from "tap";
 import type { ConfigError } from "../../../core/errors.ts";
-import { formatRoutes, parseRoutes, type RouteRule } from "../../../sidecar/policy/route-rules.ts";
+import { formatRoutes, parseRoutes, type RouteRule } from "../../../core/policy/route-rules.ts";
 import { createRoutes, DEFAULT_ROUTE } from "../../../sidecar/policy/routes.ts";
 
 const OPEN: RouteRule = {

@@ -1,5 +1,5 @@
 import t from "tap";
-import { canonicalPath } from "../../../sidecar/policy/canonical-path.ts";
+import { canonicalPath } from "../../../core/policy/canonical-path.ts";
 import { createSeededRandom } from "../../support/seeded-random.ts";
 
 /** What came, and its one form. */

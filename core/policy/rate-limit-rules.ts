@@ -1,7 +1,7 @@
 // The rate-limit grammar (design 10): `100/s burst=200 per=identity path=/api/ method=POST; 20/s per=ip shadow`.
-// Owns reading and printing of rules; what a rule does to a request is `rate-limit.ts`.
-import { ConfigError } from "../../core/errors.ts";
-import { canonicalPrefix } from "./path-match.ts";
+// Owns reading and printing of rules; what a rule does to a request is `sidecar/policy/rate-limit.ts`.
+import { ConfigError } from "../errors.ts";
+import { canonicalPrefix } from "./canonical-prefix.ts";
 
 /** Who shares one bucket of a rule: each verified caller, each client address, or everybody. */
 export type RateLimitScope = "identity" | "ip" | "all";

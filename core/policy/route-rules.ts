@@ -1,8 +1,8 @@
 // The grammar of routes (design 4, "route and timeout"): `service=orders path=/shop.Orders/ method=POST timeout=2s retry=idempotent; service=pay/* timeout=1s`.
-// Owns reading and printing of rules; which one a request gets is `routes.ts`.
-import { formatDuration, parseDurationMs } from "../../core/duration.ts";
-import { ConfigError } from "../../core/errors.ts";
-import { canonicalPrefix } from "./path-match.ts";
+// Owns reading and printing of rules; which one a request gets is `sidecar/policy/routes.ts`.
+import { formatDuration, parseDurationMs } from "../duration.ts";
+import { ConfigError } from "../errors.ts";
+import { canonicalPrefix } from "./canonical-prefix.ts";
 
 /** Which requests may be sent again: those that nobody has looked at, or, declared idempotent, also those that failed. */
 export const RETRY_MODES = ["undelivered", "idempotent"] as const;

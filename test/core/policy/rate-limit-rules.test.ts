@@ -1,6 +1,6 @@
 import t from "tap";
 import { ConfigError } from "../../../core/errors.ts";
-import { formatRateLimits, parseRateLimits } from "../../../sidecar/policy/rate-limit.ts";
+import { formatRateLimits, parseRateLimits } from "../../../core/policy/rate-limit-rules.ts";
 import { createSeededRandom } from "../../support/seeded-random.ts";
 
 t.test("reads the rules of the design", async (t) => {
