@@ -2,14 +2,15 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import t from "tap";
 import { INJECT_LABEL } from "../../injector/annotations.ts";
+import type { Asker } from "../../injector/decide.ts";
 import { difference } from "../../injector/difference.ts";
+import { givenSurroundings } from "../../injector/given-surroundings.ts";
 import { injectPod } from "../../injector/inject.ts";
 import { formatManifests, type ManifestDocument, parseManifests, patchDocument } from "../../injector/manifest.ts";
-import { type Pod, parsePod } from "../../injector/pod.ts";
+import { parsePod } from "../../injector/pod.ts";
 import { defaultInjectorSettings } from "../../injector/settings.ts";
 import { uninjectPod } from "../../injector/uninject.ts";
-import { findPods } from "../../injector/workload.ts";
-import { noSurroundings } from "../../injector/surroundings.ts";
+import { findPods, type PodPlace } from "../../injector/workload.ts";
 
 const FOLDER = new URL("golden/", import.meta.url);
 const SETTINGS = { ...defaultInjectorSettings("0.1.0"), trustPins: [`sha256:${"ab".repeat(32)}`] };
@@ -24,6 +25,12 @@ async function expectFile(
   t.equal(found, await readFile(place, "utf8"), name);
 }
 
+/** As `remora inject` asks: in the name of the workload. */
+function askerFor({ owner, namespace, path }: PodPlace): Asker {
+  const [kind = "", name = ""] = owner.split("/");
+  return { kind: "command", ...(path.at(-1) === "template" ? { owner: { namespace: namespace ?? "default", kind, name } } : {}) };
+}
+
 for (const file of (await readdir(FOLDER)).filter((name) => /^[^.]+\.yaml$/.test(name))) {
   t.test(file, async (t) => {
     const name = file.slice(0, -".yaml".length);
@@ -31,18 +38,22 @@ for (const file of (await readdir(FOLDER)).filter((name) => /^[^.]+\.yaml$/.test
     const documents = parseManifests(source, file);
     const changes = new Map<ManifestDocument, string>();
     const patches: object[] = [];
+    const surroundingsOf = givenSurroundings(
+      documents.map(({ value }) => value),
+      "default",
+    );
     for (const document of documents) {
+      const changed: Parameters<typeof patchDocument>[1][number][] = [];
       for (const place of findPods(document.value, INJECT_LABEL)) {
         if (place.path === null) continue;
-        const { patch, warnings, decision } = injectPod(
-          place.value,
-          noSurroundings(place.namespace ?? "default"),
-          { kind: "command" },
-          SETTINGS,
-        );
-        patches.push({ owner: place.owner, reason: decision.reason, warnings, patch });
-        changes.set(document, patchDocument(document, [{ path: place.path, operations: patch }]));
+        const asker = askerFor(place);
+        const surroundings = surroundingsOf(place.namespace ?? "default");
+        const { patch, warnings, decision } = injectPod(place.value, surroundings, asker, SETTINGS);
+        const message = decision.action === "refuse" ? { message: decision.message } : {};
+        patches.push({ owner: place.owner, reason: decision.reason, ...message, warnings, patch });
+        if (patch.length > 0) changed.push({ path: place.path, operations: patch });
       }
+      if (changed.length > 0) changes.set(document, patchDocument(document, changed));
     }
     const injected = formatManifests(documents, changes);
     await expectFile(t, `${name}.patch.json`, `${JSON.stringify(patches, null, 2)}\n`);
@@ -51,17 +62,16 @@ for (const file of (await readdir(FOLDER)).filter((name) => /^[^.]+\.yaml$/.test
     const restored = new Map<ManifestDocument, string>();
     const again = parseManifests(injected, file);
     for (const document of again) {
+      const changed: Parameters<typeof patchDocument>[1][number][] = [];
       for (const place of findPods(document.value, INJECT_LABEL)) {
         if (place.path === null) continue;
-        t.strictSame(
-          injectPod(place.value, noSurroundings("default"), { kind: "command" }, SETTINGS).patch,
-          [],
-          "a second run changes nothing",
-        );
+        const surroundings = surroundingsOf(place.namespace ?? "default");
+        t.strictSame(injectPod(place.value, surroundings, askerFor(place), SETTINGS).patch, [], "a second run changes nothing");
         const pod = parsePod(place.value);
-        const operations = difference(pod, uninjectPod(pod) as Pod);
-        restored.set(document, patchDocument(document, [{ path: place.path, operations }]));
+        const original = uninjectPod(pod);
+        if (original !== null) changed.push({ path: place.path, operations: difference(pod, original) });
       }
+      if (changed.length > 0) restored.set(document, patchDocument(document, changed));
     }
     const back = parseManifests(formatManifests(again, restored), file);
     t.strictSame(
