@@ -14,6 +14,12 @@ t.setTimeout(280_000);
 const CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
 const SWITCHES = [undefined, "enabled", "disabled", "", "Enabled", "true"] as const;
 
+/** One entry of a MutatingWebhookConfiguration. */
+interface Webhook {
+  readonly name: string;
+  readonly [field: string]: unknown;
+}
+
 /** A plain pod; what differs is given. */
 function podWith({ name, labels, annotations, ...spec }: { readonly [field: string]: unknown }): ApiObject {
   const metadata = { ...(name === undefined ? { generateName: "a-" } : { name }), labels, annotations };
@@ -70,25 +76,30 @@ t.test("admission", { skip: lacksCluster }, async (t) => {
   });
 
   t.test("requests that the manifests would never send get an answer and no patch", async (t) => {
-    const { webhooks } = (await api.object(`${CONFIGURATIONS}/remora-injector`)) as unknown as {
-      readonly webhooks: readonly [{ readonly clientConfig: { readonly caBundle: string } }];
+    const { webhooks } = (await api.object(`${CONFIGURATIONS}/remora-injector`)) as unknown as { readonly webhooks: readonly Webhook[] };
+    const rule = {
+      operations: ["*"],
+      apiGroups: ["", "apps"],
+      apiVersions: ["v1"],
+      resources: ["pods", "pods/*", "deployments"],
+      scope: "*",
     };
-    const [{ clientConfig }] = webhooks;
+    /** The same, about everything in some namespaces. */
+    const widened = (original: string, name: string, values: readonly string[]) => ({
+      ...webhooks.find((webhook) => webhook.name === original),
+      name,
+      rules: [rule],
+      namespaceSelector: { matchExpressions: [{ key: "kubernetes.io/metadata.name", operator: "In", values }] },
+      objectSelector: {},
+    });
     await kubernetes.createNamespace("wide");
+    await kubernetes.createNamespace("unlabelled");
     await api.call(CONFIGURATIONS, {
       body: {
         metadata: { name: "wide" },
         webhooks: [
-          {
-            ...webhooks[0],
-            name: "wide.example.test",
-            clientConfig,
-            rules: [
-              { operations: ["*"], apiGroups: ["", "apps"], apiVersions: ["v1"], resources: ["pods", "pods/*", "deployments"], scope: "*" },
-            ],
-            namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "wide" } },
-            objectSelector: {},
-          },
+          widened("inject-labelled.remora.io", "unlabelled.example.test", ["unlabelled"]),
+          widened("inject.remora.io", "wide.example.test", ["wide", "kube-system"]),
         ],
       },
     });
@@ -115,6 +126,15 @@ t.test("admission", { skip: lacksCluster }, async (t) => {
     await until("the injector has logged the last answer", 5_000, () => reasonsOf("web").length > 0);
     t.strictSame(new Set(reasonsOf("made")), new Set(["pod_disabled", "not_created", "subresource"]));
     t.strictSame(reasonsOf("web"), ["not_a_pod"]);
+    for (const [namespace, reason] of [
+      ["kube-system", "system_namespace"],
+      ["unlabelled", "namespace_not_enabled"],
+    ] as const) {
+      const pod = await create(namespace, podWith({ name: "asked" }), "?dryRun=All");
+      t.notOk(isInjected(storedPod(pod)));
+      await until("the injector has logged it", 5_000, () => answersAbout(namespace, "asked").length > 0);
+      t.match(answersAbout(namespace, "asked"), [{ result: "skipped", reason }]);
+    }
   });
 
   t.test("a pod that `remora inject` has made is stored as it is", async (t) => {

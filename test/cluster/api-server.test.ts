@@ -1,6 +1,7 @@
 // The API server of the cluster tests is what it claims to be: the pinned version, with tokens that are proven, accounts with no more than their rights,
 // and Kubernetes' own admission.
 import t from "tap";
+import { until } from "../e2e/until.ts";
 import { KUBERNETES_PROGRAMS, startKubernetes } from "../support/kubernetes/kubernetes.ts";
 import { requires } from "../support/requires.ts";
 
@@ -50,7 +51,13 @@ t.test("a real API server", { skip: requires(...KUBERNETES_PROGRAMS) }, async (t
       metadata: { generateName: "b-" },
       spec: { containers: [{ name: "app", image: "busybox", resources: { limits: { memory } } }] },
     });
-    await t.rejects(api.call("/api/v1/namespaces/shop/pods", { body: pod("128Mi") }), { status: 403, message: /maximum memory usage/ });
+    const refusal = () =>
+      api.call("/api/v1/namespaces/shop/pods?dryRun=All", { body: pod("128Mi") }).then(
+        () => "",
+        (error: Error) => error.message,
+      );
+    await until("the API server's admission has seen the LimitRange", 10_000, async () => (await refusal()) !== "");
+    t.match(await refusal(), /403 .*maximum memory usage/);
     await t.resolves(api.call("/api/v1/namespaces/shop/pods", { body: pod("64Mi") }));
   });
 });

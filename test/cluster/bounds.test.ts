@@ -1,6 +1,7 @@
 // Namespaces with bounds of their own: LimitRanges, ResourceQuotas and Pod Security levels, as the API server's own admission holds them against the pod
 // after the injector. A pod that would have been admitted without a sidecar is admitted with one, or refused by Remora in a sentence of its own; never
 // by Kubernetes because of a container that nobody wrote.
+import { setTimeout as pause } from "node:timers/promises";
 import t, { type Test } from "tap";
 import { until } from "../e2e/until.ts";
 import type { ApiClient, ApiError, ApiObject } from "../support/kubernetes/api-client.ts";
@@ -11,6 +12,7 @@ import { isInjected, sidecarOf, type StoredPod, storedPod } from "./stored-pod.t
 t.setTimeout(280_000);
 
 const SETTLE_MS = 10_000;
+const WATCH_MS = 3_000;
 const CONTAINER = "Container";
 
 /** LimitRanges by name: what they say of containers and pods. */
@@ -93,25 +95,30 @@ t.test("bounds", { skip: lacksCluster }, async (t) => {
   const { api } = kubernetes;
 
   for (const [name, limits] of Object.entries(RANGES)) {
+    await createPair(kubernetes, `range-${name}`, (namespace) =>
+      api.call(`/api/v1/namespaces/${namespace}/limitranges`, { body: { metadata: { name }, spec: { limits } } }),
+    );
+  }
+  for (const [name, hard] of Object.entries(QUOTAS)) {
+    await createPair(kubernetes, `quota-${name}`, async (namespace) => {
+      const path = `/api/v1/namespaces/${namespace}/resourcequotas`;
+      const quota = await api.object(path, { body: { metadata: { name }, spec: { hard } } });
+      // A controller counts what is used; until it has, the API server refuses everything.
+      const used = Object.fromEntries(Object.keys(hard).map((key) => [key, "0"]));
+      await api.call(`${path}/${name}/status`, { method: "PUT", body: { ...quota, status: { hard, used } } });
+    });
+  }
+  // Both the API server's admission and the injector watch them.
+  await pause(WATCH_MS);
+
+  for (const name of Object.keys(RANGES)) {
     t.test(`LimitRange ${name}`, async (t) => {
-      await createPair(kubernetes, `range-${name}`, (namespace) =>
-        api.call(`/api/v1/namespaces/${namespace}/limitranges`, { body: { metadata: { name }, spec: { limits } } }),
-      );
-      await new Promise((done) => setTimeout(done, 500)); // the injector watches
       for (const [pod, spec] of Object.entries(PODS)) await compare(t, api, `range-${name}`, spec, pod);
     });
   }
 
-  for (const [name, hard] of Object.entries(QUOTAS)) {
+  for (const name of Object.keys(QUOTAS)) {
     t.test(`ResourceQuota ${name}`, async (t) => {
-      await createPair(kubernetes, `quota-${name}`, async (namespace) => {
-        const path = `/api/v1/namespaces/${namespace}/resourcequotas`;
-        const quota = await api.object(path, { body: { metadata: { name }, spec: { hard } } });
-        // A controller counts what is used; until it has, the API server refuses everything.
-        const used = Object.fromEntries(Object.keys(hard).map((key) => [key, "0"]));
-        await api.call(`${path}/${name}/status`, { method: "PUT", body: { ...quota, status: { hard, used } } });
-      });
-      await new Promise((done) => setTimeout(done, 500));
       for (const [pod, spec] of Object.entries(PODS)) {
         const plain = await create(api, `quota-${name}-plain`, spec);
         if ("refusal" in plain) continue;
