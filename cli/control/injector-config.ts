@@ -1,10 +1,20 @@
 // The injector's part of the control plane's settings: what the platform team decides for every injected pod.
 import { buildInfo } from "../../core/build-info.ts";
 import { setting, type Values } from "../../core/config.ts";
+import { ANNOTATIONS, type AnnotationName, parseAnnotation } from "../../injector/annotations.ts";
 import { defaultInjectorSettings, type InjectorSettings } from "../../injector/settings.ts";
 
-const QUANTITY = { pattern: /^[0-9.]+(m|k|Ki|Mi|Gi|M|G)?$/, allowed: "a Kubernetes quantity such as 50m or 64Mi" };
 const BUILT_IN = defaultInjectorSettings("0");
+
+/** A default takes exactly what the annotation itself takes. */
+function sameAs(name: AnnotationName): { readonly parse: (text: string) => string; readonly allowed: string } {
+  const parse = (text: string) => {
+    const value = parseAnnotation(name, text);
+    if (value === null) throw new RangeError("");
+    return String(value);
+  };
+  return { parse, allowed: ANNOTATIONS[name].type.allowed };
+}
 
 /** Every setting, with its variable, default and meaning. */
 export const injectorSettings = {
@@ -16,7 +26,8 @@ export const injectorSettings = {
     default: [],
     doc: "Common names, DNS names or URIs, of which the certificate of a caller must have one. Default: any. Needs `REMORA_WEBHOOK_CLIENT_CA`.",
   }),
-  sidecarImage: setting.text({
+  sidecarImage: setting.parsed({
+    ...sameAs("image"),
     default: null,
     doc: "The sidecar's image; annotation `remora.io/image` beats it. Default: `remora:` and the version.",
   }),
@@ -32,11 +43,15 @@ export const injectorSettings = {
     doc: "Default of annotation `remora.io/capture`.",
   }),
   sidecarNative: setting.flag({ default: BUILT_IN.nativeSidecar, doc: "Default of annotation `remora.io/native-sidecar`." }),
-  sidecarChannel: setting.text({ default: null, doc: "Channel of pods that name none." }),
-  sidecarCpuRequest: setting.text({ ...QUANTITY, default: BUILT_IN.cpuRequest, doc: "CPU request of the sidecar." }),
-  sidecarCpuLimit: setting.text({ ...QUANTITY, default: null, doc: "CPU limit of the sidecar." }),
-  sidecarMemoryRequest: setting.text({ ...QUANTITY, default: BUILT_IN.memoryRequest, doc: "Memory request of the sidecar." }),
-  sidecarMemoryLimit: setting.text({ ...QUANTITY, default: BUILT_IN.memoryLimit, doc: "Memory limit of the sidecar." }),
+  sidecarChannel: setting.parsed({ ...sameAs("channel"), default: null, doc: "Channel of pods that name none." }),
+  sidecarCpuRequest: setting.parsed({ ...sameAs("cpu-request"), default: BUILT_IN.cpuRequest, doc: "CPU request of the sidecar." }),
+  sidecarCpuLimit: setting.parsed({ ...sameAs("cpu-limit"), default: null, doc: "CPU limit of the sidecar." }),
+  sidecarMemoryRequest: setting.parsed({
+    ...sameAs("memory-request"),
+    default: BUILT_IN.memoryRequest,
+    doc: "Memory request of the sidecar.",
+  }),
+  sidecarMemoryLimit: setting.parsed({ ...sameAs("memory-limit"), default: BUILT_IN.memoryLimit, doc: "Memory limit of the sidecar." }),
 };
 
 /** The object that the injector works with. */

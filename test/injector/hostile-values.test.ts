@@ -16,6 +16,7 @@ import { noSurroundings } from "../../injector/surroundings.ts";
 import { uninjectPod } from "../../injector/uninject.ts";
 import { validate } from "../../injector/validate.ts";
 import { sidecarSettings } from "../../sidecar/config.ts";
+import { createSeededRandom } from "../support/seeded-random.ts";
 
 const SETTINGS = defaultInjectorSettings("0.1.0");
 const SEED = 20260117;
@@ -128,23 +129,11 @@ const WORDS = [
   "a:1",
 ];
 
-/** A small generator (mulberry32): the same numbers for the same seed everywhere. */
-function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-const next = random(SEED);
-const pick = <Item>(items: readonly Item[]): Item => items[Math.floor(next() * items.length)] as Item;
-const hostile = () => Array.from({ length: 1 + Math.floor(next() * 6) }, () => pick(PIECES)).join("");
+const { next, below, pick } = createSeededRandom(SEED);
+const hostile = () => Array.from({ length: 1 + below(6) }, () => pick(PIECES)).join("");
 
 /** Made of halves of what is allowed, so that some of it is. */
-const plausible = () => Array.from({ length: 1 + Math.floor(next() * 3) }, () => pick(WORDS)).join(pick(["", " ", ",", ";", "; "]));
+const plausible = () => Array.from({ length: 1 + below(3) }, () => pick(WORDS)).join(pick(["", " ", ",", ";", "; "]));
 
 function podWith(annotations: Readonly<Record<string, string>>): Pod {
   // Object.fromEntries defines, so that a key __proto__ is a key.
