@@ -3,7 +3,9 @@ import { beforeChecks } from "./before-checks.ts";
 import { certificateChecks } from "./certificate-checks.ts";
 import type { Check } from "./check.ts";
 import { controlChecks } from "./control-checks.ts";
+import { fittingChecks } from "./fitting-checks.ts";
 import { kubernetesChecks } from "./kubernetes-checks.ts";
+import { platformChecks } from "./platform-checks.ts";
 import { registryChecks } from "./registry-checks.ts";
 import { rightsChecks } from "./rights-checks.ts";
 import { webhookChecks } from "./webhook-checks.ts";
@@ -18,5 +20,7 @@ export const CHECKS: readonly Check[] = [
   ...certificateChecks,
   ...rightsChecks,
   ...workloadChecks,
+  ...platformChecks,
+  ...fittingChecks,
   ...registryChecks,
 ];

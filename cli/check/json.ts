@@ -47,6 +47,11 @@ export function namespaceOf(object: unknown): string {
   return textAt(object, "metadata", "namespace");
 }
 
+/** "namespace/name". */
+export function longNameOf(object: unknown): string {
+  return `${namespaceOf(object)}/${nameOf(object)}`;
+}
+
 /** "a, b, c and 4 more". */
 export function some(names: readonly string[], most = 3): string {
   return names.length <= most ? names.join(", ") : `${names.slice(0, most).join(", ")} and ${names.length - most} more`;

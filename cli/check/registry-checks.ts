@@ -5,7 +5,7 @@ import { readPodFacts } from "../../injector/rollout/pod-facts.ts";
 import { type Check, failed, ok, unknown } from "./check.ts";
 import { type Cluster, livingPods } from "./cluster.ts";
 import { at, some, textAt } from "./json.ts";
-import { restartCommand } from "./workload-checks.ts";
+import { restartCommands } from "./restart.ts";
 
 /** Renewal starts at 70 % of a life of usually 24 h, so with less than this left it has failed for hours. */
 const LEAST_LEFT_MS = 2 * 60 * 60_000;
@@ -67,7 +67,10 @@ export const registryChecks: readonly Check[] = [
       );
       const [first] = late;
       if (first === undefined) return ok();
-      return failed(some(late.map(({ pod }) => `${pod.namespace}/${pod.name}`)), restartCommand(first.pod.owner));
+      return failed(
+        some(late.map(({ pod }) => `${pod.namespace}/${pod.name}`)),
+        restartCommands([first.pod.owner, ...late.map(({ pod }) => pod.owner)]),
+      );
     },
   },
   {
@@ -87,7 +90,7 @@ export const registryChecks: readonly Check[] = [
       if (first === undefined) return ok(`this command is ${buildInfo().version}`);
       return failed(
         some(other.map(({ pod, instance }) => `${pod.namespace}/${pod.name} (${pod.version}, runs ${instance.version})`)),
-        restartCommand(first.pod.owner),
+        restartCommands([first.pod.owner, ...other.map(({ pod }) => pod.owner)]),
       );
     },
   },

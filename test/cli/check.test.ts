@@ -6,6 +6,7 @@ import { CATEGORIES } from "../../cli/check/check.ts";
 import { CHECKS } from "../../cli/check/checks.ts";
 import { createCluster } from "../../cli/check/cluster.ts";
 import { formatJson, formatText } from "../../cli/check/format.ts";
+import { restartCommands } from "../../cli/check/restart.ts";
 import { isHealthy, type Outcome, runChecks } from "../../cli/check/run-checks.ts";
 import { baseFolder } from "../../cli/install-command.ts";
 import { createPaint } from "../../cli/paint.ts";
@@ -338,6 +339,27 @@ const BREAKAGES: readonly {
     fix: /remora\.io\/native-sidecar=true/,
   },
   {
+    name: "a default that cannot be meant",
+    id: "namespace-annotations",
+    change: () => ({ "/api/v1/namespaces": [{ metadata: { name: "shop", annotations: { "remora.io/mode": "soft" } } }] }),
+    detail: /^namespace shop, annotation remora\.io\/mode: "soft" is not allowed/,
+    fix: /^kubectl annotate namespace shop remora\.io\/mode-$/,
+  },
+  {
+    name: "a pod behind its channel",
+    id: "channel-versions",
+    change: () => ({ [`${NS}/configmaps/remora-platform`]: { data: { "platform.yaml": 'channels: { stable: "0.2.0" }' } } }),
+    detail: /^shop\/web-1 \(0\.1\.0, stable is 0\.2\.0\)$/,
+    fix: /^kubectl -n shop rollout restart deployment\/web$/,
+  },
+  {
+    name: "an opt-out that is forbidden but not guarded",
+    id: "opt-out-guarded",
+    change: () => ({ [`${NS}/configmaps/remora-platform`]: { data: { "platform.yaml": "enforced: { optOut: { forbiddenIn: ['*'] } }" } } }),
+    detail: /opt-out\.remora\.io is ignored/,
+    fix: /overlays\/no-opt-out$/,
+  },
+  {
     name: "a restricted namespace",
     id: "pod-security",
     change: () => ({
@@ -407,6 +429,21 @@ for (const { name, id, change, detail, fix } of BREAKAGES) {
     t.match(found, { result: "failed", detail, fix });
   });
 }
+
+t.test("one command restarts all that can be restarted", async (t) => {
+  const of = (kind: string, name: string, namespace = "shop") => ({ namespace, kind, name });
+  t.equal(
+    restartCommands([
+      of("Deployment", "web"),
+      of("Deployment", "web"),
+      of("StatefulSet", "db"),
+      of("Job", "night"),
+      of("DaemonSet", "log", "ops"),
+    ]),
+    "kubectl -n shop rollout restart deployment/web statefulset/db && kubectl -n ops rollout restart daemonset/log",
+  );
+  t.equal(restartCommands([of("Pod", "alone")]), "kubectl -n shop delete pod alone    # and make it anew");
+});
 
 t.test("what is not told is neither well nor broken", async (t) => {
   const found = await outcomes({ "/api/v1/nodes": 403, [`${NS}/secrets/remora-ca`]: 403 });
