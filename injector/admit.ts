@@ -60,7 +60,8 @@ function passed(reason: InjectionReason, warnings: readonly string[] = []): Admi
     patch: [],
     message: explainReason(reason),
     warnings: warnings.map(ours),
-    audit: { decision: "skipped", reason },
+    // When other webhooks changed the pod we are asked again: what was said of it the first time stands, and the API server logs every try to say more.
+    audit: reason === "already_injected" ? {} : { decision: "skipped", reason },
   };
   return { result: "skipped", reason, answer };
 }

@@ -87,7 +87,7 @@ export function formatReview(uid: string, answer: AdmissionAnswer): string {
     ...(answer.allowed && patch.length > 0 ? { patchType: "JSONPatch", patch: Buffer.from(JSON.stringify(patch)).toString("base64") } : {}),
     ...(answer.allowed ? {} : { status: { code: 422, reason: "Invalid", message: cut(printable(answer.message), MAX_MESSAGE_LENGTH) } }),
     ...(answer.warnings.length === 0 ? {} : { warnings: fitWarnings(answer.warnings) }),
-    auditAnnotations: answer.audit,
+    ...(Object.keys(answer.audit).length === 0 ? {} : { auditAnnotations: answer.audit }),
   };
   return JSON.stringify({ apiVersion: API_VERSION, kind: KIND, response });
 }
