@@ -2,8 +2,10 @@
 // No controller, scheduler or kubelet runs: what they would do is the test's business (controllers.ts). Needs no root. Everything dies with the test.
 import { execFile } from "node:child_process";
 import { createPublicKey, generateKeyPairSync, type KeyObject, randomBytes, X509Certificate } from "node:crypto";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { request } from "node:https";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Test } from "tap";
 import { createCertificate, issuerOf, selfIssuer } from "../../../core/x509/certificate.ts";
@@ -12,7 +14,6 @@ import { toPem } from "../../../core/x509/pem.ts";
 import { freePort } from "../free-port.ts";
 import { type HelperProcess, startProcess, waitForPort } from "../processes.ts";
 import { findProgram } from "../requires.ts";
-import { temporaryFolder } from "../temporary-folder.ts";
 import { type ApiClient, createApiClient } from "./api-client.ts";
 
 const START_TIMEOUT_MS = 90_000;
@@ -72,15 +73,23 @@ export interface TokenOptions {
 /** Starts both and waits until the API server is ready. @throws Error with their last lines when it is not within 90 s */
 export async function startKubernetes(t: Test, options: KubernetesOptions = {}): Promise<Kubernetes> {
   const { host = "127.0.0.1", args = [], lifeMs = DEFAULT_LIFE_MS } = options;
-  const folder = temporaryFolder(t);
+  const folder = mkdtempSync(join(tmpdir(), "remora-kubernetes-"));
+  // The folder goes once nobody writes into it any more, so the programs' own teardowns come too late.
+  const started: HelperProcess[] = [];
+  t.teardown(async () => {
+    for (const program of started.toReversed()) await program.kill();
+    await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+  });
   const pki = makeKeys(folder, host);
   const [port, etcdPort, etcdPeerPort] = [await freePort(host), await freePort(), await freePort()];
   const etcd = startEtcd(t, folder, etcdPort, etcdPeerPort, lifeMs);
+  started.push(etcd);
   await waitForPort(etcdPort, "127.0.0.1", START_TIMEOUT_MS);
   const apiserver = startProcess(t, "setpriv", {
     args: ["--pdeathsig=KILL", "--", program("kube-apiserver"), ...apiServerArgs(folder, host, port, etcdPort), ...args],
     killAfterMs: lifeMs,
   });
+  started.push(apiserver);
   const log = () => [...etcd.lines.slice(-20), ...apiserver.lines.slice(-100)].join("\n");
   const url = `https://${host}:${port}`;
   await waitUntilReady(url, pki, apiserver, log);
