@@ -85,8 +85,12 @@ t.test("the installation is complete", async (t) => {
   t.strictSame(base.map(nameOf).sort(), [
     "ClusterRole/remora-control",
     "ClusterRole/remora-injector",
+    "ClusterRole/remora-overseer",
+    "ClusterRole/remora-overseer",
     "ClusterRoleBinding/remora-control",
     "ClusterRoleBinding/remora-injector",
+    "ClusterRoleBinding/remora-overseer",
+    "ClusterRoleBinding/remora-overseer",
     "Deployment/remora-control",
     "Deployment/remora-injector",
     "MutatingWebhookConfiguration/remora-injector",
@@ -94,8 +98,12 @@ t.test("the installation is complete", async (t) => {
     "PodDisruptionBudget/remora-injector",
     "Role/remora-control",
     "Role/remora-injector",
+    "Role/remora-overseer",
+    "Role/remora-overseer",
     "RoleBinding/remora-control",
     "RoleBinding/remora-injector",
+    "RoleBinding/remora-overseer",
+    "RoleBinding/remora-overseer",
     "Service/remora-control",
     "Service/remora-injector",
     "ServiceAccount/remora-control",
@@ -258,6 +266,17 @@ t.test("what is validated never depends on the injector, and system namespaces a
     for (const resource of ["deployments", "jobs", "pods", "namespaces"])
       t.strictSame(askedFor(resource, namespace, ODD), [], `${name} ${resource}`);
   }
+});
+
+t.test("only an overlay lets the control plane change workloads, and nothing else", { skip: requires("kubectl") }, async (t) => {
+  const grants = (objects: readonly Manifest[]) =>
+    objects.flatMap(({ rules = [] }) =>
+      rules.filter(({ apiGroups, verbs }) => apiGroups.includes("apps") && verbs.some((verb) => verb !== "get")),
+    );
+  t.strictSame(grants(base), []);
+  t.match(grants(await render("overlays/watchdog-restarts")), [
+    { apiGroups: ["apps"], resources: ["deployments", "statefulsets", "daemonsets"], verbs: ["get", "patch"] },
+  ]);
 });
 
 t.test("where opting out is forbidden, pods that do wait for the injector", { skip: requires("kubectl") }, async (t) => {
