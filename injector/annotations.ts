@@ -103,7 +103,11 @@ export const ANNOTATIONS = {
   ),
   channel: row(label, "stable", "The sidecar version track that the workload follows."),
   image: row(image, "the injector's setting", "The sidecar's image."),
-  "native-sidecar": row(flag, "true", "Whether the sidecar runs as an init container that restarts, or as a plain first container."),
+  "native-sidecar": row(
+    flag,
+    "true where all kubelets are 1.29 or later",
+    "Whether the sidecar runs as an init container that restarts, or as a plain first container.",
+  ),
   "cpu-request": row(cpu, "50m", "CPU reserved for the sidecar."),
   "cpu-limit": row(cpu, "none", "The most CPU that the sidecar may use."),
   "memory-request": row(memory, "64Mi", "Memory reserved for the sidecar."),
