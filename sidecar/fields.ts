@@ -33,6 +33,9 @@ export interface HeadEdit {
 
 const NONE: readonly string[] = [];
 
+/** The edit that leaves every field as it is. */
+export const NO_EDIT: HeadEdit = Object.freeze({ strip: 0, nominated: null, added: NONE, standing: null });
+
 /** The edit of a request, which its stages make one after the other. */
 export class RequestEdit implements HeadEdit {
   strip = 0;

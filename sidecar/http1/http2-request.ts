@@ -4,10 +4,9 @@
 import type { HttpHandler } from "../engine.ts";
 import type { Exchange, Refusal } from "../exchange.ts";
 import { refuse } from "../exchange.ts";
-import { FlatFields, flattened } from "../fields.ts";
+import { FlatFields, flattened, NO_EDIT } from "../fields.ts";
 import { H2_ERROR } from "../http2/frames.ts";
 import { type HeaderList, MAX_HEADER_LIST_BYTES } from "../http2/header-list.ts";
-import { NO_EDIT } from "../http2/no-edit.ts";
 import type { ByteSource, Stream, StreamTaker } from "../http2/stream.ts";
 import type { UpstreamConnection } from "../http2/upstream-connection.ts";
 import type { ConnectionTaker, UpstreamPool } from "../http2/upstream-pool.ts";

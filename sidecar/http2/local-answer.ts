@@ -1,8 +1,7 @@
 // Answers that the sidecar gives by itself on a stream (RFC 9113 section 8.1): a head, and a short text or, for gRPC, nothing but the head.
 import type { Refusal } from "../exchange.ts";
-import { FlatFields } from "../fields.ts";
+import { FlatFields, NO_EDIT } from "../fields.ts";
 import { answerFor, RESCUE } from "../rescue.ts";
-import { NO_EDIT } from "./no-edit.ts";
 import type { Stream } from "./stream.ts";
 
 /** Answers a refused request whose head was not answered yet; returns status and fields. The request's rest is not read any more: the sweep resets the stream. */

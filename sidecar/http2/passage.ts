@@ -14,14 +14,13 @@ import {
   type UpstreamConnection as Dialled,
 } from "../engine.ts";
 import { type Exchange, type Refusal, refuse } from "../exchange.ts";
-import { FlatFields, flattened, type HeadEdit } from "../fields.ts";
+import { FlatFields, flattened, type HeadEdit, NO_EDIT } from "../fields.ts";
 import { grpcStatusOfHead, noteGrpcStatus } from "../grpc-status.ts";
 import { H2_ERROR } from "./frames.ts";
 import { type HeaderList, MAX_HEADER_LIST_BYTES } from "./header-list.ts";
 import type { HeaderEntry } from "./hpack/header-entry.ts";
 import { flawForHttp1, Http1Call } from "./http1-call.ts";
 import { answerRefusal, endWithStatus } from "./local-answer.ts";
-import { NO_EDIT } from "./no-edit.ts";
 import { contentLengthOf, type Http2RequestHead, MALFORMED_LENGTH } from "./request-head.ts";
 import { RequestBody } from "./request-body.ts";
 import { writeRequest } from "./request-writer.ts";

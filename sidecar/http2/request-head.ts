@@ -2,6 +2,7 @@
 import { FIELD } from "../../core/field-kind.ts";
 import type { RequestHead } from "../exchange.ts";
 import { firstOfKind } from "../fields.ts";
+import { contentLength } from "../http1/scan.ts";
 import { parseAuthority } from "../transport/address.ts";
 import type { HeaderList } from "./header-list.ts";
 
@@ -99,23 +100,11 @@ export function contentLengthOf(list: HeaderList): number {
   let length = NO_LENGTH;
   for (let index = 0; index < list.count; index += 1) {
     if (list.kind(index) !== FIELD.contentLength) continue;
-    const found = numberOf(list.value(index));
-    if (found === MALFORMED_LENGTH || length !== NO_LENGTH) return MALFORMED_LENGTH;
+    const found = contentLength(list.value(index));
+    if (found === -1 || length !== NO_LENGTH) return MALFORMED_LENGTH;
     length = found;
   }
   return length;
-}
-
-/** 1 to 15 digits. */
-function numberOf(digits: string): number {
-  if (digits.length === 0 || digits.length > 15) return MALFORMED_LENGTH;
-  let total = 0;
-  for (let at = 0; at < digits.length; at += 1) {
-    const digit = digits.charCodeAt(at) - 0x30;
-    if (digit < 0 || digit > 9) return MALFORMED_LENGTH;
-    total = total * 10 + digit;
-  }
-  return total;
 }
 
 const SP = 0x20;

@@ -1,13 +1,12 @@
 // The called side of a trunk: an HTTP/2 connection of a mesh peer whose streams are connections of HTTP/1.1, opened by an extended CONNECT (RFC 8441) for the protocol
 // `http/1.1`. Each is served as one that was accepted by itself; how long they may take is looked after there.
 import type { ServedConnection } from "../engine.ts";
-import { FlatFields } from "../fields.ts";
+import { FlatFields, NO_EDIT } from "../fields.ts";
 import type { Wire, WireOwner } from "../transport/wire.ts";
 import { ClientConnection, type ClientEngine } from "./client-connection.ts";
 import { FLOOD } from "./flood-guard.ts";
 import { H2_ERROR } from "./frames.ts";
 import type { HeaderList } from "./header-list.ts";
-import { NO_EDIT } from "./no-edit.ts";
 import type { Stream } from "./stream.ts";
 import { type Carried, StreamWire } from "./stream-wire.ts";
 

@@ -2,9 +2,8 @@
 // gRPC close a connection after the third PING within five minutes without data ("too_many_pings", gRFC A8), with all of its calls.
 import t from "tap";
 import type { UpstreamConnection as Dialled } from "../../../sidecar/engine.ts";
-import { NO_EDIT } from "../../../sidecar/http2/no-edit.ts";
 import { UpstreamConnection } from "../../../sidecar/http2/upstream-connection.ts";
-import { FlatFields } from "../../../sidecar/fields.ts";
+import { FlatFields, NO_EDIT } from "../../../sidecar/fields.ts";
 import { h2Frame } from "../../support/http2-fixture.ts";
 import { MemorySocket } from "../../support/memory-socket.ts";
 

@@ -11,7 +11,7 @@ import { createSeededRandom, type SeededRandom } from "../seeded-random.ts";
 import { FramePeer, type Heard } from "./frame-peer.ts";
 import { FRAME, type Frame, settings, windowUpdate } from "./frame-text.ts";
 import { bodyModeOf, type FuzzCase, type FuzzExchange, sharesPool } from "./fuzz-case.ts";
-import { takeHeldBytes } from "./held-bytes.ts";
+import { heldBytes, takeHeldBytes } from "./held-bytes.ts";
 import { messageFrames, section } from "./message-frames.ts";
 import { mutate } from "./mutate.ts";
 
@@ -44,6 +44,9 @@ export interface FuzzWorld {
 
 const QUIET_TURNS = 6;
 const MAX_TURNS = 100_000;
+/** Real time that held bytes are given to leave, in waits of so many ms. */
+const HELD_WAIT_MS = 5;
+const MAX_HELD_WAITS = 40;
 /** Time given for bodies that are held for a moment, and for lingering ends, ms. */
 const HOLD_MS = 10;
 const LINGER_MS = 20_000;
@@ -248,6 +251,14 @@ export function createFuzzWorld(name: string, engine: Engine, clock: FakeClock):
     await settle();
   }
 
+  /** What is held goes with the last write to whoever reads it, which may be told of later than anything else moves. */
+  async function settleHeld(): Promise<void> {
+    for (let waits = 0; heldBytes() !== 0 && waits < MAX_HELD_WAITS; waits += 1) {
+      await new Promise<void>((resolve) => setTimeout(resolve, HELD_WAIT_MS));
+      await settle();
+    }
+  }
+
   function lookForLeaks(): void {
     for (const { fuzzCase, begun, finished } of records.values())
       if (begun !== finished) faults.push(`${name}: case ${fuzzCase.number} began ${begun} exchanges and finished ${finished}`);
@@ -277,6 +288,7 @@ export function createFuzzWorld(name: string, engine: Engine, clock: FakeClock):
         return { ...record, heard: copyOf(peer.heard), failure: peer.failure, isClosed: peer.isClosed, refusals: [...record.refusals] };
       });
       await leave(clients);
+      await settleHeld();
       lookForLeaks();
       return found;
     },

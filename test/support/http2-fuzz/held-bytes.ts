@@ -14,7 +14,12 @@ Http2Connection.prototype.release = function (bytes: number): void {
   release.call(this, bytes);
 };
 
-/** Bytes held now; forgets them, so that they are told of once. */
+/** Bytes held now. */
+export function heldBytes(): number {
+  return held;
+}
+
+/** As {@link heldBytes}; forgets them, so that they are told of once. */
 export function takeHeldBytes(): number {
   const found = held;
   held = 0;
