@@ -35,7 +35,11 @@ const CHOICES: ReadonlyMap<string, Choice> = new Map([
   ["mode", { type: choice(["strict", "permissive"]), doc: "mode of workloads that name none", apply: inInjector("REMORA_SIDECAR_MODE") }],
   [
     "capture",
-    { type: choice(["transparent", "explicit", "auto"]), doc: "capture of workloads that name none", apply: inInjector("REMORA_SIDECAR_CAPTURE") },
+    {
+      type: choice(["transparent", "explicit", "auto"]),
+      doc: "capture of workloads that name none",
+      apply: inInjector("REMORA_SIDECAR_CAPTURE"),
+    },
   ],
   ["native-sidecar", { type: flag, doc: "whether sidecars are restarting init containers", apply: inInjector("REMORA_SIDECAR_NATIVE") }],
   ["sidecar-cpu-request", { type: cpu, doc: "CPU reserved for a sidecar", apply: inInjector("REMORA_SIDECAR_CPU_REQUEST") }],
