@@ -6,7 +6,8 @@ const OURS = [ConfigError, ProtocolError, PolicyError, CertError, RegistryError,
 /** The text for an error that ends a command. Several lines only when a ConfigError lists several mistakes. */
 export function errorText(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  if (OURS.some((kind) => error instanceof kind) || hasCode(error)) return withCauses(error);
+  // Who gives a cause has put into words what was tried: that is no mistake of ours.
+  if (OURS.some((kind) => error instanceof kind) || hasCode(error) || error.cause instanceof Error) return withCauses(error);
   return error.stack ?? error.message;
 }
 

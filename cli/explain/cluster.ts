@@ -2,10 +2,12 @@
 // library's own classes are not what a webhook is sent. What the user may not read is said and taken as unknown.
 import { loadConfig } from "../../core/config.ts";
 import { environmentName } from "../../core/setting.ts";
-import { call, createClusterApi } from "../../injector/cluster-api.ts";
+import { type ClusterApi, call, createClusterApi } from "../../injector/cluster-api.ts";
 import { findKubeContext } from "../../injector/kube-access.ts";
 import { createKubeHttp } from "../../injector/kube-http.ts";
+import { readPlatform } from "../../injector/cluster-facts.ts";
 import { readSurroundings } from "../../injector/cluster-view.ts";
+import { PLATFORM_CONFIG_MAP } from "../../injector/platform.ts";
 import { INJECTOR_SERVICE } from "../../injector/injector.ts";
 import { findRegistries } from "../../injector/rollout/find-registries.ts";
 import type { FetchJson } from "../../injector/rollout/registry-reader.ts";
@@ -44,7 +46,26 @@ export async function connectCluster({ kubeconfig, context }: ClusterFlags): Pro
     namespace: namespace ?? "default",
     get: (path) => call(`read ${path.split("?", 1)[0]}`, () => http.call("GET", path), [NOT_FOUND]),
     registries: (controlNamespace) => findRegistries(http, controlNamespace, "proxy"),
-    surroundings: (name, controlNamespace, note) => readSurroundings(createClusterApi(http, controlNamespace), name, note),
+    surroundings: (name, controlNamespace, note) =>
+      readSurroundings(withReadablePlatform(createClusterApi(http, controlNamespace), note), name, note),
+  };
+}
+
+/** A ConfigMap with mistakes is what is to be explained, not what ends the explanation. */
+function withReadablePlatform(api: ClusterApi, note: (sentence: string) => void): ClusterApi {
+  return {
+    ...api,
+    async platform(page) {
+      const found = await api.platform(page);
+      const [configMap] = found.items;
+      const platform = configMap === undefined ? null : readPlatform(configMap);
+      if (platform === null || !("mistakes" in platform)) return found;
+      const place = `ConfigMap ${api.controlNamespace}/${PLATFORM_CONFIG_MAP}`;
+      note(
+        `${place} has mistakes, so the injector goes by what it said before; here it is taken as empty: ${platform.mistakes.replace(/\s+/g, " ")}`,
+      );
+      return { ...found, items: [] };
+    },
   };
 }
 
