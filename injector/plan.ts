@@ -7,6 +7,7 @@ import type { SidecarKind } from "./marker.ts";
 import { nativeSidecars, type Pod } from "./pod.ts";
 import { podSecurityLevel } from "./pod-security.ts";
 import { hasNetworkHandler } from "./probes.ts";
+import { quotaWarnings } from "./quota-room.ts";
 import type { InjectorSettings } from "./settings.ts";
 import { chooseKind } from "./sidecar-kind.ts";
 import type { Surroundings } from "./surroundings.ts";
@@ -80,7 +81,13 @@ export function planSidecar(
     sidecarResources: sidecar.resources,
     initResources: init?.resources ?? null,
     why: { kind: kind.why, capture: capture.why },
-    warnings: [...capture.warnings, ...(kind.warning === null ? [] : [kind.warning]), ...sidecar.changes, ...(init?.changes ?? [])],
+    warnings: [
+      ...capture.warnings,
+      ...(kind.warning === null ? [] : [kind.warning]),
+      ...sidecar.changes,
+      ...(init?.changes ?? []),
+      ...quotaWarnings(pod, sidecar.resources, surroundings),
+    ],
   };
 }
 

@@ -356,6 +356,26 @@ t.test("what the pod reserves as a whole is enough for all", async (t) => {
   });
 });
 
+t.test("a quota with room for the pod but not for its sidecar is pointed out", async (t) => {
+  const app = { containers: [{ name: "app", resources: { requests: { memory: "100Mi" }, limits: { memory: "100Mi" } } }] };
+  const left = (hard: Readonly<Record<string, string>>, used: Readonly<Record<string, string>>, scoped = false) => {
+    const surroundings = { ...around({}), quotas: [{ name: "team", hard, used, scoped }] };
+    const { decision, warnings } = inject(app, surroundings);
+    t.equal(decision.action, "inject", "the API server counts by itself");
+    return warnings.filter((warning) => warning.startsWith("ResourceQuota"));
+  };
+  t.strictSame(left({ "requests.memory": "1Gi" }, { "requests.memory": "900Mi" }), [
+    "ResourceQuota team has 124Mi of requests.memory left, and the pod with its sidecar takes 164Mi",
+  ]);
+  t.strictSame(left({ memory: "1Gi" }, { memory: "900Mi" }).length, 1, "under its short name");
+  t.strictSame(left({ "requests.memory": "1Gi" }, { "requests.memory": "800Mi" }), [], "enough");
+  t.strictSame(left({ "requests.memory": "1Gi" }, { "requests.memory": "1Gi" }), [], "not enough for the pod alone");
+  t.strictSame(left({ "requests.memory": "1Gi" }, { "requests.memory": "900Mi" }, true), [], "for some pods only");
+  t.strictSame(left({ "limits.memory": "300Mi" }, {}), [
+    "ResourceQuota team has 300Mi of limits.memory left, and the pod with its sidecar takes 356Mi",
+  ]);
+});
+
 /** The rules of the LimitRanger (kubernetes, plugin/pkg/admission/limitranger), written down once more. */
 function violations(resources: Resources, items: readonly Partial<LimitRangeItemFacts>[]): readonly string[] {
   return items.flatMap(({ min = {}, max = {}, maxLimitRequestRatio = {} }) => {
