@@ -15,7 +15,7 @@ export function difference(before: unknown, after: unknown): readonly PatchOpera
 
 /** A key as one step of a JSON pointer. */
 export function escapePointer(key: string): string {
-  return key.replaceAll("~", "~0").replaceAll("/", "~1");
+  return key.includes("~") || key.includes("/") ? key.replaceAll("~", "~0").replaceAll("/", "~1") : key;
 }
 
 function compare(before: unknown, after: unknown, path: string, operations: PatchOperation[]): void {
@@ -31,8 +31,10 @@ function compareObjects(before: Fields, after: Fields, path: string, operations:
   }
   for (const [key, value] of Object.entries(after)) {
     if (value === undefined) continue;
+    const isThere = hasValue(before, key);
+    if (isThere && before[key] === value) continue; // nearly all of a pod: no path has to be made for it
     const place = `${path}/${escapePointer(key)}`;
-    if (hasValue(before, key)) compare(before[key], value, place, operations);
+    if (isThere) compare(before[key], value, place, operations);
     else operations.push({ op: "add", path: place, value });
   }
 }
