@@ -1,5 +1,6 @@
 // What a probe or a hook asks of the app over the network, read from the pod and ready for the sidecar to ask in the kubelet's place: the port is a number,
 // the scheme is there. Handlers that need no network, or that do not ask this pod, are nothing to the sidecar.
+import { itemsOf, textsOf } from "./loose-fields.ts";
 import { type Container, type ProbeHandler, resolvePort } from "./pod.ts";
 
 /** A header of an http handler. */
@@ -43,7 +44,22 @@ export function readAsk(container: Container, handler: ProbeHandler): AskReading
 function askAt({ httpGet, grpc }: ProbeHandler, port: number): AppAsk {
   if (httpGet != null) {
     const { path, scheme, httpHeaders } = httpGet;
-    return { httpGet: { path: path ?? "/", port, scheme: scheme ?? "HTTP", ...(httpHeaders == null ? {} : { httpHeaders }) } };
+    return {
+      httpGet: {
+        path: path ?? "/",
+        port,
+        scheme: scheme ?? "HTTP",
+        ...(httpHeaders == null ? {} : { httpHeaders: headersOf(httpHeaders) }),
+      },
+    };
   }
   return grpc == null ? { tcpSocket: { port } } : { grpc: { port, service: grpc.service ?? "" } };
+}
+
+/** A header without a value is one with an empty value, as the API server completes it; a manifest that was never there may still lack it. */
+function headersOf(headers: unknown): readonly AskHeader[] {
+  return itemsOf(headers).flatMap((header) => {
+    const { name, value } = textsOf(header);
+    return name === undefined || name === "" ? [] : [{ name, value: value ?? "" }];
+  });
 }

@@ -52,8 +52,14 @@ function sendable(path: string): string | null {
 /** A header set to nothing is not sent, as a kubelet has it for the two that it sets itself. */
 function headersOf(given: AskHeaders): Record<string, string | string[]> {
   const usual: Record<string, string> = { "user-agent": "kube-probe/remora", accept: "*/*" };
-  const headers = { ...usual, ...(given as Record<string, string | string[]>), connection: "close" }; // readonly lists, which Node only reads
-  return Object.fromEntries(Object.entries(headers).filter(([name, value]) => !(Object.hasOwn(usual, name) && value === "")));
+  const headers: Readonly<Record<string, string | readonly string[]>> = { ...usual, ...given, connection: "close" };
+  const sent = Object.entries(headers).filter(([name, value]) => !(Object.hasOwn(usual, name) && value === ""));
+  return Object.fromEntries(sent.map(([name, value]) => [name, typeof value === "string" ? asBytes(value) : value.map(asBytes)]));
+}
+
+/** Node writes a header one byte for each character, a kubelet writes UTF-8. */
+function asBytes(value: string): string {
+  return Buffer.from(value, "utf8").toString("latin1");
 }
 
 function get(url: URL, path: string, headers: Record<string, string | string[]>, signal: AbortSignal): Promise<IncomingMessage> {

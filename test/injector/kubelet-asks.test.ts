@@ -52,6 +52,11 @@ const ASKS: readonly [string, object, object][] = [
     { httpGet: { path: "/h", port: 9090, scheme: "HTTPS", httpHeaders: HEADERS } },
   ],
   ["http without a host", { httpGet: { path: "/", port: 8080, host: "" } }, { httpGet: { path: "/", port: 8080, scheme: "HTTP" } }],
+  [
+    "http with a header that has no value",
+    { httpGet: { port: 80, httpHeaders: [{ name: "X-Empty" }] } },
+    { httpGet: { path: "/", port: 80, scheme: "HTTP", httpHeaders: [{ name: "X-Empty", value: "" }] } },
+  ],
   ["tcp", { tcpSocket: { port: 5432 } }, { tcpSocket: { port: 5432 } }],
   ["tcp by name", { tcpSocket: { port: "api" } }, { tcpSocket: { port: 9090 } }],
   ["gRPC", { grpc: { port: 9090 } }, { grpc: { port: 9090, service: "" } }],

@@ -258,7 +258,9 @@ t.test("a long answer is read as far as the kubelet would", async (t) => {
 t.test("paths and headers arrive as they were written", async (t) => {
   const seen: unknown[] = [];
   const port = await app(t, (request, response) => {
-    seen.push([request.url, request.headers.accept, request.headers["user-agent"], request.headers["x-two"]]);
+    const word = request.headers["x-word"];
+    const text = typeof word === "string" ? Buffer.from(word, "latin1").toString("utf8") : undefined;
+    seen.push([request.url, request.headers.accept, request.headers["user-agent"], request.headers["x-two"], text]);
     response.end();
   });
   const httpHeaders = [
@@ -266,6 +268,7 @@ t.test("paths and headers arrive as they were written", async (t) => {
     { name: "User-Agent", value: "mine" },
     { name: "X-Two", value: "1" },
     { name: "x-two", value: "2" },
+    { name: "X-Word", value: "größe 大" },
   ];
   const ask = await sidecar(t, {
     "a/liveness": { httpGet: { path: "/a/../b?c=%20d#e", port, scheme: "HTTP", httpHeaders } },
@@ -274,7 +277,7 @@ t.test("paths and headers arrive as they were written", async (t) => {
   t.equal((await ask("a/liveness")).status, 200);
   t.equal((await ask("a/readiness")).status, 200);
   t.strictSame(seen, [
-    ["/a/../b?c=%20d", undefined, "mine", "1, 2"],
-    ["/with%20space", "*/*", "kube-probe/remora", undefined],
+    ["/a/../b?c=%20d", undefined, "mine", "1, 2", "größe 大"],
+    ["/with%20space", "*/*", "kube-probe/remora", undefined, undefined],
   ]);
 });
