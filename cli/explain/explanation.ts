@@ -1,12 +1,10 @@
 // What the injector does with one workload and why, as plain data: made by the very functions that the webhook runs, so that it cannot say anything
 // else. Pure. The shape is a contract (`schema`): scripts read it.
-import { ANNOTATION_NAMES, ANNOTATION_PREFIX, ANNOTATIONS, type AnnotationName, INJECTED_ANNOTATION } from "../../injector/annotations.ts";
-import { placeOf, versionFor } from "../../injector/channels.ts";
+import { ANNOTATION_NAMES, ANNOTATION_PREFIX, ANNOTATIONS, type AnnotationName } from "../../injector/annotations.ts";
+import { placeOf, type WorkloadOwner } from "../../injector/channels.ts";
 import type { Asker, Decision } from "../../injector/decide.ts";
 import type { PatchOperation } from "../../injector/difference.ts";
-import { injectPod } from "../../injector/inject.ts";
-import { parseMarker } from "../../injector/marker.ts";
-import { SIDECAR_CONTAINER } from "../../injector/names.ts";
+import { type InjectionDetails, injectPod } from "../../injector/inject.ts";
 import { ownerOf } from "../../injector/owner.ts";
 import type { Pod } from "../../injector/pod.ts";
 import { resolveSettings, type SettingOrigin } from "../../injector/resolve-settings.ts";
@@ -57,6 +55,8 @@ export interface ExplainedRelease {
 export interface ExplainedSidecar {
   readonly kind: "native" | "legacy";
   readonly image: string;
+  /** Why it is of that kind. */
+  readonly why: string;
 }
 
 /** The decision and all that follows from it. */
@@ -70,7 +70,7 @@ export interface Explanation {
   /** Null unless the pod gets a sidecar; so the four below. */
   readonly sidecar: ExplainedSidecar | null;
   readonly release: ExplainedRelease | null;
-  readonly capture: ExplainedCapture | null;
+  readonly capture: (ExplainedCapture & { readonly why: string }) | null;
   readonly probes: readonly ExplainedProbe[];
   readonly patch: readonly PatchOperation[];
   /** In the order of `remora annotations`. */
@@ -86,7 +86,7 @@ export function explain(
   notes: readonly string[],
 ): Explanation {
   const { kind, name, namespace, pod: original } = subject;
-  const { decision, patch, pod, warnings } = injectPod(original, surroundings, asker, settings);
+  const { decision, patch, pod, warnings, details } = injectPod(original, surroundings, asker, settings);
   const injected = decision.action === "inject" ? pod : null;
   return {
     schema: EXPLANATION_SCHEMA,
@@ -94,28 +94,18 @@ export function explain(
     decision: { action: decision.action, reason: decision.reason, message: decision.message },
     warnings,
     notes,
-    sidecar: injected === null ? null : readSidecar(injected),
-    release: injected === null ? null : readRelease(injected, original as Pod, surroundings, settings),
-    capture: injected === null ? null : readCapture(injected),
+    sidecar: details === null ? null : { kind: details.plan.kind, image: details.plan.image, why: details.plan.why.kind },
+    release: details === null ? null : readRelease(details, asker.owner ?? ownerOf(original as Pod, surroundings.namespace.name)),
+    capture: injected === null || details === null ? null : { ...readCapture(injected), why: details.plan.why.capture },
     probes: injected === null ? [] : probesChanged(original as Pod, injected, settings.adminPort), // an injected pod has the shape of one
     patch,
-    settings: explainSettings(original, surroundings, settings, decidedElsewhere(injected, original, surroundings, settings)),
+    settings: explainSettings(original, surroundings, settings, decidedElsewhere(details, surroundings, settings)),
   };
 }
 
-function readSidecar(pod: Pod): ExplainedSidecar {
-  const containers = [...(pod.spec.initContainers ?? []), ...pod.spec.containers];
-  const image = containers.find(({ name }) => name === SIDECAR_CONTAINER)?.image ?? "";
-  return { kind: pod.spec.containers.some(({ name }) => name === SIDECAR_CONTAINER) ? "legacy" : "native", image };
-}
-
-function readRelease(injected: Pod, original: Pod, surroundings: Surroundings, settings: InjectorSettings): ExplainedRelease {
-  const owner = ownerOf(original, surroundings.namespace.name);
-  const asked = resolveSettings(original.metadata?.annotations, surroundings).values.channel ?? null;
-  const { channel, why } = versionFor(surroundings.platform, owner, asked);
-  const marker = parseMarker(injected.metadata?.annotations?.[INJECTED_ANNOTATION] ?? "");
-  const label = `${owner.kind.toLowerCase()}/${owner.name}`;
-  return { owner: label, place: placeOf(owner), channel, version: marker?.version ?? settings.version, why };
+function readRelease({ plan, choice }: InjectionDetails, owner: WorkloadOwner): ExplainedRelease {
+  const { channel, why } = choice;
+  return { owner: `${owner.kind.toLowerCase()}/${owner.name}`, place: placeOf(owner), channel, version: plan.version, why };
 }
 
 function explainSettings(
@@ -149,18 +139,17 @@ type Decided = Pick<ExplainedSetting, "value" | "origin">;
 
 /** Image and channel, which the platform's channels give where no annotation does. */
 function decidedElsewhere(
-  injected: Pod | null,
-  original: unknown,
-  { platform, namespace }: Surroundings,
+  details: InjectionDetails | null,
+  { platform }: Surroundings,
   settings: InjectorSettings,
 ): Readonly<Partial<Record<AnnotationName, Decided>>> {
   const isUsual = settings.image === defaultInjectorSettings(settings.version).image;
   const usual: Decided = { value: settings.image, origin: isUsual ? "default" : "installation" };
-  if (injected === null || platform.channels.size === 0) return { image: usual };
-  const { channel, version } = versionFor(platform, ownerOf(original as Pod, namespace.name), null);
+  if (details === null || platform.channels.size === 0) return { image: usual };
+  const { plan, choice } = details;
   return {
-    channel: { value: channel, origin: "platform" },
-    image: version === null ? usual : { value: readSidecar(injected).image, origin: "platform" },
+    channel: { value: choice.channel, origin: "platform" },
+    image: choice.version === null ? usual : { value: plan.image, origin: "platform" },
   };
 }
 

@@ -46,15 +46,11 @@ function printDecision({ decision, release, sidecar, capture }: Explanation, pai
     labelled("Decision", `${word} (${decision.reason})`, paint, (text) => paint.bold(colour(text))),
     indented(decision.message, paint),
   ];
-  if (sidecar !== null && capture !== null)
-    lines.push(
-      labelled(
-        "Sidecar",
-        `${sidecar.kind === "native" ? "native (restarting init container)" : "legacy (plain container)"}, capture ${capture.how}`,
-        paint,
-      ),
-      indented(sidecar.image, paint),
-    );
+  if (sidecar !== null && capture !== null) {
+    const kind = sidecar.kind === "native" ? "native (restarting init container)" : "legacy (plain container)";
+    lines.push(labelled("Sidecar", `${kind}: ${sidecar.why}`, paint));
+    lines.push(indented(`capture ${capture.how}: ${capture.why}`, paint), indented(`image ${sidecar.image}`, paint));
+  }
   if (release !== null)
     lines.push(labelled("Version", `${release.version} by channel ${release.channel}`, paint), indented(release.why, paint));
   return lines.join("\n");
