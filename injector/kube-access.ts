@@ -1,6 +1,6 @@
 // Where the Kubernetes API is and how one proves who one is there: the pod's service account, or a kubeconfig. What changes while we run (a projected
 // token, every hour) is read again.
-import { readFile } from "node:fs/promises";
+import { access, readFile } from "node:fs/promises";
 import type { RequestOptions } from "node:https";
 import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
@@ -45,19 +45,27 @@ export async function findKubeAccess(options: AccessOptions): Promise<KubeAccess
 }
 
 /**
- * The given kubeconfig, else that of `KUBECONFIG` or of the user, else the pod's service account. @throws ConfigError when there is none, or when it
- * has no such context
+ * The given kubeconfig, else that of `KUBECONFIG`, else the pod's service account, else the user's kubeconfig. @throws ConfigError when there is none,
+ * or when it has no such context
  */
 export async function findKubeContext({ kubeconfig, env, context }: AccessOptions): Promise<KubeContext> {
   if (kubeconfig !== undefined) return accessOfKubeconfig(kubeconfig, process.cwd(), context);
   const [named] = (env["KUBECONFIG"] ?? "").split(":").filter((path) => path !== "");
   if (named !== undefined) return accessOfFile(named, context);
   const host = env["KUBERNETES_SERVICE_HOST"];
+  // Before the home folder: the user of a container has none, and asking for it fails.
+  if (host !== undefined && (await isThere(join(SERVICE_ACCOUNT, "token"))))
+    return { access: accessOfPod(host, env["KUBERNETES_SERVICE_PORT"] ?? "443"), namespace: null };
   const usual = join(homedir(), ".kube", "config");
-  const text = await readFile(usual, "utf8").catch(() => null);
-  if (text !== null) return accessOfKubeconfig(text, dirname(usual), context);
-  if (host === undefined) throw new ConfigError("invalid_settings", `there is no kubeconfig (KUBECONFIG, ${usual}), and this is no pod`);
-  return { access: accessOfPod(host, env["KUBERNETES_SERVICE_PORT"] ?? "443"), namespace: null };
+  if (await isThere(usual)) return accessOfFile(usual, context);
+  throw new ConfigError("invalid_settings", `there is no kubeconfig (KUBECONFIG, ${usual}), and no service account of a pod`);
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 async function accessOfFile(path: string, context?: string): Promise<KubeContext> {
