@@ -99,6 +99,7 @@ export function parsePod(value: unknown): Pod {
   const pod = record(value, "the pod");
   const metadata = optionalRecord(pod["metadata"], "metadata");
   for (const field of ["labels", "annotations"]) texts(metadata?.[field], `metadata.${field}`);
+  for (const field of ["name", "generateName"]) optionalText(metadata?.[field], `metadata.${field}`);
   const spec = record(pod["spec"], "spec");
   const containers = list(spec["containers"], "spec.containers");
   if (containers.length === 0) throw malformed("spec.containers", "at least one container", "an empty list");
@@ -140,6 +141,7 @@ export function nativeSidecars(pod: Pod): readonly Container[] {
 
 function checkContainer(value: unknown, path: string): void {
   const container = checkNamed(value, path);
+  for (const field of ["image", "restartPolicy"]) optionalText(container[field], `${path}.${field}`);
   checkEach(container["ports"], `${path}.ports`, checkPort);
   for (const field of PROBE_FIELDS) checkHandler(container[field], `${path}.${field}`);
   const lifecycle = optionalRecord(container["lifecycle"], `${path}.lifecycle`);
@@ -148,7 +150,9 @@ function checkContainer(value: unknown, path: string): void {
 }
 
 function checkPort(value: unknown, path: string): void {
-  const { containerPort } = record(value, path);
+  const port = record(value, path);
+  for (const field of ["name", "protocol"]) optionalText(port[field], `${path}.${field}`);
+  const { containerPort } = port;
   if (typeof containerPort !== "number") throw malformed(`${path}.containerPort`, "a number", describe(containerPort));
 }
 
@@ -163,6 +167,7 @@ function checkHandler(value: unknown, path: string): void {
   for (const kind of ["httpGet", "tcpSocket", "grpc"]) {
     const ask = optionalRecord(handler?.[kind], `${path}.${kind}`);
     if (ask === null) continue;
+    for (const field of ["path", "scheme", "host", "service"]) optionalText(ask[field], `${path}.${kind}.${field}`);
     const { port } = ask;
     if (typeof port !== "number" && typeof port !== "string")
       throw malformed(`${path}.${kind}.port`, "a number or a port name", describe(port));
@@ -173,6 +178,10 @@ function checkNamed(value: unknown, path: string): Readonly<Record<string, unkno
   const item = record(value, path);
   if (typeof item["name"] !== "string" || item["name"] === "") throw malformed(`${path}.name`, "a text", describe(item["name"]));
   return item;
+}
+
+function optionalText(value: unknown, path: string): void {
+  if (value !== undefined && value !== null && typeof value !== "string") throw malformed(path, "a text", describe(value));
 }
 
 function texts(value: unknown, path: string): void {
