@@ -14,7 +14,7 @@ export interface VersionFigures {
   /** Pods with at least one error, at least one refusal. */
   readonly podsWithErrors: number;
   readonly podsWithRefusals: number;
-  /** All pods that were seen with this version. */
+  /** All pods that have this version, or are to get it. */
   readonly pods: number;
 }
 

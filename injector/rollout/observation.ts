@@ -1,7 +1,7 @@
 // Watching a rollout: looks at the mesh are added up, and after each the new version is judged against the old one. The same for the guard in the
 // control plane and for `remora rollout restart`; who looks, and what is done about a verdict, is theirs.
 import type { Platform, RolloutState } from "../platform.ts";
-import { type Fleet, lostHeartbeats, seenInstances } from "./fleet.ts";
+import { type Fleet, lostHeartbeats, seenInstances, workloadsOf } from "./fleet.ts";
 import { describeFinding, judge, type Verdict, type VersionFigures } from "./judge.ts";
 import { describe } from "./platform-edit.ts";
 import { createTally } from "./tally.ts";
@@ -42,14 +42,24 @@ export function createObservation(): Observation {
       tally.observe(seenInstances(fleet), nowMs);
       last = { fleet, nowMs };
     },
-    judge({ rollout, rolloutPolicy }) {
+    judge(platform) {
+      const { rollout, rolloutPolicy } = platform;
       if (rollout === null) return null;
-      const newFigures = figures(rollout.to, rolloutPolicy.heartbeatGraceMs);
+      const seen = figures(rollout.to, rolloutPolicy.heartbeatGraceMs);
+      // The first pod of many is not yet the version: those that are to follow count as pods it has.
+      const newFigures = { ...seen, pods: Math.max(seen.pods, last === null ? 0 : podsToCome(last.fleet, platform, rollout.to)) };
       const oldFigures = figures(rollout.from, rolloutPolicy.heartbeatGraceMs, rollout.to);
       return { rollout, verdict: judge(newFigures, oldFigures, rolloutPolicy), newFigures, oldFigures };
     },
     figures: (version, graceMs) => figures(version, graceMs),
   };
+}
+
+/** Pods of all workloads that should have the version, whether they do already or not. */
+function podsToCome(fleet: Fleet, platform: Platform, version: string): number {
+  let count = 0;
+  for (const { wanted, pods } of workloadsOf(fleet, platform).values()) if (wanted === version) count += pods.length;
+  return count;
 }
 
 /** Why a rollout is halted, as one sentence without a full stop; null unless the verdict is `worse`. */

@@ -147,7 +147,10 @@ t.test("a version that fails is halted after a few owners", async (t) => {
   const bad = world({ errors: 20 });
   const end = await restartStale(bad.parts, bad.options);
   t.match(end, { kind: "halted", why: /version 2.0.0 does worse than 1.0.0: error ratio/ });
-  t.ok(bad.restartedAtMs.size <= 4, `${bad.restartedAtMs.size} owners`);
+  t.ok(
+    bad.restartedAtMs.size >= 2 && bad.restartedAtMs.size <= 4,
+    `${bad.restartedAtMs.size} owners: more than one, which might be the app's fault`,
+  );
   t.match(parsePlatform(bad.text).rollout?.halted?.why, /error ratio/);
 });
 
