@@ -38,7 +38,7 @@ export interface SidecarPlan {
   readonly warnings: readonly string[];
 }
 
-/** Node needs this much; measured idle and under load, with a margin. */
+/** Below this Node would be short of memory or hold up requests: from the sidecar's own figures (bench/README.md, "What a sidecar costs"), with a margin. */
 const SIDECAR_NEEDS: Readonly<Record<"cpu" | "memory", Needs>> = {
   cpu: { leastLimit: 100, usualLimit: 1000, mostRequest: 1000 },
   memory: { leastLimit: 96 * 2 ** 20, usualLimit: 256 * 2 ** 20, mostRequest: 2 ** 30 },
