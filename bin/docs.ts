@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { controlSettings } from "../cli/control/config.ts";
 import { initSettings } from "../cli/init-command.ts";
 import { settingsMarkdown } from "../core/config.ts";
-import { annotationMarkdown } from "../injector/annotation-docs.ts";
+import { annotationMarkdown } from "../injector/annotations/annotation-docs.ts";
 import { sidecarSettings } from "../sidecar/config.ts";
 import { STRICTNESS, type StrictnessRow } from "../sidecar/http1/strictness.ts";
 

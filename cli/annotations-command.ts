@@ -3,8 +3,8 @@ import { type Command, Option } from "commander";
 import { stringify } from "yaml";
 import { ConfigError } from "../core/errors.ts";
 import { nearestName } from "../core/nearest.ts";
-import { type AnnotationDoc, annotationDoc, annotationDocs, annotationMarkdown, SCOPES } from "../injector/annotation-docs.ts";
-import { ANNOTATION_NAMES, ANNOTATION_PREFIX, isAnnotationName, shorten } from "../injector/annotations.ts";
+import { type AnnotationDoc, annotationDoc, annotationDocs, annotationMarkdown, SCOPES } from "../injector/annotations/annotation-docs.ts";
+import { ANNOTATION_NAMES, ANNOTATION_PREFIX, isAnnotationName, shorten } from "../injector/annotations/annotations.ts";
 import { createPaint, type Paint, paragraph } from "./paint.ts";
 
 interface AnnotationsFlags {

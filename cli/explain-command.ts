@@ -3,11 +3,11 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { buildInfo } from "../core/build-info.ts";
 import { ConfigError } from "../core/errors.ts";
-import { INJECT_LABEL } from "../injector/annotations.ts";
-import type { Asker } from "../injector/decide.ts";
-import { readSwitch } from "../injector/report.ts";
+import { INJECT_LABEL } from "../injector/annotations/annotations.ts";
+import type { Asker } from "../injector/decide/decide.ts";
+import { readSwitch } from "../injector/decide/report.ts";
 import { defaultInjectorSettings } from "../injector/settings.ts";
-import { findPods } from "../injector/workload.ts";
+import { findPods } from "../injector/pod/workload.ts";
 import type { Cluster } from "./explain/cluster.ts";
 import { explain } from "./explain/explanation.ts";
 import { kindFromWord, podFromTemplate, type WorkloadKind } from "./explain/kinds.ts";

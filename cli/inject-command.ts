@@ -3,16 +3,16 @@ import { readFile } from "node:fs/promises";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { buildInfo } from "../core/build-info.ts";
 import { ConfigError } from "../core/errors.ts";
-import { INJECT_LABEL } from "../injector/annotations.ts";
-import type { Asker } from "../injector/decide.ts";
+import { INJECT_LABEL } from "../injector/annotations/annotations.ts";
+import type { Asker } from "../injector/decide/decide.ts";
 import { givenSurroundings } from "../injector/given-surroundings.ts";
 import { injectPod } from "../injector/inject.ts";
-import { readSwitch } from "../injector/report.ts";
+import { readSwitch } from "../injector/decide/report.ts";
 import { formatManifests, type ManifestDocument, parseManifests, patchDocument, printUnchanged } from "../injector/manifest.ts";
 import { defaultInjectorSettings, type InjectorSettings } from "../injector/settings.ts";
 import type { Surroundings } from "../injector/surroundings.ts";
 import { unifiedDiff } from "../injector/unified-diff.ts";
-import { findPods, type PodPlace } from "../injector/workload.ts";
+import { findPods, type PodPlace } from "../injector/pod/workload.ts";
 
 type Output = "yaml" | "patch" | "diff";
 

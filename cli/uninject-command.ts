@@ -1,11 +1,11 @@
 // `remora uninject`: takes out again what `remora inject` or the webhook put into the pods of a manifest, exactly.
 import type { Command } from "commander";
 import { AdmissionError } from "../core/errors.ts";
-import { difference } from "../injector/difference.ts";
-import { INJECTED_ANNOTATION } from "../injector/annotations.ts";
-import { SIDECAR_CONTAINER } from "../injector/names.ts";
-import { allContainers, type Pod, parsePod } from "../injector/pod.ts";
-import { uninjectPod } from "../injector/uninject.ts";
+import { difference } from "../injector/patch/difference.ts";
+import { INJECTED_ANNOTATION } from "../injector/annotations/annotations.ts";
+import { SIDECAR_CONTAINER } from "../injector/pod/names.ts";
+import { allContainers, type Pod, parsePod } from "../injector/pod/pod.ts";
+import { uninjectPod } from "../injector/patch/uninject.ts";
 import { type ManifestFlags, type PlaceOutcome, printOutcome, readManifests, withManifestFlags } from "./inject-command.ts";
 
 /** Adds the command. */

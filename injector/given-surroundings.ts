@@ -1,9 +1,9 @@
 // Surroundings out of Kubernetes objects that somebody has at hand: the Namespace, LimitRange, ResourceQuota, Node and ConfigMap objects that stand in the
 // same manifests as the workloads. What is not among them is unknown, and taken as if there were nothing.
 import { ConfigError } from "../core/errors.ts";
-import { oldest, readKubelet, readLimitRange, readNamespace, readPlatform, readQuota } from "./cluster-facts.ts";
-import { fieldsOf, itemsOf, textsOf } from "./loose-fields.ts";
-import { PLATFORM_CONFIG_MAP } from "./platform.ts";
+import { oldest, readKubelet, readLimitRange, readNamespace, readPlatform, readQuota } from "./cluster/cluster-facts.ts";
+import { fieldsOf, itemsOf, textsOf } from "./pod/loose-fields.ts";
+import { PLATFORM_CONFIG_MAP } from "./platform/platform.ts";
 import { noSurroundings, type Surroundings } from "./surroundings.ts";
 
 const MAX_NESTED_LISTS = 8;

@@ -1,20 +1,20 @@
 // Everything the injector knows about one pod, in order: shape, facts, decision, plan, pod as it should be, patch. Pure; the webhook and the command
 // line both call it, so that what `remora inject` shows is what the cluster gets.
 import { AdmissionError } from "../core/errors.ts";
-import { type ChannelChoice, versionFor } from "./channels.ts";
-import { type Asker, type Decision, decide, type Refusal, refuse } from "./decide.ts";
-import { type DesiredPod, desiredPod } from "./desired-pod.ts";
-import { difference, type PatchOperation } from "./difference.ts";
-import { directAsks } from "./kubelet-asks.ts";
-import { ownerOf } from "./owner.ts";
-import { type SidecarPlan, planSidecar } from "./plan.ts";
-import type { Platform } from "./platform.ts";
-import { type Pod, parsePod } from "./pod.ts";
-import { sizeProblem } from "./pod-size.ts";
-import { type PodReport, reportPod } from "./report.ts";
+import { type ChannelChoice, versionFor } from "./platform/channels.ts";
+import { type Asker, type Decision, decide, type Refusal, refuse } from "./decide/decide.ts";
+import { type DesiredPod, desiredPod } from "./patch/desired-pod.ts";
+import { difference, type PatchOperation } from "./patch/difference.ts";
+import { directAsks } from "./patch/kubelet-asks.ts";
+import { ownerOf } from "./pod/owner.ts";
+import { type SidecarPlan, planSidecar } from "./patch/plan.ts";
+import type { Platform } from "./platform/platform.ts";
+import { type Pod, parsePod } from "./pod/pod.ts";
+import { sizeProblem } from "./pod/pod-size.ts";
+import { type PodReport, reportPod } from "./decide/report.ts";
 import { releasedSettings } from "./rollout/release.ts";
 import type { InjectorSettings } from "./settings.ts";
-import { readMarker } from "./marker.ts";
+import { readMarker } from "./patch/marker.ts";
 import type { Surroundings } from "./surroundings.ts";
 
 /** What became of one pod. */

@@ -3,17 +3,17 @@
 import type { Clock } from "../core/clock.ts";
 import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
-import { eventsOf } from "./admission-event.ts";
-import { startCertificateKeeper } from "./certificate-keeper.ts";
-import { createFileStore } from "./certificate-store.ts";
-import { type ClientsSettings, followWebhookClients } from "./client-certificate.ts";
-import { type ClusterView, startClusterView } from "./cluster-view.ts";
-import { createEventRecorder, type EventRecorder } from "./events.ts";
-import { createJudgement } from "./judgement.ts";
-import type { InjectorKubernetes } from "./kubernetes.ts";
+import { eventsOf } from "./webhook/admission-event.ts";
+import { startCertificateKeeper } from "./webhook/certificate-keeper.ts";
+import { createFileStore } from "./webhook/certificate-store.ts";
+import { type ClientsSettings, followWebhookClients } from "./webhook/client-certificate.ts";
+import { type ClusterView, startClusterView } from "./cluster/cluster-view.ts";
+import { createEventRecorder, type EventRecorder } from "./webhook/events.ts";
+import { createJudgement } from "./webhook/judgement.ts";
+import type { InjectorKubernetes } from "./cluster/kubernetes.ts";
 import type { InjectorSettings } from "./settings.ts";
-import { expiresAtMs, serviceNames, withLocalNames } from "./webhook-certificate.ts";
-import { startWebhookServer, type WebhookServer } from "./webhook-server.ts";
+import { expiresAtMs, serviceNames, withLocalNames } from "./webhook/webhook-certificate.ts";
+import { startWebhookServer, type WebhookServer } from "./webhook/webhook-server.ts";
 
 /** Name of the Service, and of the MutatingWebhookConfiguration, in our manifests. */
 export const INJECTOR_SERVICE = "remora-injector";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { Document, parse, parseAllDocuments } from "yaml";
 import { ConfigError } from "../core/errors.ts";
 import { nearestName } from "../core/nearest.ts";
-import { type AnnotationType, choice, cpu, flag, image, integer, label, memory } from "./annotation-types.ts";
+import { type AnnotationType, choice, cpu, flag, image, integer, label, memory } from "./annotations/annotation-types.ts";
 
 const CONTROL_NAMESPACE = "remora-system";
 const MAX_REPLICAS = 100;

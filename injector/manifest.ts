@@ -2,7 +2,7 @@
 // comments and the order of its keys. YAML is read as kubectl reads it, version 1.1, where `on` is a boolean and so has to be quoted as a text.
 import { Document, isAlias, isCollection, isMap, isNode, isSeq, parseDocument, type Tags, visit } from "yaml";
 import { ConfigError } from "../core/errors.ts";
-import type { PatchOperation } from "./difference.ts";
+import type { PatchOperation } from "./patch/difference.ts";
 
 /** One document of a stream. */
 export interface ManifestDocument {

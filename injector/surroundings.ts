@@ -1,6 +1,6 @@
 // What the cluster around a pod says about it: the labels of its namespace, how old the kubelets are, the bounds on resources, and what the platform
 // team decided. An immutable snapshot: whoever gathers it (watches in the webhook, flags or the API on the command line) does so off the path.
-import { defaultPlatform, type Platform } from "./platform.ts";
+import { defaultPlatform, type Platform } from "./platform/platform.ts";
 
 /** Quantities by resource name, as Kubernetes writes them: `{ cpu: "100m", memory: "64Mi" }`. */
 export type Quantities = Readonly<Record<string, string>>;

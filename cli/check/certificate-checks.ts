@@ -2,7 +2,7 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { fromPemBundle } from "../../core/x509/pem.ts";
 import { formatPin } from "../../core/x509/pin.ts";
-import { isUsable, renewAtMs, serviceNames, type WebhookMaterial } from "../../injector/webhook-certificate.ts";
+import { isUsable, renewAtMs, serviceNames, type WebhookMaterial } from "../../injector/webhook/webhook-certificate.ts";
 import { type Check, failed, type Finding, ok, unknown } from "./check.ts";
 import { type Cluster, livingPods, secret, secretText } from "./cluster.ts";
 import { at, listAt, nameOf, namespaceOf, some, textAt } from "./json.ts";

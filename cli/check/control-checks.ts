@@ -1,5 +1,5 @@
 // The control plane's own pods, and what its ConfigMap says.
-import { parsePlatform, PLATFORM_CONFIG_MAP, PLATFORM_KEY } from "../../injector/platform.ts";
+import { parsePlatform, PLATFORM_CONFIG_MAP, PLATFORM_KEY } from "../../injector/platform/platform.ts";
 import { type Check, failed, ok, unknown } from "./check.ts";
 import { type Cluster, deployment, livingPods, replicasOf, secret, variables } from "./cluster.ts";
 import { type ApiObject, at, listAt, nameOf, namespaceOf, numberAt, some, textAt } from "./json.ts";

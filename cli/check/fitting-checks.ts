@@ -1,6 +1,6 @@
 // What stands around the workloads of opted-in namespaces and does not fit to a sidecar in their pods: autoscalers, Jobs, Pod Security, bounds on resources.
-import { parseQuantity, type QuantityUnit } from "../../injector/quantity.ts";
-import { SIDECAR_CONTAINER } from "../../injector/names.ts";
+import { parseQuantity, type QuantityUnit } from "../../injector/pod/quantity.ts";
+import { SIDECAR_CONTAINER } from "../../injector/pod/names.ts";
 import { readWatchedPod } from "../../injector/watchdog/naked-pods.ts";
 import { type Check, failed, ok } from "./check.ts";
 import { type Cluster, deployment, livingPods, variables } from "./cluster.ts";

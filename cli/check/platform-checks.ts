@@ -1,7 +1,7 @@
 // Whether the cluster follows what the platform team decided in ConfigMap remora-platform, and whether namespaces say things that can be meant.
-import { readAnnotations } from "../../injector/annotations.ts";
-import { versionFor } from "../../injector/channels.ts";
-import { defaultPlatform, type Platform, PLATFORM_CONFIG_MAP, PLATFORM_KEY, parsePlatform } from "../../injector/platform.ts";
+import { readAnnotations } from "../../injector/annotations/annotations.ts";
+import { versionFor } from "../../injector/platform/channels.ts";
+import { defaultPlatform, type Platform, PLATFORM_CONFIG_MAP, PLATFORM_KEY, parsePlatform } from "../../injector/platform/platform.ts";
 import { readPodFacts } from "../../injector/rollout/pod-facts.ts";
 import { type Check, failed, ok } from "./check.ts";
 import { type Cluster, livingPods } from "./cluster.ts";

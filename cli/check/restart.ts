@@ -1,5 +1,5 @@
 // The command that gives workloads new pods, by their kind.
-import type { WorkloadOwner } from "../../injector/channels.ts";
+import type { WorkloadOwner } from "../../injector/platform/channels.ts";
 
 /** The command that makes a workload's pods anew. */
 export function restartCommand(owner: WorkloadOwner): string {

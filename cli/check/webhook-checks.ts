@@ -1,6 +1,6 @@
 // The webhook configurations as the API server has them, compared with those that are shipped, and one pod that is really shown to the webhook.
 import { isDeepStrictEqual } from "node:util";
-import { SIDECAR_CONTAINER } from "../../injector/names.ts";
+import { SIDECAR_CONTAINER } from "../../injector/pod/names.ts";
 import { type Check, failed, type Finding, ok, unknown } from "./check.ts";
 import { type Cluster, secret } from "./cluster.ts";
 import { installCommand } from "./control-checks.ts";

@@ -1,10 +1,10 @@
 // The workloads of opted-in namespaces: who has no sidecar though it should, whose is old, and what around them works against it. Whether a pod should
 // have one is asked of the code that the webhook runs.
 import { buildInfo } from "../../core/build-info.ts";
-import { INJECT_LABEL } from "../../injector/annotations.ts";
-import { readSwitch } from "../../injector/report.ts";
-import { SIDECAR_CONTAINER } from "../../injector/names.ts";
-import type { WorkloadOwner } from "../../injector/channels.ts";
+import { INJECT_LABEL } from "../../injector/annotations/annotations.ts";
+import { readSwitch } from "../../injector/decide/report.ts";
+import { SIDECAR_CONTAINER } from "../../injector/pod/names.ts";
+import type { WorkloadOwner } from "../../injector/platform/channels.ts";
 import { defaultInjectorSettings } from "../../injector/settings.ts";
 import { nakedWorkloads, readWatchedPod } from "../../injector/watchdog/naked-pods.ts";
 import { type Check, failed, ok } from "./check.ts";

@@ -1,7 +1,7 @@
 // The injector's part of the control plane's settings: what the platform team decides for every injected pod.
 import { buildInfo } from "../../core/build-info.ts";
 import { setting, type Values } from "../../core/config.ts";
-import { ANNOTATIONS, type AnnotationName, parseAnnotation } from "../../injector/annotations.ts";
+import { ANNOTATIONS, type AnnotationName, parseAnnotation } from "../../injector/annotations/annotations.ts";
 import { defaultInjectorSettings, type InjectorSettings } from "../../injector/settings.ts";
 
 const BUILT_IN = defaultInjectorSettings("0");

@@ -1,6 +1,6 @@
 // What the sidecar of a pod will see of its traffic, read from what its two containers are told: so it is what `remora init` will do.
-import { INIT_CONTAINER, SIDECAR_CONTAINER } from "../../injector/names.ts";
-import { allContainers, type Pod } from "../../injector/pod.ts";
+import { INIT_CONTAINER, SIDECAR_CONTAINER } from "../../injector/pod/names.ts";
+import { allContainers, type Pod } from "../../injector/pod/pod.ts";
 
 /** What is captured. Ports are TCP; UDP never is. */
 export interface ExplainedCapture {

@@ -2,12 +2,12 @@
 // library's own classes are not what a webhook is sent. What the user may not read is said and taken as unknown.
 import { loadConfig } from "../../core/config.ts";
 import { environmentName } from "../../core/setting.ts";
-import { type ClusterApi, call, createClusterApi } from "../../injector/cluster-api.ts";
-import { findKubeContext } from "../../injector/kube-access.ts";
-import { createKubeHttp } from "../../injector/kube-http.ts";
-import { readPlatform } from "../../injector/cluster-facts.ts";
-import { readSurroundings } from "../../injector/cluster-view.ts";
-import { PLATFORM_CONFIG_MAP } from "../../injector/platform.ts";
+import { type ClusterApi, call, createClusterApi } from "../../injector/cluster/cluster-api.ts";
+import { findKubeContext } from "../../injector/cluster/kube-access.ts";
+import { createKubeHttp } from "../../injector/cluster/kube-http.ts";
+import { readPlatform } from "../../injector/cluster/cluster-facts.ts";
+import { readSurroundings } from "../../injector/cluster/cluster-view.ts";
+import { PLATFORM_CONFIG_MAP } from "../../injector/platform/platform.ts";
 import { INJECTOR_SERVICE } from "../../injector/injector.ts";
 import { findRegistries } from "../../injector/rollout/find-registries.ts";
 import type { FetchJson } from "../../injector/rollout/registry-reader.ts";

@@ -1,8 +1,8 @@
 // Is a running pod's sidecar the one that a pod made now would get? What the API server filled in by itself is no difference; what we would write is
 // compared, part by part, and said in words.
-import { allContainers, type Container, type Pod } from "../../injector/pod.ts";
-import { INIT_CONTAINER, SIDECAR_CONTAINER } from "../../injector/names.ts";
-import { parseQuantity } from "../../injector/quantity.ts";
+import { allContainers, type Container, type Pod } from "../../injector/pod/pod.ts";
+import { INIT_CONTAINER, SIDECAR_CONTAINER } from "../../injector/pod/names.ts";
+import { parseQuantity } from "../../injector/pod/quantity.ts";
 
 const MAX_SHOWN_LENGTH = 80;
 const MAX_DIFFERENCES = 50;

@@ -1,13 +1,13 @@
 // What the injector does with one workload and why, as plain data: made by the very functions that the webhook runs, so that it cannot say anything
 // else. Pure. The shape is a contract (`schema`): scripts read it.
-import { ANNOTATION_NAMES, ANNOTATION_PREFIX, ANNOTATIONS, type AnnotationName } from "../../injector/annotations.ts";
-import { placeOf, type WorkloadOwner } from "../../injector/channels.ts";
-import type { Asker, Decision } from "../../injector/decide.ts";
-import type { PatchOperation } from "../../injector/difference.ts";
+import { ANNOTATION_NAMES, ANNOTATION_PREFIX, ANNOTATIONS, type AnnotationName } from "../../injector/annotations/annotations.ts";
+import { placeOf, type WorkloadOwner } from "../../injector/platform/channels.ts";
+import type { Asker, Decision } from "../../injector/decide/decide.ts";
+import type { PatchOperation } from "../../injector/patch/difference.ts";
 import { type InjectionDetails, injectPod } from "../../injector/inject.ts";
-import { ownerOf } from "../../injector/owner.ts";
-import type { Pod } from "../../injector/pod.ts";
-import { resolveSettings, type SettingOrigin } from "../../injector/resolve-settings.ts";
+import { ownerOf } from "../../injector/pod/owner.ts";
+import type { Pod } from "../../injector/pod/pod.ts";
+import { resolveSettings, type SettingOrigin } from "../../injector/annotations/resolve-settings.ts";
 import { defaultInjectorSettings, type InjectorSettings } from "../../injector/settings.ts";
 import type { Surroundings } from "../../injector/surroundings.ts";
 import { type ExplainedCapture, readCapture } from "./capture.ts";

@@ -1,13 +1,13 @@
 // What `remora explain -f` finds in manifests: the workloads, and around them the Namespaces and the platform's ConfigMap, where the file has them.
-import { INJECT_LABEL } from "../../injector/annotations.ts";
-import { readNamespace, readPlatform } from "../../injector/cluster-facts.ts";
+import { INJECT_LABEL } from "../../injector/annotations/annotations.ts";
+import { readNamespace, readPlatform } from "../../injector/cluster/cluster-facts.ts";
 import { ConfigError } from "../../core/errors.ts";
-import type { Asker } from "../../injector/decide.ts";
+import type { Asker } from "../../injector/decide/decide.ts";
 import type { ManifestDocument } from "../../injector/manifest.ts";
-import { PLATFORM_CONFIG_MAP } from "../../injector/platform.ts";
-import { readSwitch } from "../../injector/report.ts";
+import { PLATFORM_CONFIG_MAP } from "../../injector/platform/platform.ts";
+import { readSwitch } from "../../injector/decide/report.ts";
 import { noSurroundings, type Surroundings } from "../../injector/surroundings.ts";
-import { findPods, type PodPlace } from "../../injector/workload.ts";
+import { findPods, type PodPlace } from "../../injector/pod/workload.ts";
 import type { Subject } from "./explanation.ts";
 import { podFromTemplate, WORKLOAD_KINDS } from "./kinds.ts";
 

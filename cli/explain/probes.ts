@@ -1,6 +1,6 @@
 // Which probes and hooks of a pod were pointed at the sidecar, as the comparison of the pod before and after shows.
 import { isDeepStrictEqual } from "node:util";
-import { allContainers, HOOKS, type Pod, PROBE_FIELDS, type ProbeHandler } from "../../injector/pod.ts";
+import { allContainers, HOOKS, type Pod, PROBE_FIELDS, type ProbeHandler } from "../../injector/pod/pod.ts";
 
 /** One change. */
 export interface ExplainedProbe {

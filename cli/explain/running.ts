@@ -1,13 +1,13 @@
 // The pods of a workload as they run: do they carry a sidecar, which one, is it what they would get now, and what does the registry hear of them?
-import { INJECTED_ANNOTATION } from "../../injector/annotations.ts";
-import type { Asker } from "../../injector/decide.ts";
+import { INJECTED_ANNOTATION } from "../../injector/annotations/annotations.ts";
+import type { Asker } from "../../injector/decide/decide.ts";
 import { injectPod } from "../../injector/inject.ts";
-import { parseMarker } from "../../injector/marker.ts";
-import { SIDECAR_CONTAINER } from "../../injector/names.ts";
-import { allContainers, type Pod, parsePod } from "../../injector/pod.ts";
+import { parseMarker } from "../../injector/patch/marker.ts";
+import { SIDECAR_CONTAINER } from "../../injector/pod/names.ts";
+import { allContainers, type Pod, parsePod } from "../../injector/pod/pod.ts";
 import type { InjectorSettings } from "../../injector/settings.ts";
 import type { Surroundings } from "../../injector/surroundings.ts";
-import { uninjectPod } from "../../injector/uninject.ts";
+import { uninjectPod } from "../../injector/patch/uninject.ts";
 import { differencesOf } from "./drift.ts";
 import type { ExplainedInstance, RegistryView } from "./registry-view.ts";
 

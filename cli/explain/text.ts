@@ -1,5 +1,5 @@
 // An explanation for people: what, why, and where each value came from, on one screen where possible.
-import type { PatchOperation } from "../../injector/difference.ts";
+import type { PatchOperation } from "../../injector/patch/difference.ts";
 import { type Paint, paragraph, wrap } from "../paint.ts";
 import type { ExplainedCapture } from "./capture.ts";
 import type { Explanation, ExplainedSetting, Origin } from "./explanation.ts";

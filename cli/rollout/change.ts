@@ -1,6 +1,6 @@
 // `remora rollout set`, `promote` and `abort`: one edit of the platform's file each.
 import { ConfigError } from "../../core/errors.ts";
-import { parsePlatform } from "../../injector/platform.ts";
+import { parsePlatform } from "../../injector/platform/platform.ts";
 import { abort, assignChannel, type MakeEdit, promote, setVersion } from "../../injector/rollout/platform-edit.ts";
 import type { PromoteFlags, RolloutFlags, SetFlags } from "../rollout-command.ts";
 import { connectMesh, print } from "./connect.ts";

@@ -1,6 +1,6 @@
 // How a rollout's command reaches the mesh: the API server by kubeconfig, and the registry straight or through it.
 import { readFile } from "node:fs/promises";
-import { defaultPlatform, type Platform, parsePlatform } from "../../injector/platform.ts";
+import { defaultPlatform, type Platform, parsePlatform } from "../../injector/platform/platform.ts";
 import type { Fleet } from "../../injector/rollout/fleet.ts";
 import { fetchFrom } from "../../injector/rollout/registry-http.ts";
 import { readRegistry } from "../../injector/rollout/registry-reader.ts";

@@ -1,6 +1,6 @@
 // `remora rollout restart`: runs the restarter against the cluster, and says what happens while it does.
 import { setTimeout as wait } from "node:timers/promises";
-import { PLATFORM_CONFIG_MAP } from "../../injector/platform.ts";
+import { PLATFORM_CONFIG_MAP } from "../../injector/platform/platform.ts";
 import { workloadsOf } from "../../injector/rollout/fleet.ts";
 import { halt, promote } from "../../injector/rollout/platform-edit.ts";
 import { type RestartEnd, restartStale, staleOnes } from "../../injector/rollout/restarter.ts";

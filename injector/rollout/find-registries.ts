@@ -1,6 +1,6 @@
 // Where the replicas of the registry are: the pods of the control plane, asked at their addresses or through the API server.
-import { call } from "../cluster-api.ts";
-import type { KubeHttp } from "../kube-http.ts";
+import { call } from "../cluster/cluster-api.ts";
+import type { KubeHttp } from "../cluster/kube-http.ts";
 import { fetchFrom, proxyTo } from "./registry-http.ts";
 import type { FetchJson } from "./registry-reader.ts";
 

@@ -1,7 +1,7 @@
 // The mesh as a rollout sees it: pods as the API server knows them, joined by uid with instances as the registry knows them. Pure. A pod without an
 // instance has lost its heartbeat; an instance without a pod runs outside of the cluster.
-import { versionFor, type WorkloadOwner } from "../channels.ts";
-import type { Platform } from "../platform.ts";
+import { versionFor, type WorkloadOwner } from "../platform/channels.ts";
+import type { Platform } from "../platform/platform.ts";
 import type { PodFacts } from "./pod-facts.ts";
 import type { Share } from "./proportion.ts";
 import type { SeenInstance, SeenLoad } from "./tally.ts";

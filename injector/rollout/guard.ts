@@ -4,8 +4,8 @@
 import type { Clock } from "../../core/clock.ts";
 import type { Logger } from "../../core/log.ts";
 import type { Metrics } from "../../core/metrics.ts";
-import type { EventRecorder } from "../events.ts";
-import { PLATFORM_CONFIG_MAP, type Platform } from "../platform.ts";
+import type { EventRecorder } from "../webhook/events.ts";
+import { PLATFORM_CONFIG_MAP, type Platform } from "../platform/platform.ts";
 import type { Fleet } from "./fleet.ts";
 import { createObservation, describeVerdict, haltReason, type Observation } from "./observation.ts";
 import { halt } from "./platform-edit.ts";

@@ -1,6 +1,6 @@
 // Whether a new version does worse than the old one: errors, refusals and lost heartbeats, each against its margin. Pure. A finding needs enough
 // cases, a difference that chance does not explain, and more than one pod that shows it, because one broken app is not a broken version.
-import type { RolloutPolicy } from "../platform.ts";
+import type { RolloutPolicy } from "../platform/platform.ts";
 import { leastDifference, ratioOf, type Share } from "./proportion.ts";
 
 /** What was seen of one version. */

@@ -1,8 +1,8 @@
 // Who of several replicas acts: the holder of a Lease (coordination.k8s.io/v1), as Kubernetes' own controllers do it. Time is each replica's own: a lease
 // counts as given up once it was not renewed for its duration by the clock of who looks, so clocks may differ. Losing the API server means
 // losing the lock before anybody else can have it.
-import { bounded, microTime } from "../cluster-api.ts";
-import type { KubeHttp } from "../kube-http.ts";
+import { bounded, microTime } from "../cluster/cluster-api.ts";
+import type { KubeHttp } from "../cluster/kube-http.ts";
 
 /** How long a lock is held without being renewed. */
 export const LEASE_SECONDS = 15;

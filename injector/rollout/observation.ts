@@ -1,6 +1,6 @@
 // Watching a rollout: looks at the mesh are added up, and after each the new version is judged against the old one. The same for the guard in the
 // control plane and for `remora rollout restart`; who looks, and what is done about a verdict, is theirs.
-import type { Platform, RolloutState } from "../platform.ts";
+import type { Platform, RolloutState } from "../platform/platform.ts";
 import { type Fleet, lostHeartbeats, seenInstances, workloadsOf } from "./fleet.ts";
 import { describeFinding, judge, type Verdict, type VersionFigures } from "./judge.ts";
 import { describe } from "./platform-edit.ts";

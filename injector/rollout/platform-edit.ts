@@ -2,8 +2,8 @@
 // Each edit checks that it fits what is there, and the result is read again, so that nothing is ever written that the injector would not take.
 import { type Document, parseDocument } from "yaml";
 import { ConfigError } from "../../core/errors.ts";
-import { MAX_SENTENCE } from "../platform-fields.ts";
-import { parsePlatform, type RolloutState } from "../platform.ts";
+import { MAX_SENTENCE } from "../platform/platform-fields.ts";
+import { parsePlatform, type RolloutState } from "../platform/platform.ts";
 
 /** A change of the text; `summary` is a sentence for people, without a full stop. `text` is the old one where nothing had to change. */
 export interface PlatformEdit {

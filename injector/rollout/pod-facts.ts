@@ -1,10 +1,10 @@
 // What rollouts and the watchdog keep of a pod: a few words of an object of several kilobytes. Pure and total, as the watches demand.
 import { AdmissionError } from "../../core/errors.ts";
-import { ANNOTATION_PREFIX, INJECTED_ANNOTATION } from "../annotations.ts";
-import type { WorkloadOwner } from "../channels.ts";
-import { parseMarker } from "../marker.ts";
-import { ownerOf } from "../owner.ts";
-import { type Pod, parsePod } from "../pod.ts";
+import { ANNOTATION_PREFIX, INJECTED_ANNOTATION } from "../annotations/annotations.ts";
+import type { WorkloadOwner } from "../platform/channels.ts";
+import { parseMarker } from "../patch/marker.ts";
+import { ownerOf } from "../pod/owner.ts";
+import { type Pod, parsePod } from "../pod/pod.ts";
 
 /** One pod. */
 export interface PodFacts {

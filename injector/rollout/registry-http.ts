@@ -2,7 +2,7 @@
 // reaches no pod but may use its kubeconfig.
 import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
-import type { KubeHttp } from "../kube-http.ts";
+import type { KubeHttp } from "../cluster/kube-http.ts";
 import type { FetchJson } from "./registry-reader.ts";
 
 const TIMEOUT_MS = 5_000;

@@ -1,6 +1,6 @@
 // From a version to what a pod is given: the sidecar's image is the installation's, with the version as its tag. A version that is the installation's
 // own keeps the image as it was set, so that one pinned by digest stays pinned.
-import type { ChannelChoice } from "../channels.ts";
+import type { ChannelChoice } from "../platform/channels.ts";
 import type { InjectorSettings } from "../settings.ts";
 
 /** The settings for a pod of that channel and version. */

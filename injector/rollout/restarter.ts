@@ -1,8 +1,8 @@
 // Brings workloads to the version that the platform gives them: stale owners are restarted one after the other, at a pace and with few under way at
 // once, and the mesh is looked at in between. The same judge as in the guard stops it. Owners come in the order of their places, so that a wider share
 // goes on where a smaller one ended. I/O and time arrive as arguments.
-import { placeOf } from "../channels.ts";
-import type { Platform, RolloutState } from "../platform.ts";
+import { placeOf } from "../platform/channels.ts";
+import type { Platform, RolloutState } from "../platform/platform.ts";
 import { type Fleet, type Workload, workloadsOf } from "./fleet.ts";
 import { createObservation, describeVerdict, haltReason } from "./observation.ts";
 import type { RestartOutcome } from "./rollout-api.ts";

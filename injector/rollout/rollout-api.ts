@@ -2,12 +2,12 @@
 // Every write states the version that it was made from, so that two people, or a person and the guard, never undo each other's word unseen.
 import type { Environment } from "../../core/config.ts";
 import { ConfigError } from "../../core/errors.ts";
-import type { WorkloadOwner } from "../channels.ts";
-import { bounded, call, listPage, type PageRequest } from "../cluster-api.ts";
-import { findKubeAccess } from "../kube-access.ts";
-import { createKubeHttp } from "../kube-http.ts";
-import { PLATFORM_CONFIG_MAP, PLATFORM_KEY } from "../platform.ts";
-import type { ListPage, StartWatch } from "../watched-list.ts";
+import type { WorkloadOwner } from "../platform/channels.ts";
+import { bounded, call, listPage, type PageRequest } from "../cluster/cluster-api.ts";
+import { findKubeAccess } from "../cluster/kube-access.ts";
+import { createKubeHttp } from "../cluster/kube-http.ts";
+import { PLATFORM_CONFIG_MAP, PLATFORM_KEY } from "../platform/platform.ts";
+import type { ListPage, StartWatch } from "../cluster/watched-list.ts";
 import { findRegistries } from "./find-registries.ts";
 import { type LeaseLock, leaseLock } from "./lease-lock.ts";
 import type { MakeEdit, PlatformEdit } from "./platform-edit.ts";

@@ -1,5 +1,5 @@
 // What `remora rollout status` shows: for each channel and version how many workloads and pods have it, and how they do. Pure.
-import type { Platform, RolloutState } from "../platform.ts";
+import type { Platform, RolloutState } from "../platform/platform.ts";
 import { type Fleet, keyOf, workloadsOf } from "./fleet.ts";
 import type { Verdict } from "./judge.ts";
 import type { Observation } from "./observation.ts";

@@ -1,15 +1,15 @@
 // Pods that should have a sidecar and have none: they were made while the webhook was away, before their namespace was labelled, or by somebody who went
 // around it. What should have been is asked of the very code that decides about new pods. Pure.
-import type { WorkloadOwner } from "../channels.ts";
-import { decide } from "../decide.ts";
+import type { WorkloadOwner } from "../platform/channels.ts";
+import { decide } from "../decide/decide.ts";
 import { AdmissionError } from "../../core/errors.ts";
-import { parsePod, type Pod } from "../pod.ts";
-import { readSwitch, reportPod, type SwitchLabel } from "../report.ts";
+import { parsePod, type Pod } from "../pod/pod.ts";
+import { readSwitch, reportPod, type SwitchLabel } from "../decide/report.ts";
 import { type PodFacts, readPodFacts } from "../rollout/pod-facts.ts";
 import { RESTARTED_AT } from "../rollout/rollout-api.ts";
 import type { InjectorSettings } from "../settings.ts";
 import { noSurroundings, type Surroundings } from "../surroundings.ts";
-import { INJECT_LABEL } from "../annotations.ts";
+import { INJECT_LABEL } from "../annotations/annotations.ts";
 
 /** What is kept of a pod: its facts, and whether it should have a sidecar, in a namespace with the label and in any other. */
 export interface WatchedPod extends PodFacts {

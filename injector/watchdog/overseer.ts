@@ -3,14 +3,14 @@
 import type { Clock, Timer } from "../../core/clock.ts";
 import type { Logger } from "../../core/log.ts";
 import type { Metrics } from "../../core/metrics.ts";
-import type { ClusterView } from "../cluster-view.ts";
-import type { EventRecorder } from "../events.ts";
+import type { ClusterView } from "../cluster/cluster-view.ts";
+import type { EventRecorder } from "../webhook/events.ts";
 import type { Fleet } from "../rollout/fleet.ts";
 import { createGuard } from "../rollout/guard.ts";
 import { type FetchJson, readRegistry } from "../rollout/registry-reader.ts";
 import type { RolloutApi } from "../rollout/rollout-api.ts";
 import type { InjectorSettings } from "../settings.ts";
-import { followList } from "../watched-list.ts";
+import { followList } from "../cluster/watched-list.ts";
 import { readWatchedPod, type WatchedPod } from "./naked-pods.ts";
 import { createWatchdog } from "./watchdog.ts";
 

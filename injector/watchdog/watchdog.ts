@@ -3,11 +3,11 @@
 import type { Clock } from "../../core/clock.ts";
 import type { Logger } from "../../core/log.ts";
 import type { Metrics } from "../../core/metrics.ts";
-import { INJECT_LABEL } from "../annotations.ts";
-import type { WorkloadOwner } from "../channels.ts";
-import type { EventRecorder, ObjectReference } from "../events.ts";
-import { defaultPlatform, type Platform } from "../platform.ts";
-import { readSwitch } from "../report.ts";
+import { INJECT_LABEL } from "../annotations/annotations.ts";
+import type { WorkloadOwner } from "../platform/channels.ts";
+import type { EventRecorder, ObjectReference } from "../webhook/events.ts";
+import { defaultPlatform, type Platform } from "../platform/platform.ts";
+import { readSwitch } from "../decide/report.ts";
 import { RESTARTABLE_KINDS, type RolloutApi } from "../rollout/rollout-api.ts";
 import type { InjectorSettings } from "../settings.ts";
 import type { Surroundings } from "../surroundings.ts";

@@ -1,7 +1,7 @@
 import t from "tap";
 import { parse } from "yaml";
-import { annotationDocs } from "../../injector/annotation-docs.ts";
-import { ANNOTATIONS } from "../../injector/annotations.ts";
+import { annotationDocs } from "../../injector/annotations/annotation-docs.ts";
+import { ANNOTATIONS } from "../../injector/annotations/annotations.ts";
 import { ranRemora } from "./remora.ts";
 
 t.test("every annotation is listed with type, default and meaning, without colours in a pipe", async (t) => {

@@ -13,9 +13,9 @@ import { createPaint } from "../../cli/paint.ts";
 import { createCertificate, randomSerial, selfIssuer } from "../../core/x509/certificate.ts";
 import { toPem } from "../../core/x509/pem.ts";
 import { formatPin } from "../../core/x509/pin.ts";
-import { formatMarker } from "../../injector/marker.ts";
+import { formatMarker } from "../../injector/patch/marker.ts";
 import { readInstallation } from "../../injector/installation.ts";
-import { makeWebhookMaterial, serviceNames } from "../../injector/webhook-certificate.ts";
+import { makeWebhookMaterial, serviceNames } from "../../injector/webhook/webhook-certificate.ts";
 
 const NOW_MS = Date.parse("2026-06-01T00:00:00Z");
 const DAY_MS = 86_400_000;

@@ -1,7 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { ANNOTATIONS } from "../../injector/annotations.ts";
+import { ANNOTATIONS } from "../../injector/annotations/annotations.ts";
 import { ranRemora, temporaryFolder } from "./remora.ts";
 
 const NAMESPACE = `

@@ -8,8 +8,8 @@ import { readRegistries, readRegistry, registryAt } from "../../cli/explain/regi
 import { explainPod, originalOf } from "../../cli/explain/running.ts";
 import { createPaint, wrap } from "../../cli/paint.ts";
 import { injectPod } from "../../injector/inject.ts";
-import { ownerOf } from "../../injector/owner.ts";
-import type { Pod } from "../../injector/pod.ts";
+import { ownerOf } from "../../injector/pod/owner.ts";
+import type { Pod } from "../../injector/pod/pod.ts";
 import { defaultInjectorSettings } from "../../injector/settings.ts";
 import { noSurroundings } from "../../injector/surroundings.ts";
 

@@ -1,7 +1,7 @@
 import t from "tap";
 import { injectorSettings } from "../../cli/control/injector-config.ts";
 import { loadConfig } from "../../core/config.ts";
-import { ANNOTATIONS, type AnnotationName } from "../../injector/annotations.ts";
+import { ANNOTATIONS, type AnnotationName } from "../../injector/annotations/annotations.ts";
 
 const NAMES: readonly (readonly [variable: string, annotation: AnnotationName, good: string, bad: string])[] = [
   ["REMORA_SIDECAR_IMAGE", "image", "registry.example/remora:1", "Remora 1"],

@@ -5,7 +5,7 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { parsePlatform } from "../../injector/platform.ts";
+import { parsePlatform } from "../../injector/platform/platform.ts";
 import { type KubeApi, startKubeApi } from "../support/kube-api.ts";
 import { ranRemora, temporaryFolder } from "./remora.ts";
 

@@ -4,7 +4,7 @@ import { randomBytes, type X509Certificate } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
 import { connect } from "node:tls";
 import t, { type Test } from "tap";
-import { makeWebhookMaterial, serviceNames, WEBHOOK_CERTIFICATE_LIFE_MS } from "../../injector/webhook-certificate.ts";
+import { makeWebhookMaterial, serviceNames, WEBHOOK_CERTIFICATE_LIFE_MS } from "../../injector/webhook/webhook-certificate.ts";
 import { until } from "../e2e/until.ts";
 import type { ApiClient, ApiError, ApiObject } from "../support/kubernetes/api-client.ts";
 import type { Kubernetes } from "../support/kubernetes/kubernetes.ts";

@@ -3,7 +3,7 @@
 import { execFile } from "node:child_process";
 import { resolve } from "node:path";
 import t from "tap";
-import { parsePlatform } from "../../injector/platform.ts";
+import { parsePlatform } from "../../injector/platform/platform.ts";
 import { assignChannel } from "../../injector/rollout/platform-edit.ts";
 import { connectRolloutApi } from "../../injector/rollout/rollout-api.ts";
 import { readFileSync } from "node:fs";

@@ -1,7 +1,7 @@
 import t from "tap";
 import { loadConfig } from "../../core/config.ts";
-import { annotationMarkdown } from "../../injector/annotation-docs.ts";
-import { ANNOTATIONS, type AnnotationName, readAnnotations } from "../../injector/annotations.ts";
+import { annotationMarkdown } from "../../injector/annotations/annotation-docs.ts";
+import { ANNOTATIONS, type AnnotationName, readAnnotations } from "../../injector/annotations/annotations.ts";
 import { injectPod } from "../../injector/inject.ts";
 import { defaultInjectorSettings } from "../../injector/settings.ts";
 import { noSurroundings } from "../../injector/surroundings.ts";

@@ -8,12 +8,18 @@ import { connect } from "node:tls";
 import t, { type Test } from "tap";
 import { silentLogger } from "../../core/log.ts";
 import { createMetrics } from "../../core/metrics.ts";
-import { type CertificateKeeper, CHECK_PERIOD_MS, SETTLE_MS, startCertificateKeeper } from "../../injector/certificate-keeper.ts";
-import { createFileStore } from "../../injector/certificate-store.ts";
+import { type CertificateKeeper, CHECK_PERIOD_MS, SETTLE_MS, startCertificateKeeper } from "../../injector/webhook/certificate-keeper.ts";
+import { createFileStore } from "../../injector/webhook/certificate-store.ts";
 import { type Injector, startInjector } from "../../injector/injector.ts";
-import { connectInjectorKubernetes, type InjectorKubernetes } from "../../injector/kubernetes.ts";
+import { connectInjectorKubernetes, type InjectorKubernetes } from "../../injector/cluster/kubernetes.ts";
 import { defaultInjectorSettings } from "../../injector/settings.ts";
-import { isUsable, makeWebhookMaterial, renewAtMs, serviceNames, WEBHOOK_CERTIFICATE_LIFE_MS } from "../../injector/webhook-certificate.ts";
+import {
+  isUsable,
+  makeWebhookMaterial,
+  renewAtMs,
+  serviceNames,
+  WEBHOOK_CERTIFICATE_LIFE_MS,
+} from "../../injector/webhook/webhook-certificate.ts";
 import { createFakeClock, type FakeClock } from "../support/fake-clock.ts";
 import { type KubeApi, startKubeApi } from "../support/kube-api.ts";
 import { requires } from "../support/requires.ts";

@@ -3,8 +3,8 @@ import t, { type Test } from "tap";
 import { systemClock } from "../../core/clock.ts";
 import { silentLogger } from "../../core/log.ts";
 import { createMetrics, type Metrics } from "../../core/metrics.ts";
-import { connectClusterApi } from "../../injector/cluster-api.ts";
-import { type ClusterView, readSurroundings, STALE_AFTER_MS, startClusterView } from "../../injector/cluster-view.ts";
+import { connectClusterApi } from "../../injector/cluster/cluster-api.ts";
+import { type ClusterView, readSurroundings, STALE_AFTER_MS, startClusterView } from "../../injector/cluster/cluster-view.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
 import { type KubeApi, startKubeApi } from "../support/kube-api.ts";
 

@@ -1,11 +1,11 @@
 import t from "tap";
-import { admit } from "../../injector/admit.ts";
-import { type Asker, type Decision, decide } from "../../injector/decide.ts";
+import { admit } from "../../injector/webhook/admit.ts";
+import { type Asker, type Decision, decide } from "../../injector/decide/decide.ts";
 import { injectPod } from "../../injector/inject.ts";
-import { parsePlatform } from "../../injector/platform.ts";
-import type { Pod } from "../../injector/pod.ts";
-import { explainReason, INJECT_REASONS, REFUSE_REASONS, SKIP_REASONS } from "../../injector/reasons.ts";
-import { readSwitch, reportPod } from "../../injector/report.ts";
+import { parsePlatform } from "../../injector/platform/platform.ts";
+import type { Pod } from "../../injector/pod/pod.ts";
+import { explainReason, INJECT_REASONS, REFUSE_REASONS, SKIP_REASONS } from "../../injector/decide/reasons.ts";
+import { readSwitch, reportPod } from "../../injector/decide/report.ts";
 import { defaultInjectorSettings } from "../../injector/settings.ts";
 import { noSurroundings, type Surroundings } from "../../injector/surroundings.ts";
 

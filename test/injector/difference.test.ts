@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import jsonPatch from "fast-json-patch";
 import t from "tap";
-import { difference, escapePointer } from "../../injector/difference.ts";
+import { difference, escapePointer } from "../../injector/patch/difference.ts";
 import { unifiedDiff } from "../../injector/unified-diff.ts";
 import { requires } from "../support/requires.ts";
 

@@ -2,11 +2,17 @@
 import t from "tap";
 import { silentLogger } from "../../core/log.ts";
 import { createMetrics } from "../../core/metrics.ts";
-import { eventsOf } from "../../injector/admission-event.ts";
-import type { Admission } from "../../injector/admit.ts";
-import type { AdmissionRequest } from "../../injector/envelope.ts";
-import { createEventRecorder, type EventSink, type NewEvent, type ObjectReference, type WorkloadEvent } from "../../injector/events.ts";
-import { connectInjectorKubernetes } from "../../injector/kubernetes.ts";
+import { eventsOf } from "../../injector/webhook/admission-event.ts";
+import type { Admission } from "../../injector/webhook/admit.ts";
+import type { AdmissionRequest } from "../../injector/webhook/envelope.ts";
+import {
+  createEventRecorder,
+  type EventSink,
+  type NewEvent,
+  type ObjectReference,
+  type WorkloadEvent,
+} from "../../injector/webhook/events.ts";
+import { connectInjectorKubernetes } from "../../injector/cluster/kubernetes.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
 import { startKubeApi } from "../support/kube-api.ts";
 

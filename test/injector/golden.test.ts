@@ -1,16 +1,16 @@
 // Golden manifests: YAML in, patch and YAML out. After a change that is meant, REMORA_WRITE_GOLDEN=1 writes the outcomes anew; read the diff.
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import t from "tap";
-import { INJECT_LABEL } from "../../injector/annotations.ts";
-import type { Asker } from "../../injector/decide.ts";
-import { difference } from "../../injector/difference.ts";
+import { INJECT_LABEL } from "../../injector/annotations/annotations.ts";
+import type { Asker } from "../../injector/decide/decide.ts";
+import { difference } from "../../injector/patch/difference.ts";
 import { givenSurroundings } from "../../injector/given-surroundings.ts";
 import { injectPod } from "../../injector/inject.ts";
 import { formatManifests, type ManifestDocument, parseManifests, patchDocument } from "../../injector/manifest.ts";
-import { parsePod } from "../../injector/pod.ts";
+import { parsePod } from "../../injector/pod/pod.ts";
 import { defaultInjectorSettings } from "../../injector/settings.ts";
-import { uninjectPod } from "../../injector/uninject.ts";
-import { findPods, type PodPlace } from "../../injector/workload.ts";
+import { uninjectPod } from "../../injector/patch/uninject.ts";
+import { findPods, type PodPlace } from "../../injector/pod/workload.ts";
 
 const FOLDER = new URL("golden/", import.meta.url);
 const SETTINGS = { ...defaultInjectorSettings("0.1.0"), trustPins: [`sha256:${"ab".repeat(32)}`] };

@@ -1,11 +1,11 @@
 // What must hold for every pod, whatever it looks like: seeded odd pods, applied operation by operation, injected twice, and taken back.
 import jsonPatch from "fast-json-patch";
 import t from "tap";
-import { difference } from "../../injector/difference.ts";
+import { difference } from "../../injector/patch/difference.ts";
 import { injectPod } from "../../injector/inject.ts";
-import type { Container, Pod } from "../../injector/pod.ts";
+import type { Container, Pod } from "../../injector/pod/pod.ts";
 import { defaultInjectorSettings, type InjectorSettings } from "../../injector/settings.ts";
-import { uninjectPod } from "../../injector/uninject.ts";
+import { uninjectPod } from "../../injector/patch/uninject.ts";
 import { noSurroundings, type Surroundings } from "../../injector/surroundings.ts";
 import { createAppProbes } from "../../sidecar/admin/app-probes.ts";
 

@@ -1,7 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { findKubeContext } from "../../injector/kube-access.ts";
+import { findKubeContext } from "../../injector/cluster/kube-access.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 
 const KUBECONFIG = `

@@ -1,11 +1,11 @@
 // What the kubelet asks of the app over the network, and what becomes of it: probes and http hooks of all containers that keep running.
 import t from "tap";
 import { injectPod } from "../../injector/inject.ts";
-import { formatMarker, type Marker, parseMarker } from "../../injector/marker.ts";
-import { allContainers, type Container, type Pod } from "../../injector/pod.ts";
+import { formatMarker, type Marker, parseMarker } from "../../injector/patch/marker.ts";
+import { allContainers, type Container, type Pod } from "../../injector/pod/pod.ts";
 import { defaultInjectorSettings } from "../../injector/settings.ts";
 import { noSurroundings } from "../../injector/surroundings.ts";
-import { uninjectPod } from "../../injector/uninject.ts";
+import { uninjectPod } from "../../injector/patch/uninject.ts";
 
 const SETTINGS = defaultInjectorSettings("0.1.0");
 const PORTS = [

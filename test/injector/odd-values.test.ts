@@ -3,10 +3,10 @@
 import jsonPatch from "fast-json-patch";
 import t from "tap";
 import { injectPod } from "../../injector/inject.ts";
-import type { Pod } from "../../injector/pod.ts";
+import type { Pod } from "../../injector/pod/pod.ts";
 import { defaultInjectorSettings } from "../../injector/settings.ts";
 import { noSurroundings } from "../../injector/surroundings.ts";
-import { uninjectPod } from "../../injector/uninject.ts";
+import { uninjectPod } from "../../injector/patch/uninject.ts";
 
 const SETTINGS = defaultInjectorSettings("0.1.0");
 

@@ -1,7 +1,7 @@
 import t from "tap";
-import { ownerOf } from "../../injector/owner.ts";
-import { placeOf } from "../../injector/channels.ts";
-import type { Pod } from "../../injector/pod.ts";
+import { ownerOf } from "../../injector/pod/owner.ts";
+import { placeOf } from "../../injector/platform/channels.ts";
+import type { Pod } from "../../injector/pod/pod.ts";
 
 function pod(metadata: object): Pod {
   return { metadata, spec: { containers: [{ name: "app" }] } } as Pod;

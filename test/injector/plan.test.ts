@@ -1,8 +1,8 @@
 // How a pod gets its sidecar: what kubelets, Pod Security, LimitRanges, quotas and the pod's own resources make of it.
 import t from "tap";
 import { injectPod } from "../../injector/inject.ts";
-import { allContainers, type Container, type Pod } from "../../injector/pod.ts";
-import { parseQuantity } from "../../injector/quantity.ts";
+import { allContainers, type Container, type Pod } from "../../injector/pod/pod.ts";
+import { parseQuantity } from "../../injector/pod/quantity.ts";
 import { defaultInjectorSettings, type InjectorSettings } from "../../injector/settings.ts";
 import { type LimitRangeItemFacts, noSurroundings, type QuotaFacts, type Surroundings } from "../../injector/surroundings.ts";
 

@@ -2,8 +2,8 @@ import { readFile } from "node:fs/promises";
 import t from "tap";
 import { parse } from "yaml";
 import { ConfigError } from "../../core/errors.ts";
-import { matchesPattern } from "../../injector/pattern.ts";
-import { defaultPlatform, parsePlatform, placeOf, versionFor } from "../../injector/platform.ts";
+import { matchesPattern } from "../../injector/platform/pattern.ts";
+import { defaultPlatform, parsePlatform, placeOf, versionFor } from "../../injector/platform/platform.ts";
 
 function mistakesIn(text: string): readonly string[] {
   try {

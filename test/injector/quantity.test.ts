@@ -1,6 +1,6 @@
 import t from "tap";
-import { formatQuantity, parseQuantity } from "../../injector/quantity.ts";
-import { repositoryOf } from "../../injector/image-reference.ts";
+import { formatQuantity, parseQuantity } from "../../injector/pod/quantity.ts";
+import { repositoryOf } from "../../injector/pod/image-reference.ts";
 
 t.test("quantities are read as Kubernetes reads them", async (t) => {
   const cases: readonly [string, number | null, number | null][] = [

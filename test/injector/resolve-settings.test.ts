@@ -1,6 +1,6 @@
 import t from "tap";
-import { parsePlatform } from "../../injector/platform.ts";
-import { readNamespaceDefaults, resolveSettings } from "../../injector/resolve-settings.ts";
+import { parsePlatform } from "../../injector/platform/platform.ts";
+import { readNamespaceDefaults, resolveSettings } from "../../injector/annotations/resolve-settings.ts";
 import { noSurroundings, type Surroundings } from "../../injector/surroundings.ts";
 
 function around(annotations: Record<string, string> = {}, platform = ""): Surroundings {

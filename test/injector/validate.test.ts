@@ -1,9 +1,9 @@
 import t from "tap";
-import type { AdmissionRequest } from "../../injector/envelope.ts";
-import { parsePlatform, type Platform } from "../../injector/platform.ts";
+import type { AdmissionRequest } from "../../injector/webhook/envelope.ts";
+import { parsePlatform, type Platform } from "../../injector/platform/platform.ts";
 import { defaultInjectorSettings } from "../../injector/settings.ts";
 import { noSurroundings, type Surroundings } from "../../injector/surroundings.ts";
-import { type Validation, validate } from "../../injector/validate.ts";
+import { type Validation, validate } from "../../injector/validate/validate.ts";
 
 const SETTINGS = defaultInjectorSettings("0.1.0");
 

@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import { INJECTOR_SERVICE, type Injector, startInjector } from "../../../injector/injector.ts";
-import { connectInjectorKubernetes } from "../../../injector/kubernetes.ts";
+import { connectInjectorKubernetes } from "../../../injector/cluster/kubernetes.ts";
 import { fetchFrom } from "../../../injector/rollout/registry-http.ts";
 import { connectRolloutApi } from "../../../injector/rollout/rollout-api.ts";
 import { type Overseer, startOverseer } from "../../../injector/watchdog/overseer.ts";

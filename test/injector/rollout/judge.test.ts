@@ -1,5 +1,5 @@
 import t from "tap";
-import { defaultPlatform } from "../../../injector/platform.ts";
+import { defaultPlatform } from "../../../injector/platform/platform.ts";
 import { describeFinding, judge, type VersionFigures } from "../../../injector/rollout/judge.ts";
 import { leastDifference, wilsonInterval } from "../../../injector/rollout/proportion.ts";
 import { createSeededRandom } from "../../support/seeded-random.ts";

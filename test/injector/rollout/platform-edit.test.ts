@@ -1,6 +1,6 @@
 import t from "tap";
-import { versionFor } from "../../../injector/channels.ts";
-import { parsePlatform } from "../../../injector/platform.ts";
+import { versionFor } from "../../../injector/platform/channels.ts";
+import { parsePlatform } from "../../../injector/platform/platform.ts";
 import { abort, assignChannel, halt, promote, setVersion } from "../../../injector/rollout/platform-edit.ts";
 
 const NOW_MS = Date.UTC(2026, 0, 1);

@@ -1,8 +1,8 @@
 import t from "tap";
-import { placeOf, versionFor, type WorkloadOwner } from "../../../injector/channels.ts";
+import { placeOf, versionFor, type WorkloadOwner } from "../../../injector/platform/channels.ts";
 import { injectPod } from "../../../injector/inject.ts";
-import { parseMarker } from "../../../injector/marker.ts";
-import { type Platform, parsePlatform } from "../../../injector/platform.ts";
+import { parseMarker } from "../../../injector/patch/marker.ts";
+import { type Platform, parsePlatform } from "../../../injector/platform/platform.ts";
 import { imageOfVersion } from "../../../injector/rollout/release.ts";
 import { defaultInjectorSettings } from "../../../injector/settings.ts";
 import { noSurroundings } from "../../../injector/surroundings.ts";

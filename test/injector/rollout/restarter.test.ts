@@ -1,6 +1,6 @@
 import t from "tap";
-import { placeOf } from "../../../injector/channels.ts";
-import { type Platform, parsePlatform } from "../../../injector/platform.ts";
+import { placeOf } from "../../../injector/platform/channels.ts";
+import { type Platform, parsePlatform } from "../../../injector/platform/platform.ts";
 import type { Fleet, RegistryInstance } from "../../../injector/rollout/fleet.ts";
 import { halt } from "../../../injector/rollout/platform-edit.ts";
 import type { PodFacts } from "../../../injector/rollout/pod-facts.ts";

@@ -1,8 +1,8 @@
 import t from "tap";
 import { silentLogger } from "../../../core/log.ts";
 import { createMetrics } from "../../../core/metrics.ts";
-import type { WorkloadEvent } from "../../../injector/events.ts";
-import { defaultPlatform, type Platform } from "../../../injector/platform.ts";
+import type { WorkloadEvent } from "../../../injector/webhook/events.ts";
+import { defaultPlatform, type Platform } from "../../../injector/platform/platform.ts";
 import type { RestartOutcome } from "../../../injector/rollout/rollout-api.ts";
 import { defaultInjectorSettings } from "../../../injector/settings.ts";
 import { noSurroundings } from "../../../injector/surroundings.ts";

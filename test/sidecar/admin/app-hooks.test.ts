@@ -7,10 +7,10 @@ import { startAdminServer } from "../../../core/admin-server.ts";
 import { silentLogger } from "../../../core/log.ts";
 import { createMetrics } from "../../../core/metrics.ts";
 import { injectPod } from "../../../injector/inject.ts";
-import { allContainers, type Pod } from "../../../injector/pod.ts";
+import { allContainers, type Pod } from "../../../injector/pod/pod.ts";
 import { defaultInjectorSettings } from "../../../injector/settings.ts";
 import { noSurroundings } from "../../../injector/surroundings.ts";
-import { makeWebhookMaterial } from "../../../injector/webhook-certificate.ts";
+import { makeWebhookMaterial } from "../../../injector/webhook/webhook-certificate.ts";
 import { createAppHooks } from "../../../sidecar/admin/app-hooks.ts";
 import { leaveRoute } from "../../../sidecar/admin/leave.ts";
 

@@ -7,7 +7,7 @@ import t, { type Test } from "tap";
 import { startAdminServer } from "../../../core/admin-server.ts";
 import { silentLogger } from "../../../core/log.ts";
 import { createMetrics } from "../../../core/metrics.ts";
-import { makeWebhookMaterial } from "../../../injector/webhook-certificate.ts";
+import { makeWebhookMaterial } from "../../../injector/webhook/webhook-certificate.ts";
 import { injectPod } from "../../../injector/inject.ts";
 import { defaultInjectorSettings } from "../../../injector/settings.ts";
 import { noSurroundings } from "../../../injector/surroundings.ts";

@@ -1,0 +1,118 @@
+// The environment of our two containers (names as the sidecar's and `remora init`'s settings tables declare them). Values that a pod only knows
+// once it runs come through fieldRef; what a user wrote is escaped, because the kubelet expands $(NAME) in values.
+import type { AnnotationValues } from "../annotations/annotations.ts";
+import type { RedirectedAsks } from "./kubelet-asks.ts";
+import { STATE_DIR, TOKEN_DIR } from "../pod/names.ts";
+import type { SidecarPlan } from "./plan.ts";
+import type { Pod } from "../pod/pod.ts";
+import { derivePorts } from "../pod/ports.ts";
+import type { InjectorSettings } from "../settings.ts";
+
+/** One variable of a container. */
+export type EnvVar =
+  | { readonly name: string; readonly value: string }
+  | { readonly name: string; readonly valueFrom: { readonly fieldRef: { readonly fieldPath: string } } };
+
+const TOKEN_FILE = `${TOKEN_DIR}/token`;
+
+const DEFAULT_GRACE_S = 30;
+const MAX_DRAIN_S = 30;
+/** Left between the end of draining and the kubelet's SIGKILL. */
+const DRAIN_MARGIN_S = 5;
+
+/** Environment of the sidecar. Settings that neither annotation nor installation gives are left to the sidecar's defaults. */
+export function sidecarEnv(
+  pod: Pod,
+  { values, capture, channel }: SidecarPlan,
+  { appProbes, appHooks }: RedirectedAsks,
+  settings: InjectorSettings,
+): readonly EnvVar[] {
+  const given: readonly [string, string | number | boolean | null | undefined][] = [
+    ["REMORA_CAPTURE", capture],
+    // Peers and the kubelet come over the pod's address; explicit capture alone would mean loopback. The outbound port still serves only the pod.
+    ["REMORA_BIND_ADDRESS", capture === "explicit" ? "::" : null],
+    ["REMORA_MODE", values.mode ?? settings.mode],
+    ["REMORA_TRUST_DOMAIN", settings.trustDomain],
+    ["REMORA_CONTROL_ADDRESS", settings.controlAddress],
+    ["REMORA_CONTROL_NAMESPACE", settings.controlNamespace],
+    ["REMORA_TRUST_PIN", settings.trustPins.join(",")],
+    ["REMORA_TOKEN_FILE", TOKEN_FILE],
+    ["REMORA_STATE_DIR", STATE_DIR],
+    ["REMORA_OUTBOUND_PORT", settings.outboundPort],
+    ["REMORA_INBOUND_PORT", settings.inboundPort],
+    ["REMORA_ADMIN_PORT", settings.adminPort],
+    ["REMORA_PORTS", derivePorts(pod, values)],
+    ["REMORA_OPAQUE_PORTS", values["opaque-ports"]?.join(",")],
+    ["REMORA_EGRESS", values.egress],
+    ["REMORA_ALLOW", values.allow],
+    ["REMORA_RATE_LIMIT", values["rate-limit"]],
+    ["REMORA_MAX_INFLIGHT", values["max-inflight"]],
+    ["REMORA_ROUTES", values.routes],
+    ["REMORA_REQUEST_TIMEOUT", values["request-timeout"]],
+    ["REMORA_ANSWER_TIMEOUT", values["answer-timeout"]],
+    ["REMORA_STREAM_IDLE_TIMEOUT", values["stream-idle-timeout"]],
+    ["REMORA_RETRY_BUDGET", values["retry-budget"]],
+    ["REMORA_BREAKER_FAILURES", values["breaker-failures"]],
+    ["REMORA_BREAKER_MIN_BACKOFF", values["breaker-min-backoff"]],
+    ["REMORA_BREAKER_MAX_BACKOFF", values["breaker-max-backoff"]],
+    ["REMORA_ENGINE", values.engine],
+    ["REMORA_WORKERS", values.workers],
+    ["REMORA_SIGNING", values.signing],
+    ["REMORA_VERIFY", values.verify],
+    ["REMORA_CHANNEL", channel],
+    ["REMORA_LOG_LEVEL", values["log-level"]],
+    ["REMORA_ACCESS_LOG", values["access-log"]],
+    ["REMORA_DRAIN_TIMEOUT", values["drain-timeout"] ?? `${usualDrainSeconds(pod)}s`],
+    ["REMORA_PROBES", Object.keys(appProbes).length === 0 ? null : JSON.stringify(appProbes)],
+    ["REMORA_HOOKS", Object.keys(appHooks).length === 0 ? null : JSON.stringify(appHooks)],
+  ];
+  return [
+    field("REMORA_INSTANCE_ID", "metadata.uid"),
+    field("REMORA_POD_NAME", "metadata.name"),
+    field("REMORA_NAMESPACE", "metadata.namespace"),
+    field("REMORA_SERVICE_ACCOUNT", "spec.serviceAccountName"),
+    field("REMORA_POD_IPS", "status.podIPs"),
+    ...plain(given),
+  ];
+}
+
+/** Environment of `remora init`. */
+export function initEnv(values: AnnotationValues, settings: InjectorSettings): readonly EnvVar[] {
+  return plain([
+    ["REMORA_OUTBOUND_PORT", settings.outboundPort],
+    ["REMORA_INBOUND_PORT", settings.inboundPort],
+    ["REMORA_ADMIN_PORT", settings.adminPort],
+    ["REMORA_PROXY_UID", settings.proxyUid],
+    ["REMORA_SKIP_INBOUND_PORTS", values["skip-inbound-ports"]?.join(",")],
+    ["REMORA_SKIP_OUTBOUND_PORTS", values["skip-outbound-ports"]?.join(",")],
+    ["REMORA_SKIP_OUTBOUND_CIDRS", values["skip-outbound-cidrs"]],
+  ]);
+}
+
+/** Draining ends before the kubelet's patience does: the pod's grace period less a margin, 1 s to 30 s. */
+function usualDrainSeconds(pod: Pod): number {
+  return Math.max(1, Math.min(MAX_DRAIN_S, graceSeconds(pod) - DRAIN_MARGIN_S));
+}
+
+/** Time between the kubelet's first word and its SIGKILL, whole seconds. */
+export function graceSeconds(pod: Pod): number {
+  return Math.floor(pod.spec.terminationGracePeriodSeconds ?? DEFAULT_GRACE_S);
+}
+
+function field(name: string, fieldPath: string): EnvVar {
+  return { name, valueFrom: { fieldRef: { fieldPath } } };
+}
+
+function plain(given: readonly (readonly [string, string | number | boolean | null | undefined])[]): readonly EnvVar[] {
+  const variables: EnvVar[] = [];
+  for (const [name, value] of given) {
+    if (value === null || value === undefined || value === "") continue;
+    variables.push({ name, value: escapeExpansion(String(value)) });
+  }
+  return variables;
+}
+
+/** `$(X)` would be replaced and `$$` halved by the kubelet; a lone `$` is safe as it is. */
+function escapeExpansion(text: string): string {
+  return /\$[($]/.test(text) ? text.replaceAll("$", "$$$$") : text;
+}
