@@ -114,6 +114,7 @@ export class UpstreamPool {
 
   #serveWaiting(): void {
     while (this.#waiting.length > 0 && !this.isClosed) {
+      if (this.#open.size >= MAX_CONNECTIONS) return; // one that is given back, or ends, is theirs
       const connection = this.#openOnTrunk();
       if (connection === null) return this.#dialTrunk();
       (this.#waiting.shift() as ConnectionTaker).onConnection(connection);
@@ -183,7 +184,7 @@ export class UpstreamPool {
     this.upstream.dial((error, dialled) => {
       this.#dialling -= 1;
       if (dialled === null) {
-        if (this.#trunks.hasRoom) return;
+        if (this.#trunks.hasRoom) return this.#serveWaiting();
         const failure = failureOf(error ?? new Error("no connection"));
         for (const taker of this.#waiting.splice(0)) taker.onNoConnection(failure);
       } else if (dialled.kind === "mesh" && dialled.mesh.alpn === "remora/h1-streams") {
