@@ -126,6 +126,9 @@ export class FlatFields implements FieldView {
   }
 }
 
+/** A head without fields. */
+export const NO_FIELDS: FieldView = new FlatFields(NONE);
+
 /** The value of the first field of a kind; null without one. */
 export function firstOfKind(fields: FieldView, kind: number): string | null {
   if ((fields.kinds & kind) === 0) return null;

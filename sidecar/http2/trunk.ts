@@ -1,7 +1,7 @@
 // The called side of a trunk: an HTTP/2 connection of a mesh peer whose streams are connections of HTTP/1.1, opened by an extended CONNECT (RFC 8441) for the protocol
 // `http/1.1`. Each is served as one that was accepted by itself; how long they may take is looked after there.
 import type { ServedConnection } from "../engine.ts";
-import { FlatFields, NO_EDIT } from "../fields.ts";
+import { NO_EDIT, NO_FIELDS } from "../fields.ts";
 import type { Wire, WireOwner } from "../transport/wire.ts";
 import { ClientConnection, type ClientEngine } from "./client-connection.ts";
 import { FLOOD } from "./flood-guard.ts";
@@ -55,5 +55,3 @@ export class Trunk extends ClientConnection {
     if (stream.taker === null && nowMonoMs - stream.movedMonoMs >= discardMs) stream.reset(H2_ERROR.noError);
   }
 }
-
-const NO_FIELDS = new FlatFields([]);

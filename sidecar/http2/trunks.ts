@@ -1,7 +1,7 @@
 // The calling side of trunks: the HTTP/2 connections to one mesh peer that carry connections of HTTP/1.1 as streams. Few: what shares one shares its system calls and
 // TLS records; a further one is asked for when those that are open carry many. Dialling is the business of the pool that the connections are for.
 import type { UpstreamConnection as Dialled, Upstream } from "../engine.ts";
-import { FlatFields, NO_EDIT } from "../fields.ts";
+import { NO_EDIT, NO_FIELDS } from "../fields.ts";
 import type { Wire, WireOwner } from "../transport/wire.ts";
 import type { ConnectionEngine } from "./connection.ts";
 import { StreamWire } from "./stream-wire.ts";
@@ -118,5 +118,3 @@ class CarryingConnection extends UpstreamConnection {
     return wire;
   }
 }
-
-const NO_FIELDS = new FlatFields([]);
