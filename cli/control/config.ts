@@ -5,6 +5,7 @@ import { join, resolve } from "node:path";
 import { type Environment, loadConfig, setting, type Values } from "../../core/config.ts";
 import { ConfigError } from "../../core/errors.ts";
 import { LOG_LEVELS } from "../../core/log.ts";
+import { parseRedisAddress, type RedisAddress } from "../../registry/redis/address.ts";
 import { injectorSettings } from "./injector-config.ts";
 
 /** The parts that one control plane may run. */
@@ -53,8 +54,13 @@ export const controlSettings = {
   }),
   redisUrl: setting.secret({
     default: null,
-    doc: "Address of Redis, e.g. `rediss://user:password@host:6379/0`. Needed by the store `redis`.",
+    doc: "Needed by the store `redis`: `redis://user:password@host:6379/0`, `redis-sentinel://…@sentinel1,sentinel2:26379/master-name/0` or `redis-cluster://…@node1,node2:6379`. With TLS: `rediss…`.",
   }),
+  redisCaFile: setting.text({ default: null, doc: "PEM roots that Redis's certificate is checked with. Default: the system's." }),
+  redisCertFile: setting.text({ default: null, doc: "PEM certificate for a Redis that asks its clients for one." }),
+  redisKeyFile: setting.text({ default: null, doc: "PEM key of that certificate." }),
+  redisSentinelUser: setting.text({ default: null, doc: "User for Sentinels that ask for one; the one in the URL is for the servers." }),
+  redisSentinelPassword: setting.secret({ default: null, doc: "Password for Sentinels that ask for one." }),
   servicesFile: setting.text({ default: null, doc: "YAML file that defines services with virtual addresses, outside of Kubernetes." }),
   registryUrls: setting.list({
     default: [],
@@ -125,9 +131,7 @@ export function defaultStateDir(env: Environment): string {
 
 function contradictions(values: Readonly<Values<typeof controlSettings>>, roles: ReadonlySet<Role>, inKubernetes: boolean): string[] {
   const mistakes: string[] = [];
-  if (values.store === "redis" && values.redisUrl === null) mistakes.push("REMORA_STORE=redis needs REMORA_REDIS_URL");
-  if (values.store === "memory" && values.redisUrl !== null)
-    mistakes.push("REMORA_REDIS_URL is set but REMORA_STORE=memory does not use it");
+  mistakes.push(...redisContradictions(values));
   if ((values.caCertFile === null) !== (values.caKeyFile === null)) mistakes.push("REMORA_CA_CERT_FILE and REMORA_CA_KEY_FILE go together");
   if (values.lease < values.heartbeatInterval * 2) mistakes.push("REMORA_LEASE must be at least twice REMORA_HEARTBEAT_INTERVAL");
   if (roles.has("injector") && !inKubernetes)
@@ -142,4 +146,30 @@ function contradictions(values: Readonly<Values<typeof controlSettings>>, roles:
       mistakes.push("the role registry without ca needs REMORA_TRUST_PIN or REMORA_JOIN_TOKEN");
   }
   return mistakes;
+}
+
+function redisContradictions(values: Readonly<Values<typeof controlSettings>>): string[] {
+  if (values.store === "memory") return values.redisUrl === null ? [] : ["REMORA_REDIS_URL is set but REMORA_STORE=memory does not use it"];
+  if (values.redisUrl === null) return ["REMORA_STORE=redis needs REMORA_REDIS_URL"];
+  const mistakes: string[] = [];
+  const address = readRedisAddress(values.redisUrl.reveal(), mistakes);
+  const files = [values.redisCaFile, values.redisCertFile, values.redisKeyFile];
+  if (address !== null && !address.tls && files.some((file) => file !== null))
+    mistakes.push("REMORA_REDIS_CA_FILE, _CERT_FILE and _KEY_FILE are for TLS, but REMORA_REDIS_URL does not start with rediss");
+  if ((values.redisCertFile === null) !== (values.redisKeyFile === null))
+    mistakes.push("REMORA_REDIS_CERT_FILE and REMORA_REDIS_KEY_FILE go together");
+  if (address !== null && address.mode !== "sentinel" && (values.redisSentinelUser ?? values.redisSentinelPassword) !== null)
+    mistakes.push("REMORA_REDIS_SENTINEL_USER and _PASSWORD are for redis-sentinel://, which REMORA_REDIS_URL is not");
+  if (values.redisSentinelUser !== null && values.redisSentinelPassword === null)
+    mistakes.push("REMORA_REDIS_SENTINEL_USER needs REMORA_REDIS_SENTINEL_PASSWORD");
+  return mistakes;
+}
+
+function readRedisAddress(url: string, mistakes: string[]): RedisAddress | null {
+  try {
+    return parseRedisAddress(url);
+  } catch (error) {
+    mistakes.push(`REMORA_REDIS_URL: ${(error as Error).message}`); // the parser leaves the password out
+    return null;
+  }
 }

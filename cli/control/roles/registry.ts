@@ -1,5 +1,7 @@
 // The role `registry`: which store, which services, who may announce, and whose word is taken for a heartbeat over HTTP.
+import { readFileSync } from "node:fs";
 import type { CertificateAuthority } from "../../../certs/certificate-authority.ts";
+import { ConfigError } from "../../../core/errors.ts";
 import { createAnnouncePolicy } from "../../../registry/announce-policy.ts";
 import type { LeaseStore } from "../../../registry/lease-store.ts";
 import { createMemoryStore } from "../../../registry/memory-store.ts";
@@ -62,8 +64,26 @@ function authenticateWith(ca: CertificateAuthority) {
 /** Memory is never a silent substitute for a Redis that was asked for (design 8). */
 async function openStore({ config, clock, log, random }: RegistryRoleOptions): Promise<LeaseStore> {
   if (config.redisUrl === null) return createMemoryStore({ clock, leaseMs: config.lease });
-  const { startRedisStore } = await import("../../../registry/redis-store.ts");
-  return startRedisStore({ url: config.redisUrl, clock, random, log, leaseMs: config.lease });
+  const { startRedisStore } = await import("../../../registry/redis/store.ts");
+  const { redisSentinelUser: user, redisSentinelPassword: password } = config;
+  return startRedisStore({
+    url: config.redisUrl,
+    tls: { caPem: readPem(config.redisCaFile), certPem: readPem(config.redisCertFile), keyPem: readPem(config.redisKeyFile) },
+    ...(password === null ? {} : { sentinelLogin: { user, password: password.reveal() } }),
+    clock,
+    random,
+    log,
+    leaseMs: config.lease,
+  });
+}
+
+function readPem(path: string | null): string | undefined {
+  if (path === null) return undefined;
+  try {
+    return readFileSync(path, "utf8");
+  } catch (cause) {
+    throw new ConfigError("invalid_value", `${path} cannot be read: ${(cause as Error).message}`, { cause });
+  }
 }
 
 async function openServices({ config, clock, random, log }: RegistryRoleOptions): Promise<ServiceSource> {

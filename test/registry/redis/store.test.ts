@@ -1,20 +1,20 @@
 import type { Test } from "tap";
 import t from "tap";
 import { Redis } from "ioredis";
-import type { Clock } from "../../core/clock.ts";
-import { systemClock } from "../../core/clock.ts";
-import { silentLogger } from "../../core/log.ts";
-import { Secret } from "../../core/secret.ts";
-import { parseSpiffeId } from "../../core/spiffe.ts";
-import type { Lease } from "../../registry/lease.ts";
-import { parseAnnouncement } from "../../registry/announcement.ts";
-import type { LeaseStore } from "../../registry/lease-store.ts";
-import type { RedisStoreOptions } from "../../registry/redis-store.ts";
-import { startRedisStore } from "../../registry/redis-store.ts";
-import type { RedisServer } from "../support/redis.ts";
-import { startRedis } from "../support/redis.ts";
-import { requires } from "../support/requires.ts";
-import { askService, createTestClient, eventually, heartbeatOf, startRegistryServer } from "./harness.ts";
+import type { Clock } from "../../../core/clock.ts";
+import { systemClock } from "../../../core/clock.ts";
+import { silentLogger } from "../../../core/log.ts";
+import { Secret } from "../../../core/secret.ts";
+import { parseSpiffeId } from "../../../core/spiffe.ts";
+import type { Lease } from "../../../registry/lease.ts";
+import { parseAnnouncement } from "../../../registry/announcement.ts";
+import type { LeaseStore } from "../../../registry/lease-store.ts";
+import type { RedisStoreOptions } from "../../../registry/redis/store.ts";
+import { startRedisStore } from "../../../registry/redis/store.ts";
+import type { RedisServer } from "../../support/redis.ts";
+import { startRedis } from "../../support/redis.ts";
+import { requires } from "../../support/requires.ts";
+import { askService, createTestClient, eventually, heartbeatOf, startRegistryServer } from "../harness.ts";
 
 const skip = requires("redis-server", "openssl");
 const ORDERS = parseSpiffeId("spiffe://cluster.local/ns/default/sa/orders");
@@ -29,7 +29,7 @@ function leaseOf(instanceId: string, changes: Record<string, unknown> = {}, iden
 async function storeOf(t: Test, redis: RedisServer, changes: Partial<RedisStoreOptions> = {}): Promise<LeaseStore> {
   const store = await startRedisStore({
     url: new Secret(redis.url),
-    ...(redis.caPem === null ? {} : { caPem: redis.caPem }),
+    ...(redis.caPem === null ? {} : { tls: { caPem: redis.caPem } }),
     clock: systemClock,
     random: Math.random,
     log: silentLogger(),
@@ -154,9 +154,11 @@ t.test("a replica that missed more changes than are kept reads everything again"
   const admin = new Redis(redis.url);
   t.teardown(() => admin.disconnect());
   const streams = await admin.keys("remora:*:changes");
-  const sequences = await admin.keys("remora:*:sequence");
-  t.equal(streams.length, 1, "one shard is used");
-  await admin.incrby(sequences[0] ?? "", 40);
+  const states = await admin.keys("remora:*:state");
+  const used = streams.filter((key) => !key.includes("probe"));
+  t.equal(used.length, 1, "one shard is used");
+  const shardTag = /\{.*\}/.exec(used[0] ?? "")?.[0] ?? "";
+  await admin.hincrby(states.find((key) => key.includes(shardTag)) ?? "", "sequence", 40);
   await a.renew(leaseOf("i1", { version: "after the gap" }), LOAD);
   await eventually(() => b.leases.get("i1")?.lease.version === "after the gap", "b is in step");
   const many = Array.from({ length: 200 }, (_, n) => leaseOf(`many-${n}`, { addresses: [`10.0.0.${n + 1}`] }));
@@ -180,7 +182,7 @@ t.test("names that would mean something elsewhere mean nothing here, and foreign
       key("changes"),
       "*",
       "seq",
-      String(Number((await admin.get(key("sequence"))) ?? 0) + 1),
+      String(await admin.hincrby(key("state"), "sequence", 1)),
       "op",
       "set",
       "id",
@@ -188,7 +190,6 @@ t.test("names that would mean something elsewhere mean nothing here, and foreign
       "lease",
       "{}",
     );
-    await admin.incr(key("sequence"));
   }
   const b = await storeOf(t, redis);
   t.strictSame(idsOf(b), ["a.b-c_d", "constructor", "hasOwnProperty", "toString"]);
@@ -209,7 +210,7 @@ t.test("with a password and TLS; a wrong one, none, and no server are clear erro
       clock: systemClock,
       random: Math.random,
       log: silentLogger(),
-      ...(caPem === null ? {} : { caPem }),
+      ...(caPem === null ? {} : { tls: { caPem } }),
     };
     const error = await startRedisStore(options).then(
       () => null,

@@ -2,25 +2,39 @@
 // and a Redis Cluster spreads the shards. How far this replica has read each shard is kept beside it.
 
 /** Fixed for good: another number would look for leases where they are not. */
-const SHARDS = 16;
+export const SHARDS = 16;
+
+/** The keys of one shard, in the order of the scripts. */
+export type ShardKeys = readonly [leases: string, expiry: string, changes: string, state: string];
 
 /** One shard. */
 export interface Shard {
-  readonly keys: readonly [leases: string, expiry: string, changes: string, sequence: string];
+  readonly keys: ShardKeys;
+  /** Of what Redis knew when this replica last read; empty: unknown. */
+  generation: string;
   /** Sequence number of the last change in the mirror. */
   sequence: number;
   /** Id of the last stream entry read. */
   cursor: string;
+  /** True: a sweep saw that the mirror cannot be in step; it is read again. */
+  suspect: boolean;
 }
 
 /** All shards of one mesh. */
 export function createShards(prefix: string): readonly Shard[] {
-  return Array.from({ length: SHARDS }, (_, at) => createShard(prefix, at));
+  return Array.from({ length: SHARDS }, (_, at) => ({
+    keys: shardKeys(prefix, at),
+    generation: "",
+    sequence: 0,
+    cursor: "0-0",
+    suspect: false,
+  }));
 }
 
-function createShard(prefix: string, at: number): Shard {
-  const key = (part: string) => `${prefix}:{${prefix}-${at}}:${part}`;
-  return { keys: [key("leases"), key("expiry"), key("changes"), key("sequence")], sequence: 0, cursor: "0-0" };
+/** The keys of shard `at`; `kind` is put before the name of each. */
+export function shardKeys(prefix: string, at: number, kind = ""): ShardKeys {
+  const key = (part: string) => `${prefix}:{${prefix}-${at}}:${kind}${part}`;
+  return [key("leases"), key("expiry"), key("changes"), key("state")];
 }
 
 /** The shard of an instance. FNV-1a over the id: stable across replicas and versions. */
