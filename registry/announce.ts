@@ -49,7 +49,8 @@ export function createAnnounce(parts: {
       await store.remove(lease.instanceId, lease);
       return announcement;
     }
-    const { proven } = mayAnnounce(lease, remoteAddress);
+    const verdict = mayAnnounce(lease, remoteAddress);
+    const { proven } = verdict instanceof Promise ? await verdict : verdict;
     refuseCrowd(lease);
     const replaced = superseded(store.leases, lease, proven);
     await store.renew(lease, announcement.load);

@@ -1,95 +1,104 @@
-// The Kubernetes objects the registry watches, and what it makes of them: services with their backends, found by id, by address and by member.
-import type { V1EndpointSlice, V1Pod, V1Service } from "@kubernetes/client-node";
-import { objectId, readPod, readService, sliceServiceId } from "./kubernetes-objects.ts";
+// The Services and EndpointSlices that the registry watches, and the entries that it makes of them: found by id, by address and by member. An entry is
+// made anew when asked to, so that many changes of one service cost one.
+import type { ObjectChange } from "../core/kubernetes/watched-list.ts";
+import { entryOf, type ServiceFacts, type SliceFacts } from "./kubernetes-services.ts";
 import type { Lease } from "./lease.ts";
-import type { PodFacts, ServiceEntry } from "./service-source.ts";
+import { sameEntry } from "./same-entry.ts";
+import type { ServiceEntry } from "./service-source.ts";
+import { createSparseIndex } from "./sparse-index.ts";
 
-/** The objects, and the entries made of them. Each function names the service whose entry is no longer right. */
-export function createCatalog() {
-  const services = new Map<string, V1Service>();
-  const slices = new Map<string, Map<string, V1EndpointSlice>>();
-  const pods = new Map<string, PodFacts>();
+/** Entries and their parts. */
+export interface Catalog {
+  readonly entries: ReadonlyMap<string, ServiceEntry>;
+  /** The service with that cluster address. */
+  byClusterAddress(address: string): ServiceEntry | undefined;
+  /** The service behind a load balancer's address: of several the first by id, so that every replica says the same. */
+  byBalancerAddress(address: string): ServiceEntry | undefined;
+  /** Ids of services that have a backend which `lease` may be. */
+  selecting(lease: Lease): Iterable<string>;
+  /** Takes changes of Services; yields the ids of those whose entry is no longer right. */
+  takeServices(changes: readonly ObjectChange<ServiceFacts>[]): Iterable<string>;
+  /** The same for EndpointSlices. */
+  takeSlices(changes: readonly ObjectChange<SliceFacts>[]): Iterable<string>;
+  /** Makes one entry anew; true when it really changed. */
+  rebuild(id: string): boolean;
+}
+
+/** Makes an empty one. */
+export function createCatalog(): Catalog {
+  const services = new Map<string, ServiceFacts>();
+  /** Nearly always one. */
+  const slices = new Map<string, readonly SliceFacts[]>();
   const entries = new Map<string, ServiceEntry>();
-  const texts = new Map<string, string>();
-  const byAddress = new Map<string, string>();
-  const byMember = new Map<string, Set<string>>();
+  const byClusterAddress = new Map<string, string>();
+  const byBalancerAddress = createSparseIndex();
+  /** By pod UID; by address where a backend is no pod. */
+  const byMember = createSparseIndex();
+  /** What {@link entries} were made of. */
+  const indexed = new Map<string, ServiceFacts>();
 
-  function index(entry: ServiceEntry, id: string, add: boolean): void {
-    for (const address of entry.virtualAddresses) {
-      if (add) byAddress.set(address, id);
-      else if (byAddress.get(address) === id) byAddress.delete(address);
+  function index(id: string, apply: "add" | "remove"): void {
+    for (const address of indexed.get(id)?.balancerAddresses ?? []) byBalancerAddress[apply](address, id);
+    for (const address of indexed.get(id)?.clusterAddresses ?? []) {
+      if (apply === "add") byClusterAddress.set(address, id);
+      else if (byClusterAddress.get(address) === id) byClusterAddress.delete(address); // else it was given to another service meanwhile
     }
-    if (entry.members.kind !== "endpoints") return;
-    for (const { instanceId, address } of entry.members.endpoints) {
-      for (const member of [address, ...(instanceId === null ? [] : [instanceId])]) {
-        const ids = byMember.get(member) ?? new Set<string>();
-        if (add) ids.add(id);
-        else ids.delete(id);
-        if (ids.size > 0) byMember.set(member, ids);
-        else byMember.delete(member);
-      }
-    }
+    const members = entries.get(id)?.members;
+    if (members?.kind !== "endpoints") return;
+    for (const { instanceId, address } of members.endpoints) byMember[apply](instanceId ?? address, id);
+  }
+
+  function placeSlice(serviceId: string, name: string, slice: SliceFacts | null): void {
+    const others = (slices.get(serviceId) ?? []).filter((known) => known.name !== name);
+    const kept = slice === null ? others : [...others, slice];
+    if (kept.length > 0) slices.set(serviceId, kept);
+    else slices.delete(serviceId);
   }
 
   return {
-    entries: entries as ReadonlyMap<string, ServiceEntry>,
-    byAddress: byAddress as ReadonlyMap<string, string>,
-    pods: pods as ReadonlyMap<string, PodFacts>,
-    putService(service: V1Service): string | null {
-      const id = objectId(service);
-      if (id !== null) services.set(id, service);
-      return id;
+    entries,
+    byClusterAddress: (address) => entries.get(byClusterAddress.get(address) ?? ""),
+    byBalancerAddress(address) {
+      const [first = ""] = [...byBalancerAddress.get(address)].sort();
+      return entries.get(first);
     },
-    removeService(service: V1Service): string | null {
-      const id = objectId(service);
-      if (id !== null) services.delete(id);
-      return id;
+    *selecting(lease) {
+      for (const member of [lease.instanceId, ...lease.addresses]) yield* byMember.get(member);
     },
-    putSlice(slice: V1EndpointSlice): string | null {
-      const id = sliceServiceId(slice);
-      if (id === null) return null;
-      const own = slices.get(id) ?? new Map<string, V1EndpointSlice>();
-      own.set(slice.metadata?.name ?? "", slice);
-      slices.set(id, own);
-      return id;
+    takeServices(changes) {
+      const touched = new Set<string>();
+      for (const { before, after } of changes) {
+        if (after !== null) services.set(after.id, after);
+        else if (before !== null) services.delete(before.id);
+        touched.add((after ?? before)?.id ?? "");
+      }
+      return touched;
     },
-    removeSlice(slice: V1EndpointSlice): string | null {
-      const id = sliceServiceId(slice);
-      if (id === null) return null;
-      slices.get(id)?.delete(slice.metadata?.name ?? "");
-      if (slices.get(id)?.size === 0) slices.delete(id);
-      return id;
+    takeSlices(changes) {
+      const touched = new Set<string>();
+      for (const { before, after } of changes) {
+        if (before !== null) placeSlice(before.serviceId, before.name, null); // its label may name another service now
+        if (after !== null) placeSlice(after.serviceId, after.name, after);
+        for (const slice of [before, after]) if (slice !== null) touched.add(slice.serviceId);
+      }
+      return touched;
     },
-    putPod(pod: V1Pod): void {
-      const read = readPod(pod);
-      if (read !== null) pods.set(read.uid, read.facts);
-      else pods.delete(pod.metadata?.uid ?? "");
-    },
-    removePod(pod: V1Pod): void {
-      pods.delete(pod.metadata?.uid ?? "");
-    },
-    /** True when the entry really changed. */
-    rebuild(id: string): boolean {
+    rebuild(id) {
       const service = services.get(id);
-      const entry = service === undefined ? null : readService(service, slices.get(id)?.values() ?? []);
-      const text = entry === null ? "" : textOf(entry);
-      if ((texts.get(id) ?? "") === text) return false;
       const before = entries.get(id);
-      if (before !== undefined) index(before, id, false);
-      entries.delete(id);
-      texts.delete(id);
-      if (entry === null) return true;
-      entries.set(id, entry);
-      texts.set(id, text);
-      index(entry, id, true);
-      return true;
-    },
-    *selecting(lease: Lease): Iterable<string> {
-      for (const member of [lease.instanceId, ...lease.addresses]) yield* byMember.get(member) ?? [];
+      const after = service === undefined ? undefined : entryOf(service, slices.get(id) ?? []);
+      const isSame = before === after || (before !== undefined && after !== undefined && sameEntry(before, after));
+      if (isSame && indexed.get(id) === service) return false;
+      index(id, "remove");
+      if (service === undefined || after === undefined) {
+        entries.delete(id);
+        indexed.delete(id);
+      } else {
+        entries.set(id, after);
+        indexed.set(id, service);
+        index(id, "add");
+      }
+      return !isSame;
     },
   };
-}
-
-function textOf(entry: ServiceEntry): string {
-  return JSON.stringify(entry, (_key, value: unknown) => (value instanceof Map ? [...value] : value));
 }

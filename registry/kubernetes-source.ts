@@ -1,26 +1,24 @@
-// Services as the Kubernetes API server defines them (design 8): Services, EndpointSlices and Pods, watched, joined by pod UID and address. The
-// client library is large and loads only here. A watch that breaks is started again; until then the last known objects stay in force.
-import type {
-  CoreV1Api,
-  DiscoveryV1Api,
-  Informer,
-  KubeConfig,
-  KubernetesListObject,
-  KubernetesObject,
-  V1EndpointSlice,
-  V1Pod,
-  V1Service,
-} from "@kubernetes/client-node";
+// Services as the Kubernetes API server defines them (design 8): Services, EndpointSlices, Pods and Namespaces, watched, joined by pod UID and address.
+// While the API server is away, the last known objects stay in force.
 import type { Clock, Timer } from "../core/clock.ts";
 import { RegistryError } from "../core/errors.ts";
+import { followList, type ObjectChange, type WatchedList } from "../core/kubernetes/watched-list.ts";
 import type { Logger } from "../core/log.ts";
+import type { Metrics } from "../core/metrics.ts";
+import { connectKubernetesApi, type WatchedKind } from "./kubernetes-api.ts";
 import { createCatalog } from "./kubernetes-catalog.ts";
-import type { ServiceSource } from "./service-source.ts";
+import { readNamespace, readPod } from "./kubernetes-pods.ts";
+import { readService, readSlice } from "./kubernetes-services.ts";
+import { createPodDirectory } from "./pod-directory.ts";
+import type { ServiceEntry, ServiceSource, SourceProblem } from "./service-source.ts";
+import { createSourceMetrics } from "./source-metrics.ts";
 
-const SYNC_TIMEOUT_MS = 15_000;
-const RESTART_LEAST_MS = 200;
-const RESTART_MOST_MS = 10_000;
+const SYNC_TIMEOUT_MS = 60_000;
 const GATHER_MS = 20;
+/** Longer than it takes to begin a watch anew that the API server ended as it was told to. */
+const STALE_AFTER_MS = 5_000;
+/** Pods are up to 30 KB each: 3 MB for a page of them, which does not keep heartbeats waiting for long. */
+const PAGE_ITEMS = 100;
 
 /** Settings of {@link startKubernetesSource}. */
 export interface KubernetesSourceOptions {
@@ -29,33 +27,27 @@ export interface KubernetesSourceOptions {
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Logger;
-  /** How long the first lists may take. Default 15000. */
+  readonly metrics?: Metrics;
+  /** How long the first lists may take. Default 60000. */
   readonly syncTimeoutMs?: number;
+  /** How long one watch lasts; silent for 5 s more, it is taken for dead. Default 25. */
+  readonly watchSeconds?: number;
 }
 
 /** Lists everything, then follows. Raises `RegistryError("unavailable")` when the API server does not answer the first lists. */
 export async function startKubernetesSource(options: KubernetesSourceOptions): Promise<ServiceSource> {
-  const { clock, random, log } = options;
-  const client = await import("@kubernetes/client-node");
-  const config: KubeConfig = new client.KubeConfig();
-  if (options.kubeconfig === undefined) config.loadFromDefault();
-  else config.loadFromString(options.kubeconfig);
-  const core: CoreV1Api = config.makeApiClient(client.CoreV1Api);
-  const discovery: DiscoveryV1Api = config.makeApiClient(client.DiscoveryV1Api);
-
+  const { clock, random, log, watchSeconds } = options;
+  const api = await connectKubernetesApi(clock, options.kubeconfig);
   const catalog = createCatalog();
+  const pods = createPodDirectory(clock, (namespace) => namespaces.facts.get("")?.get(namespace)?.skippedPorts);
   const listeners = new Set<(serviceIds: ReadonlySet<string>) => void>();
   const stale = new Set<string>();
-  const problems = new Map<string, string>();
-  const followed: { stop(): void }[] = [];
   let gathering: Timer | null = null;
-  let closed = false;
 
-  /** Builds the entries anew that changed, a moment later and together: a rollout touches one slice many times. */
-  function markStale(serviceId: string | null): void {
-    if (serviceId === null) return;
-    stale.add(serviceId);
-    gathering ??= clock.after(GATHER_MS, rebuild);
+  /** Makes the entries anew that changed, a moment later and together: a rollout touches one slice many times. */
+  function markStale(serviceIds: Iterable<string>): void {
+    for (const id of serviceIds) stale.add(id);
+    if (stale.size > 0) gathering ??= clock.after(GATHER_MS, rebuild);
   }
 
   function rebuild(): void {
@@ -66,112 +58,84 @@ export async function startKubernetesSource(options: KubernetesSourceOptions): P
     if (changed.size > 0) for (const run of listeners) run(changed);
   }
 
-  /** Starts one informer and resolves with its first list. */
-  function follow<T extends KubernetesObject>(
-    what: string,
-    path: string,
-    list: () => Promise<KubernetesListObject<T>>,
-    put: (object: T) => void,
-    remove: (object: T) => void,
-  ): Promise<void> {
-    const informer: Informer<T> = client.makeInformer<T>(config, path, list);
-    let failures = 0;
-    let restart: Timer | null = null;
-    informer.on("add", put);
-    informer.on("update", put);
-    informer.on("delete", remove);
-    followed.push({
-      stop() {
-        restart?.cancel();
-        void informer.stop();
-      },
-    });
-
-    return new Promise((synced) => {
-      async function start(): Promise<void> {
-        try {
-          await informer.start();
-          if (!problems.has(what)) synced();
-        } catch (error) {
-          fail(error);
-        }
-      }
-
-      function fail(error: unknown): void {
-        if (closed) return;
-        const message = error instanceof Error ? error.message : String(error);
-        if (problems.get(what) !== message) log.warn({ what, problem: message }, "the watch of the API server broke; starting it again");
-        problems.set(what, message);
-        const ceiling = Math.min(RESTART_MOST_MS, RESTART_LEAST_MS * 2 ** Math.min(failures, 16));
-        failures += 1;
-        restart?.cancel();
-        restart = clock.after(ceiling * (0.5 + random() / 2), () => {
-          problems.delete(what);
-          void start();
-        });
-      }
-
-      informer.on("error", fail);
-      informer.on("connect", () => {
-        failures = 0;
-      });
-      void start();
+  function follow<Facts extends { readonly resourceVersion: string }>(
+    kind: WatchedKind,
+    read: (object: unknown) => Facts | null,
+    onChange: (changes: readonly ObjectChange<Facts>[]) => void,
+  ): WatchedList<Facts> {
+    return followList<Facts>({
+      what: kind,
+      path: api.paths[kind],
+      list: api.lists[kind],
+      watch: api.watch,
+      read,
+      isSame: (before, after) => before.resourceVersion !== "" && before.resourceVersion === after.resourceVersion,
+      onChange,
+      onList: () => counted.listed(kind),
+      onFailure: () => counted.failed(kind),
+      pageItems: PAGE_ITEMS,
+      ...(watchSeconds === undefined ? {} : { watchSeconds }),
+      clock,
+      random,
+      log,
     });
   }
 
-  const synced = Promise.all([
-    follow<V1Service>(
-      "services",
-      "/api/v1/services",
-      () => core.listServiceForAllNamespaces(),
-      (service) => markStale(catalog.putService(service)),
-      (service) => markStale(catalog.removeService(service)),
-    ),
-    follow<V1EndpointSlice>(
-      "endpointslices",
-      "/apis/discovery.k8s.io/v1/endpointslices",
-      () => discovery.listEndpointSliceForAllNamespaces(),
-      (slice) => markStale(catalog.putSlice(slice)),
-      (slice) => markStale(catalog.removeSlice(slice)),
-    ),
-    follow<V1Pod>(
-      "pods",
-      "/api/v1/pods",
-      () => core.listPodForAllNamespaces(),
-      (pod) => catalog.putPod(pod),
-      (pod) => catalog.removePod(pod),
-    ),
-  ]);
+  const counted = createSourceMetrics(options.metrics ?? null);
+  const services = follow("services", readService, (changes) => markStale(catalog.takeServices(changes)));
+  const slices = follow("endpointslices", readSlice, (changes) => markStale(catalog.takeSlices(changes)));
+  const podList = follow("pods", readPod, (changes) => pods.take(changes));
+  const namespaces = follow("namespaces", readNamespace, () => {});
+  const lists = { services, endpointslices: slices, pods: podList, namespaces };
+  counted.observe(lists);
 
   async function close(): Promise<void> {
-    closed = true;
     gathering?.cancel();
-    for (const informer of followed) informer.stop();
+    pods.close();
+    for (const list of Object.values(lists)) list.close();
   }
 
+  function problem(): SourceProblem | null {
+    const troubled = Object.values(lists).filter((list) => list.problem() !== null || list.staleMs() > STALE_AFTER_MS);
+    if (troubled.length === 0) return null;
+    const staleMs = Math.max(...troubled.map((list) => list.staleMs()));
+    const why = troubled.map((list) => list.problem()).find((sentence) => sentence !== null);
+    const age = `what is known of the cluster is ${Math.round(staleMs / 1000)} s old`;
+    return { message: why === undefined ? age : `${age}: ${why}`, since: Math.round(clock.nowMs() - staleMs) };
+  }
+
+  const synced = Promise.all(Object.values(lists).map((list) => list.synced));
   if (!(await settlesWithin(synced, options.syncTimeoutMs ?? SYNC_TIMEOUT_MS, clock))) {
+    const known = Object.values(lists).flatMap((list) => list.problem() ?? []);
     await close();
-    const known = [...problems].map(([what, problem]) => `${what}: ${problem}`).join("; ");
     throw new RegistryError(
       "unavailable",
-      `the Kubernetes API server did not list services, endpointslices and pods: ${known || "no answer"}`,
+      `the Kubernetes API server did not list services, endpointslices, pods and namespaces: ${known.join("; ") || "no answer"}`,
     );
   }
   rebuild();
+
+  /** A cluster address is one Service's alone. That of a load balancer may be a pod's too, and the pod is who has it. */
+  function byVirtualAddress(address: string): ServiceEntry | undefined {
+    const entry = catalog.byClusterAddress(address);
+    if (entry !== undefined) return entry;
+    for (const _pod of pods.at(address)) return undefined;
+    return catalog.byBalancerAddress(address);
+  }
 
   return {
     kind: "kubernetes",
     service: (serviceId) => catalog.entries.get(serviceId),
     all: () => catalog.entries.values(),
-    byVirtualAddress: (address) => catalog.entries.get(catalog.byAddress.get(address) ?? ""),
+    byVirtualAddress,
     selecting: catalog.selecting,
-    pod: (instanceId) => catalog.pods.get(instanceId),
+    pods,
     grants: () => [],
     onChange(run) {
       listeners.add(run);
       return () => void listeners.delete(run);
     },
-    problem: () => [...problems].map(([what, problem]) => `${what}: ${problem}`)[0] ?? null,
+    problem,
     close,
   };
 }

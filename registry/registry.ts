@@ -180,5 +180,5 @@ function healthOf(store: LeaseStore, source: ServiceSource): RegistryHealth {
   const kept = store.status();
   if (kept.status === "degraded") return { status: "degraded", since: kept.since, message: `redis: ${kept.message}` };
   const problem = source.problem();
-  return problem === null ? { status: "ok" } : { status: "degraded", message: `services: ${problem}` };
+  return problem === null ? { status: "ok" } : { status: "degraded", since: problem.since, message: `services: ${problem.message}` };
 }

@@ -58,6 +58,8 @@ export function resolve(question: Question, leases: Leases, source: ServiceSourc
       const entry = source.service(serviceId);
       return entry === undefined ? resolveAnnounced(serviceId, question.port, leases) : resolveDefined(entry, question.port, leases);
     }
+    case "member":
+      return resolveNamed(question, leases, source);
     case "address": {
       const entry = source.byVirtualAddress(question.address);
       if (entry !== undefined) return resolveDefined(entry, question.port, leases);
@@ -74,8 +76,25 @@ function resolveAnnounced(serviceId: string, port: number, leases: Leases): Reso
 function resolveDefined(entry: ServiceEntry, port: number, leases: Leases): Resolved {
   const members = [...membersOf(entry, leases)];
   if (entry.ports.length === 0) return answerByOwnPorts(serviceIdOf(entry), port, members);
+  const byTarget = entry.headless && port !== 0 ? answerByTargetPort(entry, port, members) : NOT_FOUND;
+  if (byTarget.found) return byTarget;
   const servicePort = port === 0 ? entry.ports[0] : entry.ports.find((candidate) => candidate.port === port);
-  if (servicePort === undefined) return NOT_FOUND;
+  return servicePort === undefined ? NOT_FOUND : answerByServicePort(entry, servicePort, members);
+}
+
+/**
+ * One instance by its name below the service. Kubernetes gives such names to pods whose `hostname` and `subdomain` say so; they stand for the pod's
+ * address, so that the port asked for is the pod's own.
+ */
+function resolveNamed(question: Extract<Question, { kind: "member" }>, leases: Leases, source: ServiceSource): Resolved {
+  const entry = source.service(`${question.namespace}/${question.name}`);
+  if (entry === undefined || entry.members.kind !== "endpoints") return NOT_FOUND;
+  const endpoints = entry.members.endpoints.filter(({ hostname }) => hostname === question.hostname);
+  const one: ServiceEntry = { ...entry, headless: true, members: { kind: "endpoints", endpoints } };
+  return resolveDefined(one, question.port, leases);
+}
+
+function answerByServicePort(entry: ServiceEntry, servicePort: ServicePort, members: readonly Member[]): Resolved {
   const endpoints = members.map((member) => {
     const target = member.targetPort(servicePort);
     return target === null ? null : { member, port: target, protocol: declared(servicePort.protocol, member.lease, target) };
@@ -85,6 +104,15 @@ function resolveDefined(entry: ServiceEntry, port: number, leases: Leases): Reso
     servicePort.protocol,
     endpoints.filter((endpoint) => endpoint !== null),
   );
+}
+
+/** A name that stands for the addresses of instances: `port` is theirs. It may be the target of different service ports in different instances. */
+function answerByTargetPort(entry: ServiceEntry, port: number, members: readonly Member[]): Resolved {
+  const endpoints = members.flatMap((member) => {
+    const servicePort = entry.ports.find((candidate) => member.targetPort(candidate) === port);
+    return servicePort === undefined ? [] : [{ member, port, protocol: declared(servicePort.protocol, member.lease, port) }];
+  });
+  return answer(serviceIdOf(entry), "detect", endpoints);
 }
 
 function answerByOwnPorts(serviceId: string, port: number, members: readonly Member[]): Resolved {
@@ -106,8 +134,8 @@ function answerByOwnPorts(serviceId: string, port: number, members: readonly Mem
 function resolveInstance(address: string, port: number, leases: Leases, source: ServiceSource): Resolved {
   const endpoints = [...leases.at(address)].flatMap((lease) => {
     const own = lease.ports.find((candidate) => candidate.number === port);
-    const excluded = source.pod(lease.instanceId)?.skippedPorts.has(port) ?? false;
-    if (excluded || (own === undefined && lease.inboundPort !== 0)) return [];
+    if (source.pods?.skips(lease.instanceId, port) === true) return [];
+    if (own === undefined && lease.inboundPort !== 0) return [];
     const member: Member = { lease, address, ready: true, targetPort: () => port };
     return [{ member, port, protocol: own?.protocol ?? "detect" }];
   });
@@ -201,12 +229,19 @@ function memberOf(lease: Lease): Member {
   };
 }
 
-/** Joins a backend to its lease: by pod UID, else by address within the namespace of the service. */
+/**
+ * Joins a backend to its lease, within the namespace of the service: by the pod's UID where it is a pod, for the lease at its address may still be that
+ * of a pod that is gone; else by address.
+ */
 function* memberAt(endpoint: MemberEndpoint, namespace: string, leases: Leases): Iterable<Member> {
-  const byUid = endpoint.instanceId === null ? undefined : leases.get(endpoint.instanceId)?.lease;
-  const joined = byUid === undefined ? [...leases.at(endpoint.address)] : byUid.addresses.includes(endpoint.address) ? [byUid] : [];
-  for (const lease of joined) {
+  for (const lease of joinedTo(endpoint, leases)) {
     if (spiffeParts(lease.identity).namespace !== namespace) continue; // fails closed: nobody joins another namespace's service
     yield { lease, address: endpoint.address, ready: endpoint.ready, targetPort: ({ name }) => endpoint.targetPorts.get(name) ?? null };
   }
+}
+
+function joinedTo({ instanceId, address }: MemberEndpoint, leases: Leases): Iterable<Lease> {
+  if (instanceId === null) return [...leases.at(address)];
+  const lease = leases.get(instanceId)?.lease;
+  return lease?.addresses.includes(address) === true ? [lease] : [];
 }

@@ -24,6 +24,8 @@ export interface MemberEndpoint {
   readonly ready: boolean;
   /** Target port by service port name. */
   readonly targetPorts: ReadonlyMap<string, number>;
+  /** The backend's own name below the service's; empty: it has none. */
+  readonly hostname: string;
 }
 
 /** Which instances belong to a service. */
@@ -44,16 +46,30 @@ export interface ServiceEntry {
   readonly virtualAddresses: readonly string[];
   /** Empty: callers use the instances' own ports. */
   readonly ports: readonly ServicePort[];
+  /** True: it has no address of its own, its name stands for its instances' addresses, and callers ask for their ports. */
+  readonly headless: boolean;
   readonly members: Members;
 }
 
 /** What is known about the pod behind an instance. */
 export interface PodFacts {
+  /** `namespace/service-account` */
   readonly account: string;
-  /** Canonical. */
+  /** Canonical; empty: none yet. */
   readonly addresses: readonly string[];
-  /** Ports whose inbound traffic does not reach the sidecar. */
-  readonly skippedPorts: ReadonlySet<number>;
+  /** True: the addresses are its node's, and not its alone. */
+  readonly onHostNetwork: boolean;
+}
+
+/** The pods that a source knows. What it does not know is no pod, or none yet. */
+export interface Pods {
+  get(instanceId: string): PodFacts | undefined;
+  /** The UIDs of pods that an address belongs to; two only for moments, when one pod takes over from another. */
+  at(address: string): Iterable<string>;
+  /** True: inbound traffic of that port does not reach the pod's sidecar. */
+  skips(instanceId: string, port: number): boolean;
+  /** Resolves with true when anything about the pod changed, or it appeared; with false after `forMs`. */
+  changed(instanceId: string, forMs: number): Promise<boolean>;
 }
 
 /** What an identity may announce beyond the default. */
@@ -62,6 +78,13 @@ export interface AnnounceGrant {
   readonly account: string;
   readonly services: readonly string[];
   readonly mayUse: (address: string) => boolean;
+}
+
+/** What is wrong with a source; what it knew before stays in force. */
+export interface SourceProblem {
+  readonly message: string;
+  /** Epoch ms. */
+  readonly since: number;
 }
 
 /** A place that defines services. */
@@ -74,14 +97,14 @@ export interface ServiceSource {
   byVirtualAddress(address: string): ServiceEntry | undefined;
   /** Ids (`namespace/name`) of defined services that may count `lease` among their members. */
   selecting(lease: Lease): Iterable<string>;
-  /** The pod with this UID: undefined when unknown or when the source knows no pods. */
-  pod(instanceId: string): PodFacts | undefined;
+  /** Null: the source knows no pods, so nothing follows from one being absent. */
+  readonly pods: Pods | null;
   /** Grants for one identity. */
   grants(identity: SpiffeId): Iterable<AnnounceGrant>;
   /** Calls `run` with the ids of services that changed, appeared or went; returns how to stop. */
   onChange(run: (serviceIds: ReadonlySet<string>) => void): () => void;
-  /** Null while all is well; else what is wrong, for health. */
-  problem(): string | null;
+  /** Null while all is well; else what is wrong and since when, for health. */
+  problem(): SourceProblem | null;
   close(): Promise<void>;
 }
 
@@ -97,7 +120,7 @@ export const noServices: ServiceSource = {
   all: () => [],
   byVirtualAddress: () => undefined,
   selecting: () => [],
-  pod: () => undefined,
+  pods: null,
   grants: () => [],
   onChange: () => () => {},
   problem: () => null,

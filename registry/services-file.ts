@@ -7,7 +7,7 @@ import type { Logger } from "../core/log.ts";
 import { spiffeParts } from "../core/spiffe.ts";
 import type { Lease } from "./lease.ts";
 import { accountOf } from "./lease.ts";
-import type { AnnounceGrant, ServiceEntry, ServiceSource } from "./service-source.ts";
+import type { AnnounceGrant, ServiceEntry, ServiceSource, SourceProblem } from "./service-source.ts";
 import { matchesLabels, serviceIdOf } from "./service-source.ts";
 import type { ServicesFile } from "./services-yaml.ts";
 import { parseServicesFile } from "./services-yaml.ts";
@@ -26,7 +26,7 @@ export interface ServicesFileOptions {
 export async function startServicesFile({ path, clock, log }: ServicesFileOptions): Promise<ServiceSource & { reload(): Promise<void> }> {
   let stamp = await stampOf(path);
   let index = indexServices(await loadServicesFile(path));
-  let problem: string | null = null;
+  let problem: SourceProblem | null = null;
   const listeners = new Set<(serviceIds: ReadonlySet<string>) => void>();
 
   async function reload(): Promise<void> {
@@ -42,8 +42,9 @@ export async function startServicesFile({ path, clock, log }: ServicesFileOption
       for (const run of listeners) run(changed);
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
-      if (message !== problem) log.warn({ path, problem: message }, "services file is wrong; the last good one stays in force");
-      problem = message;
+      if (message === problem?.message) return;
+      log.warn({ path, problem: message }, "services file is wrong; the last good one stays in force");
+      problem = { message, since: problem?.since ?? clock.nowMs() };
     }
   }
 
@@ -54,7 +55,7 @@ export async function startServicesFile({ path, clock, log }: ServicesFileOption
     all: () => index.byId.values(),
     byVirtualAddress: (address) => index.byAddress.get(address),
     selecting: (lease) => index.selecting(lease),
-    pod: () => undefined,
+    pods: null,
     grants: (identity) => index.grants.get(accountOf(identity)) ?? [],
     onChange(run) {
       listeners.add(run);

@@ -68,6 +68,7 @@ function readService(value: unknown, place: string, mistakes: string[]): Service
     name: readName(fields.get("name"), `${place}.name`, mistakes),
     namespace,
     virtualAddresses: addresses,
+    headless: false,
     ports,
     members: readMembers(fields.get("instances"), namespace, `${place}.instances`, mistakes),
   };

@@ -8,6 +8,7 @@ import { questionKey } from "./question.ts";
 import type { Resolved, ResolvedEndpoint } from "./resolve.ts";
 import { NOT_FOUND, resolve } from "./resolve.ts";
 import type { ServiceSource } from "./service-source.ts";
+import { serviceIdOf } from "./service-source.ts";
 
 /** Changes within this time travel together. */
 const GATHER_MS = 20;
@@ -125,13 +126,20 @@ export function createViews({ leases, source, clock, random }: ViewsOptions): Vi
 
   function hold(topic: Topic, resolved: Resolved): Resolved {
     const { service, protocol } = topic.current.resolved;
-    if (resolved.found || service === "") {
+    if (resolved.found || service === "" || isAnothers(topic.question, service)) {
       topic.heldUntilMonoMs = 0;
       return resolved;
     }
     const now = clock.monoMs();
     if (topic.heldUntilMonoMs === 0) topic.heldUntilMonoMs = now + EMPTY_HOLD_MS;
     return now < topic.heldUntilMonoMs ? { found: true, service, protocol, endpoints: [] } : NOT_FOUND;
+  }
+
+  /** A virtual address may be given to another service once its own is gone: that one's callers have nothing to wait for. */
+  function isAnothers(question: Question, service: string): boolean {
+    if (question.kind !== "address") return false;
+    const entry = source.byVirtualAddress(question.address);
+    return entry === undefined || serviceIdOf(entry) !== service;
   }
 
   function endHolds(): void {
@@ -165,7 +173,7 @@ export function createViews({ leases, source, clock, random }: ViewsOptions): Vi
   }
 
   function index({ question }: Topic, apply: (map: Map<string, Set<Topic>>, name: string) => void): void {
-    if (question.kind === "service") apply(byService, `${question.namespace}/${question.name}`);
+    if (question.kind === "service" || question.kind === "member") apply(byService, `${question.namespace}/${question.name}`);
     else if (question.kind === "address") apply(byAddress, question.address);
   }
 

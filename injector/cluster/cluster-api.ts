@@ -3,7 +3,7 @@ import type { Environment } from "../../core/config.ts";
 import { findKubeAccess } from "./kube-access.ts";
 import { CALL_TIMEOUT_MS, createKubeHttp, type KubeHttp } from "./kube-http.ts";
 import { PLATFORM_CONFIG_MAP } from "../platform/platform.ts";
-import type { ListPage, StartWatch } from "./watched-list.ts";
+import type { ListPage, StartWatch } from "../../core/kubernetes/watched-list.ts";
 
 /** One page of a list. */
 export interface PageRequest {

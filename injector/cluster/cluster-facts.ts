@@ -1,31 +1,30 @@
 // From Kubernetes objects to the few facts that the injector keeps of them. Pure, and total: the API server checked the objects, but a field that is not
 // what we expect must not stop the watch.
 import { ConfigError } from "../../core/errors.ts";
+import { fieldsOf, listOf, textOf, textsOf } from "../../core/kubernetes/json-fields.ts";
 import { defaultPlatform, PLATFORM_KEY, type Platform, parsePlatform } from "../platform/platform.ts";
-import type { LimitRangeFacts, LimitRangeItemFacts, NamespaceFacts, Quantities, QuotaFacts } from "../surroundings.ts";
+import type { LimitRangeFacts, LimitRangeItemFacts, NamespaceFacts, QuotaFacts } from "../surroundings.ts";
 
 /** Annotations may be 256 KB for each namespace; only ours mean anything to us. */
 const OWN_ANNOTATIONS = "remora.io/";
 
-type Fields = Readonly<Record<string, unknown>>;
-
 /** Labels, and our own annotations. */
 export function readNamespace(object: unknown): NamespaceFacts {
-  const metadata = fields(fields(object)["metadata"]);
-  const annotations = Object.entries(texts(metadata["annotations"])).filter(([name]) => name.startsWith(OWN_ANNOTATIONS));
+  const metadata = fieldsOf(fieldsOf(object)["metadata"]);
+  const annotations = Object.entries(textsOf(metadata["annotations"])).filter(([name]) => name.startsWith(OWN_ANNOTATIONS));
   return Object.freeze({
-    name: text(metadata["name"]),
-    labels: Object.freeze(texts(metadata["labels"])),
+    name: textOf(metadata["name"]),
+    labels: Object.freeze(textsOf(metadata["labels"])),
     annotations: Object.freeze(Object.fromEntries(annotations)),
   });
 }
 
 /** The kubelet's version where the node may be given pods and runs Linux; null for any other node. */
 export function readKubelet(object: unknown): string | null {
-  const { spec, status } = fields(object);
-  if (fields(spec)["unschedulable"] === true) return null;
-  const info = fields(fields(status)["nodeInfo"]);
-  const version = text(info["kubeletVersion"]);
+  const { spec, status } = fieldsOf(object);
+  if (fieldsOf(spec)["unschedulable"] === true) return null;
+  const info = fieldsOf(fieldsOf(status)["nodeInfo"]);
+  const version = textOf(info["kubeletVersion"]);
   return version === "" || info["operatingSystem"] === "windows" ? null : version;
 }
 
@@ -48,39 +47,38 @@ function isLower(parts: readonly number[], than: readonly number[]): boolean {
 
 /** The bounds of a LimitRange. */
 export function readLimitRange(object: unknown): LimitRangeFacts {
-  const { metadata, spec } = fields(object);
-  const limits = fields(spec)["limits"];
-  return { name: text(fields(metadata)["name"]), items: (Array.isArray(limits) ? limits : []).map(readItem) };
+  const { metadata, spec } = fieldsOf(object);
+  return { name: textOf(fieldsOf(metadata)["name"]), items: listOf(fieldsOf(spec)["limits"]).map(readItem) };
 }
 
 function readItem(value: unknown): LimitRangeItemFacts {
-  const item = fields(value);
+  const item = fieldsOf(value);
   return {
-    type: text(item["type"]),
-    min: texts(item["min"]),
-    max: texts(item["max"]),
+    type: textOf(item["type"]),
+    min: textsOf(item["min"]),
+    max: textsOf(item["max"]),
     // The client library renames the field, as `default` is a word of the language.
-    default: texts(item["default"] ?? item["_default"]),
-    defaultRequest: texts(item["defaultRequest"]),
-    maxLimitRequestRatio: texts(item["maxLimitRequestRatio"]),
+    default: textsOf(item["default"] ?? item["_default"]),
+    defaultRequest: textsOf(item["defaultRequest"]),
+    maxLimitRequestRatio: textsOf(item["maxLimitRequestRatio"]),
   };
 }
 
 /** The bounds of a ResourceQuota and what is used of them. */
 export function readQuota(object: unknown): QuotaFacts {
-  const { metadata, spec, status } = fields(object);
-  const scopes = fields(spec)["scopes"];
+  const { metadata, spec, status } = fieldsOf(object);
+  const scopes = fieldsOf(spec)["scopes"];
   return {
-    name: text(fields(metadata)["name"]),
-    hard: texts(fields(spec)["hard"]),
-    used: texts(fields(status)["used"]),
-    scoped: (Array.isArray(scopes) && scopes.length > 0) || fields(fields(spec)["scopeSelector"])["matchExpressions"] !== undefined,
+    name: textOf(fieldsOf(metadata)["name"]),
+    hard: textsOf(fieldsOf(spec)["hard"]),
+    used: textsOf(fieldsOf(status)["used"]),
+    scoped: (Array.isArray(scopes) && scopes.length > 0) || fieldsOf(fieldsOf(spec)["scopeSelector"])["matchExpressions"] !== undefined,
   };
 }
 
 /** What the ConfigMap says, or the mistakes in it. Without the key nothing is decided. */
 export function readPlatform(object: unknown): Platform | { readonly mistakes: string } {
-  const yaml = texts(fields(object)["data"])[PLATFORM_KEY];
+  const yaml = textsOf(fieldsOf(object)["data"])[PLATFORM_KEY];
   if (yaml === undefined) return defaultPlatform;
   try {
     return parsePlatform(yaml);
@@ -88,16 +86,4 @@ export function readPlatform(object: unknown): Platform | { readonly mistakes: s
     if (error instanceof ConfigError) return { mistakes: error.message };
     throw error;
   }
-}
-
-function fields(value: unknown): Fields {
-  return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Fields) : {};
-}
-
-function text(value: unknown): string {
-  return typeof value === "string" ? value : "";
-}
-
-function texts(value: unknown): Quantities {
-  return Object.fromEntries(Object.entries(fields(value)).filter((entry): entry is [string, string] => typeof entry[1] === "string"));
 }

@@ -7,7 +7,7 @@ import type { ClusterApi } from "./cluster-api.ts";
 import { oldest, readKubelet, readLimitRange, readNamespace, readPlatform, readQuota } from "./cluster-facts.ts";
 import { defaultPlatform, PLATFORM_CONFIG_MAP, type Platform } from "../platform/platform.ts";
 import type { NamespaceFacts, Surroundings } from "../surroundings.ts";
-import { followList, type WatchedList } from "./watched-list.ts";
+import { followList, type WatchedList } from "../../core/kubernetes/watched-list.ts";
 
 /** A view that heard nothing for longer is said to be stale; it is used all the same. */
 export const STALE_AFTER_MS = 60_000;

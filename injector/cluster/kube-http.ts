@@ -4,7 +4,7 @@
 import { request as httpRequest, Agent as HttpAgent, type IncomingMessage, type RequestOptions } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import type { KubeAccess } from "./kube-access.ts";
-import type { StartWatch } from "./watched-list.ts";
+import type { StartWatch } from "../../core/kubernetes/watched-list.ts";
 
 /** No call may take longer. */
 export const CALL_TIMEOUT_MS = 10_000;

@@ -7,7 +7,7 @@ import { bounded, call, listPage, type PageRequest } from "../cluster/cluster-ap
 import { findKubeAccess } from "../cluster/kube-access.ts";
 import { createKubeHttp } from "../cluster/kube-http.ts";
 import { PLATFORM_CONFIG_MAP, PLATFORM_KEY } from "../platform/platform.ts";
-import type { ListPage, StartWatch } from "../cluster/watched-list.ts";
+import type { ListPage, StartWatch } from "../../core/kubernetes/watched-list.ts";
 import { findRegistries } from "./find-registries.ts";
 import { type LeaseLock, leaseLock } from "./lease-lock.ts";
 import type { MakeEdit, PlatformEdit } from "./platform-edit.ts";

@@ -10,7 +10,7 @@ import { createGuard } from "../rollout/guard.ts";
 import { type FetchJson, readRegistry } from "../rollout/registry-reader.ts";
 import type { RolloutApi } from "../rollout/rollout-api.ts";
 import type { InjectorSettings } from "../settings.ts";
-import { followList } from "../cluster/watched-list.ts";
+import { followList } from "../../core/kubernetes/watched-list.ts";
 import { readWatchedPod, type WatchedPod } from "./naked-pods.ts";
 import { createWatchdog } from "./watchdog.ts";
 

@@ -155,7 +155,7 @@ t.test("a pod cannot announce another pod's address, UID or account", async (t) 
 
   const stale = orders.heartbeat();
   stale.send(heartbeatOf({ instanceId: "old", addresses: ["127.0.0.1"], inboundPort: 0, services: [] }));
-  t.match(await stale.next(), { accepted: true }, "an unknown pod speaks for the address it comes from");
+  t.match(await stale.next(), { accepted: false, reason: "forbidden" }, "an unknown pod, also from the address it comes from");
 });
 
 t.test("the watch survives an API server that drops it, and one that forgets", async (t) => {

@@ -86,8 +86,9 @@ function readPem(path: string | null): string | undefined {
   }
 }
 
-async function openServices({ config, clock, random, log }: RegistryRoleOptions): Promise<ServiceSource> {
+async function openServices({ config, clock, random, log, metrics }: RegistryRoleOptions): Promise<ServiceSource> {
   if (config.servicesFile !== null) return startServicesFile({ path: config.servicesFile, clock, log });
-  if (config.inKubernetes) return (await import("../../../registry/kubernetes-source.ts")).startKubernetesSource({ clock, random, log });
-  return noServices;
+  if (!config.inKubernetes) return noServices;
+  const { startKubernetesSource } = await import("../../../registry/kubernetes-source.ts");
+  return startKubernetesSource({ clock, random, log, metrics });
 }
