@@ -1,22 +1,19 @@
-// HTTP/1.1 and upgrades of the compat engine: node:http parses what clients send, http-proxy forwards it. Chosen for being well known, not for
-// speed: this is the reference that the splice engine is tested against.
-import { createServer, type IncomingMessage, STATUS_CODES, type ServerResponse, validateHeaderName, validateHeaderValue } from "node:http";
-import { type Duplex, Readable } from "node:stream";
-import httpProxy from "http-proxy";
-import { LRUCache } from "lru-cache";
+// HTTP/1.1 and upgrades of the compat engine: node:http parses what clients send, http-proxy forwards it (http1-forwarder.ts). Chosen for being well known, not for
+// speed: this is the reference that the splice engine is tested against. Here are clients, their connections, and what they are answered.
+import { createServer, type IncomingMessage, STATUS_CODES, type ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
 import type { Clock } from "../../core/clock.ts";
-import { ProtocolError } from "../../core/errors.ts";
-import type { Decision, ServedConnection, Upstream } from "../engine.ts";
+import type { Decision, ServedConnection } from "../engine.ts";
 import { HELD_BODY_BYTES } from "../engine.ts";
-import { type Exchange, type Refusal, type RequestHead, refuse } from "../exchange.ts";
-import { editedFields, FlatFields } from "../fields.ts";
+import { type Exchange, type Refusal, refuse } from "../exchange.ts";
+import { editedFields } from "../fields.ts";
 import { answerFor, RESCUE } from "../rescue.ts";
 import { resetStream } from "../transport/reset.ts";
-import { failureOf } from "../upstream-failure.ts";
 import { headerObject } from "./flat-headers.ts";
 import { holdBody } from "./hold-body.ts";
 import { endSoon } from "../transport/linger.ts";
-import { UpstreamAgent } from "./upstream-agent.ts";
+import { createForwarder } from "./http1-forwarder.ts";
+import { flawOf, hasBody, headOf, USERINFO } from "./http1-messages.ts";
 import { forwardUpgrade } from "./upgrade.ts";
 
 /** Largest request head, bytes (431 above). */
@@ -29,8 +26,6 @@ const CHECK_INTERVAL_MS = 1_000;
 const KEEP_ALIVE_MS = 75_000;
 /** How long the rest of a body is read after its request was answered, ms. */
 const DISCARD_MS = 5_000;
-/** Pools kept; the least recently used one is emptied. */
-const MAX_POOLS = 4096;
 
 type Forward = Extract<Decision, { kind: "forward" }>;
 
@@ -56,9 +51,7 @@ interface Served extends ServedConnection {
 export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutMs?: number } = {}): CompatHttp1 {
   const served = new Map<Duplex, Served>();
   const draining = new Set<Exchange["direction"]>();
-  const exchanges = new WeakMap<IncomingMessage, Exchange>();
-  const pools = new LRUCache<string, UpstreamAgent>({ max: MAX_POOLS, dispose: (agent) => agent.destroy() });
-  const proxy = createProxy();
+  const forwarder = createForwarder({ clock, isDraining: (direction) => draining.has(direction), answer });
   const server = createServer(
     {
       maxHeaderSize: MAX_HEAD_BYTES,
@@ -114,7 +107,6 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
     if (flaw !== null) return answerFlawed(connection, flaw);
     connection.inFlight += 1;
     connection.handler.request(connection.context, headOf(request), (exchange, decision) => {
-      exchanges.set(request, exchange);
       if (!isOpenFor(connection, exchange, response)) return;
       // Before node:http hears of it, which would throw away what is left and then end the pipe: the app would take a part for the whole.
       response.prependOnceListener("finish", () => discardRest(connection, request));
@@ -173,133 +165,19 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
   ): void {
     const refusal = connection.handler.seal(exchange, null, held);
     if (refusal !== null) return answer(connection, response, exchange, refusal);
-    takeConnection(connection, exchange, decision.upstream, (failure, agent) => {
+    forwarder.takeConnection(connection, exchange, decision.upstream, (failure, agent) => {
       if (agent === null) return giveUp(connection, response, exchange, failure as Refusal);
       if (connection.stream.destroyed || response.headersSent) return;
-      send(connection, request, response, exchange, agent, held, false);
-    });
-  }
-
-  /** Dials until an endpoint accepts or the stage list has no other to offer. */
-  function takeConnection(
-    connection: Served,
-    exchange: Exchange,
-    upstream: Upstream,
-    done: (failure: Refusal | null, agent: UpstreamAgent | null) => void,
-  ): void {
-    const agent = poolFor(upstream);
-    agent.prepare((error) => {
-      if (error === null) return done(null, agent);
-      const failure = failureOf(error);
-      const next = connection.handler.another(exchange, failure);
-      if (next === null) done(failure, null);
-      else takeConnection(connection, exchange, next, done);
-    });
-  }
-
-  function poolFor(upstream: Upstream): UpstreamAgent {
-    let agent = pools.get(upstream.key);
-    if (agent === undefined) {
-      agent = new UpstreamAgent(upstream, clock);
-      pools.set(upstream.key, agent);
-    }
-    agent.upstream = upstream;
-    return agent;
-  }
-
-  function send(
-    connection: Served,
-    request: IncomingMessage,
-    response: ServerResponse,
-    exchange: Exchange,
-    agent: UpstreamAgent,
-    held: Buffer | null,
-    isRetry: boolean,
-  ): void {
-    request.url = exchange.path;
-    request.headers = outgoingHeaders(request, exchange) as IncomingMessage["headers"];
-    const options = { target: PLACEHOLDER_TARGET, agent, ...(held === null ? {} : { buffer: Readable.from([held]) }) };
-    let failed = false;
-    proxy.web(request, response, options, (error) => {
-      // http-proxy tells of both sides' errors, one after the other; and of the end of a request that was given up.
-      if (failed || connection.stream.destroyed || (response.writableEnded && exchange.refusal !== null)) return;
-      failed = true;
-      if (response.headersSent) {
-        exchange.refusal ??= failureOf(error);
-        return resetStream(connection.stream);
-      }
-      const failure = failureOf(error);
-      if (!isRetry && failure.reason === "upstream_reset" && isBodiless(request)) {
-        return takeConnection(connection, exchange, agent.upstream, (refusal, next) => {
-          if (connection.stream.destroyed || response.headersSent) return;
-          if (next === null) answer(connection, response, exchange, refusal as Refusal);
-          else send(connection, request, response, exchange, next, null, true);
-        });
-      }
-      answer(connection, response, exchange, failure);
-    });
-  }
-
-  function createProxy(): httpProxy {
-    const created = httpProxy.createProxyServer({});
-    // http-proxy sets `content-length: 0` on DELETE and OPTIONS that have a chunked body, which breaks the framing (http-party/node-http-proxy#1263).
-    const passes = created as unknown as { webPasses: ReadonlyArray<(...args: unknown[]) => unknown> };
-    passes.webPasses = passes.webPasses.filter((pass) => pass.name !== "deleteLength");
-    created.on("proxyReq", (proxied, request, response) => {
-      // http-proxy writes targets anew: `\\` as `/`, `//` as `/`.
-      proxied.path = exchanges.get(request)?.path ?? proxied.path;
-      // http-proxy listens for `aborted`, which says nothing about a client that leaves after its request was complete; and a body whose rest was thrown away
-      // must not look whole.
-      let isAnswered = false;
-      proxied.once("response", () => {
-        isAnswered = true;
-      });
-      response.once("close", () => {
-        if (!response.writableFinished || !proxied.writableEnded || !isAnswered) proxied.destroy();
-      });
-      // Without a listener node:http closes the connection and says nothing.
-      proxied.once("upgrade", (_answered, upstream) => {
-        upstream.destroy();
-        proxied.emit("error", new ProtocolError("upstream_reset", "the upstream switched protocols without being asked"));
-      });
-    });
-    created.on("proxyRes", (answered, request, response) => onUpstreamResponse(answered, request, response as ServerResponse));
-    return created;
-  }
-
-  function onUpstreamResponse(answered: IncomingMessage, request: IncomingMessage, response: ServerResponse): void {
-    const connection = served.get(request.socket);
-    const exchange = exchanges.get(request);
-    if (connection === undefined || exchange === undefined || response.headersSent) return void answered.destroy();
-    if (!isSendable(answered)) {
-      answered.destroy();
-      return answer(connection, response, exchange, refuse("upstream_reset", "the answer's head is not HTTP"));
-    }
-    const answeredFields = new FlatFields(answered.rawHeaders);
-    const edit = connection.handler.response(exchange, answered.statusCode ?? 502, answeredFields);
-    const keepAliveHint = answered.headers["keep-alive"];
-    answered.headers = headerObject(editedFields(answeredFields, edit)) as IncomingMessage["headers"];
-    delete answered.headers.trailer; // as in a request
-    answered.headers.connection = response.shouldKeepAlive && !draining.has(connection.context.direction) ? "keep-alive" : "close";
-    answered.once("end", () => {
-      // The agent reads it from here when it takes the connection back: a pooled one must not be used when the app is about to close it.
-      if (keepAliveHint !== undefined) answered.headers["keep-alive"] = keepAliveHint;
-      const trailers = sendableOnly(connection.handler.trailers(answered.rawTrailers));
-      if (trailers.length > 0 && !response.writableEnded) response.addTrailers(headerObject(trailers) as Record<string, string>);
-    });
-    answered.once("close", () => {
-      if (answered.complete || response.writableFinished) return;
-      exchange.refusal ??= refuse("upstream_reset", "the answer ended before it was complete");
-      resetStream(connection.stream);
+      forwarder.send({ connection, request, response, exchange, held }, agent);
     });
   }
 
   /** Ends an exchange from outside, at any time. */
-  function giveUp(connection: Served, response: ServerResponse, exchange: Exchange, refusal: Refusal): void {
+  function giveUp(connection: ServedConnection, response: ServerResponse, exchange: Exchange, refusal: Refusal): void {
     if (!response.writableEnded) answer(connection, response, exchange, refusal);
   }
 
-  function answer(connection: Served, response: ServerResponse, exchange: Exchange, refusal: Refusal): void {
+  function answer(connection: ServedConnection, response: ServerResponse, exchange: Exchange, refusal: Refusal): void {
     exchange.refusal = refusal;
     if (response.headersSent || connection.stream.destroyed) return resetStream(connection.stream);
     const answered = answerFor(refusal, {
@@ -330,7 +208,7 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
           ? refuse("bad_request", "a signed request cannot upgrade")
           : connection.handler.seal(exchange, null, null);
       if (refusal !== null) return give(refusal);
-      takeConnection(connection, exchange, decision.upstream, (failure, agent) => {
+      forwarder.takeConnection(connection, exchange, decision.upstream, (failure, agent) => {
         if (socket.destroyed) return;
         if (agent === null) return give(failure as Refusal);
         const { upgrade } = request.headers;
@@ -401,7 +279,7 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
 
   function close(): void {
     for (const stream of served.keys()) stream.destroy();
-    pools.clear();
+    forwarder.close();
     server.close();
   }
 
@@ -417,85 +295,4 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
   }
 
   return { serve, drain, close };
-}
-
-/** http-proxy needs a target to build a URL from; the agent decides where the bytes really go. */
-const PLACEHOLDER_TARGET = { protocol: "http:", host: "upstream", hostname: "upstream", port: "80" } as unknown as string;
-
-const ABSOLUTE_FORM = /^https?:\/\/([^/?#]+)(.*)$/i;
-
-/** Method, authority and path of a request; an absolute-form target wins over Host (RFC 9112 section 3.2.2). */
-function headOf(request: IncomingMessage): RequestHead {
-  const target = request.url ?? "/";
-  const absolute = ABSOLUTE_FORM.exec(target);
-  const method = request.method ?? "GET";
-  const fields = new FlatFields(request.rawHeaders);
-  if (absolute === null) return { method, authority: request.headers.host ?? "", path: target, isPlainPath: false, fields };
-  const [, authority, rest] = absolute as unknown as [string, string, string];
-  return { method, authority, path: rest.startsWith("/") ? rest : `/${rest}`, isPlainPath: false, fields };
-}
-
-/** What http-proxy sends on. The framing is as the request came: hygiene has taken `transfer-encoding` off. */
-function outgoingHeaders(request: IncomingMessage, exchange: Exchange): Record<string, string | string[]> {
-  const headers = headerObject(editedFields(exchange.head.fields, exchange.edit));
-  // An HTTP/1.0 client need not name a host; the app's side is HTTP/1.1 and must be told one.
-  headers.host = exchange.authority === "" ? exchange.endpointAddress : exchange.authority;
-  // Both were between the client and us: the one is answered, and what is not switched is not offered on.
-  delete headers["expect"];
-  delete headers["upgrade"];
-  delete headers["trailer"]; // node:http throws at it, into nobody's hands, where the body is not chunked; trailers need no announcement
-  if (request.headers["transfer-encoding"] !== undefined) headers["transfer-encoding"] = "chunked";
-  return headers;
-}
-
-function isBodiless(request: IncomingMessage): boolean {
-  const { method } = request;
-  const safe = method === "GET" || method === "HEAD" || method === "OPTIONS" || method === "TRACE";
-  return safe && !hasBody(request);
-}
-
-function hasBody({ headers }: IncomingMessage): boolean {
-  return headers["transfer-encoding"] !== undefined || (headers["content-length"] ?? "0") !== "0";
-}
-
-const USERINFO = refuse("bad_request", "userinfo in the authority (RFC 9110 section 4.2.4)");
-
-/** What node:http lets pass and two readers could understand in two ways; null when there is none. Details never quote what may be a password. */
-function flawOf(request: IncomingMessage): Refusal | null {
-  let hosts = 0;
-  for (let index = 0; index < request.rawHeaders.length; index += 2) {
-    if ((request.rawHeaders[index] as string).toLowerCase() === "host") hosts += 1;
-  }
-  if (hosts > 1) return refuse("bad_request", "more than one Host (RFC 9112 section 3.2)");
-  const coding = request.headers["transfer-encoding"];
-  if (coding !== undefined && coding.toLowerCase() !== "chunked") return refuse("bad_request", "a transfer coding other than chunked");
-  const authority = ABSOLUTE_FORM.exec(request.url ?? "")?.[1] ?? "";
-  return authority.includes("@") || request.headers.host?.includes("@") ? USERINFO : null;
-}
-
-/** True when node:http can send the head of this answer on: its client reads more than its server writes. */
-function isSendable(answered: IncomingMessage): boolean {
-  if ((answered.statusCode ?? 0) < 200 || !isSendableField("reason-phrase", answered.statusMessage ?? "")) return false;
-  return sendableOnly(answered.rawHeaders).length === answered.rawHeaders.length;
-}
-
-/** The fields of a flat list that node:http would write. */
-function sendableOnly(fields: readonly string[]): string[] {
-  const sendable: string[] = [];
-  for (let index = 0; index < fields.length; index += 2) {
-    const name = fields[index] as string;
-    const value = fields[index + 1] as string;
-    if (isSendableField(name, value)) sendable.push(name, value);
-  }
-  return sendable;
-}
-
-function isSendableField(name: string, value: string): boolean {
-  try {
-    validateHeaderName(name);
-    validateHeaderValue(name, value);
-    return true;
-  } catch {
-    return false;
-  }
 }
