@@ -1,5 +1,6 @@
 // The CA role of the control plane (design 7), put together: find or make the root, publish what others need to trust it, answer
 // `Identity`, and certify the control plane itself. Each part is its own file; this one only connects them.
+import { type Audit, auditToLog } from "../core/audit/audit.ts";
 import type { Clock, Timer } from "../core/clock.ts";
 import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
@@ -47,6 +48,8 @@ export interface CertificateAuthorityOptions {
   readonly random: RandomBytes;
   readonly log: Logger;
   readonly metrics: Metrics;
+  /** Default: the log. */
+  readonly audit?: Audit;
 }
 
 /** The running CA. */
@@ -82,7 +85,9 @@ export async function startCertificateAuthority(options: CertificateAuthorityOpt
     help: "Requests for certificates by result: issued, or why not.",
     labels: ["result"],
   });
-  const service = createIdentityService({ trustDomain, issue, authenticate, trust, log, count: (result) => issued.inc({ result }) });
+  const audit = options.audit ?? auditToLog(log);
+  const count = (result: string) => issued.inc({ result });
+  const service = createIdentityService({ trustDomain, issue, authenticate, trust, log, audit, count });
   const own = new Set<ServerCredentials>();
 
   return {

@@ -1,8 +1,9 @@
-// `remora.v1.Identity` on the wire (core/wire/identity.proto): messages to calls of issuance, errors to gRPC statuses, and the audit trail.
-// One line for each certificate and one for each refusal; the counter has the same outcomes.
+// `remora.v1.Identity` on the wire (core/wire/identity.proto): messages to calls of issuance, errors to gRPC statuses, and what the audit trail
+// hears: each certificate and each refusal; the counter has the same outcomes.
 import type { X509Certificate } from "node:crypto";
 import type { ServerUnaryCall, ServerWritableStream } from "@grpc/grpc-js";
 import { status } from "@grpc/grpc-js";
+import type { Audit } from "../core/audit/audit.ts";
 import type { CertErrorCode } from "../core/errors.ts";
 import { CertError } from "../core/errors.ts";
 import { peerCertificate } from "../core/grpc-server.ts";
@@ -25,6 +26,7 @@ export interface IdentityServiceParts {
   readonly authenticate: Authenticator;
   readonly trust: TrustState;
   readonly log: Logger;
+  readonly audit: Audit;
   readonly count: CountOutcome;
 }
 
@@ -43,16 +45,15 @@ export function createIdentityService(parts: IdentityServiceParts): { readonly i
       const { csr, messageCsr } = requestsOf(call.request);
       const issued = await parts.issue({ credential, csr, messageCsr });
       parts.count("issued");
-      audit(parts.log, issued, kind, call.getPeer());
+      auditIssued(parts.audit, issued, kind, call.getPeer());
       return answer(issued, parts);
     } catch (error) {
       const code = error instanceof CertError ? error.code : "unavailable";
-      const fields = error instanceof CertError ? error.fields : { err: error };
       parts.count(code);
-      parts.log.warn(
-        { ...fields, reason: code, detail: String((error as Error).message), credential: kind, peer: call.getPeer() },
-        "certificate refused",
-      );
+      if (!(error instanceof CertError)) parts.log.error({ err: error }, "a request for a certificate failed");
+      const fields = error instanceof CertError ? error.fields : {};
+      const detail = String((error as Error).message);
+      parts.audit.record("certificate.refused", { ...fields, reason: code, detail, credential: kind, peer: call.getPeer() });
       throw error;
     }
   }
@@ -122,16 +123,14 @@ function bundleMessage({ trust, trustDomain }: IdentityServiceParts): TrustBundl
   return { trustDomain, version, roots: [...roots] };
 }
 
-function audit(log: Logger, issued: Issued, credential: Credential["kind"], peer: string): void {
+function auditIssued(audit: Audit, issued: Issued, credential: Credential["kind"], peer: string): void {
+  const { identity, issuerKeyId } = issued;
   for (const [use, certificate] of [
     ["tls", issued.leaf],
     ["message", issued.messageCertificate],
   ] as const) {
-    const notAfter = certificate.validToDate.toISOString();
-    log.info(
-      { serial: certificate.serialNumber.toLowerCase(), identity: issued.identity, notAfter, use, credential, peer },
-      "certificate issued",
-    );
+    const [serial, notAfter] = [certificate.serialNumber.toLowerCase(), certificate.validToDate.toISOString()];
+    audit.record("certificate.issued", { serial, identity, notAfter, use, credential, issuerKeyId, peer });
   }
 }
 

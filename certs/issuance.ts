@@ -27,6 +27,8 @@ export interface Issued {
   readonly leaf: X509Certificate;
   readonly messageCertificate: X509Certificate;
   readonly notAfterMs: number;
+  /** Subject key id of the issuer, hex: which key signed. */
+  readonly issuerKeyId: string;
 }
 
 /** Signs for one request; throws `CertError` with the code that says whose fault it is. */
@@ -76,7 +78,7 @@ export function sign(
   const signing = { issuer: root.issuer, nowMs, notAfterMs, random: parts.random };
   const leaf = new X509Certificate(signLeaf({ identity, publicKey: key }, signing));
   const messageCertificate = new X509Certificate(signMessageCertificate({ identity, publicKey: messageKey }, signing));
-  return { identity, leaf, messageCertificate, notAfterMs: leaf.validToDate.getTime() };
+  return { identity, leaf, messageCertificate, notAfterMs: leaf.validToDate.getTime(), issuerKeyId: root.issuer.keyId.toString("hex") };
 }
 
 function readRequest(der: Buffer, field: string, identity: SpiffeId): KeyObject {

@@ -33,6 +33,7 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   check: { summary: "check that Remora can be installed, or that it works", load: () => import("./check-command.ts") },
   explain: { summary: "say what the injector does with a workload, and why", load: () => import("./explain-command.ts") },
   rollout: { summary: "roll sidecar versions out by channel, watch them, go back", load: () => import("./rollout-command.ts") },
+  audit: { summary: "check and read the audit trail of a control plane", load: () => import("./audit-command.ts") },
   install: { summary: "print the Kubernetes objects of the control plane", load: () => import("./install-command.ts") },
   version: { summary: "print version, commit and build date", load: () => import("./version-command.ts") },
 };

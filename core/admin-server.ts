@@ -9,7 +9,7 @@ import type { Logger } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Secret } from "./secret.ts";
 
-export type { AdminRequest, AdminResponse, HealthReport, Readiness, Route } from "./admin-routes.ts";
+export type { AdminRequest, AdminResponse, HealthCheck, HealthReport, Readiness, Route } from "./admin-routes.ts";
 
 const MAX_CONNECTIONS = 256;
 const MAX_HEADER_BYTES = 16 * 1024;

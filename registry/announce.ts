@@ -1,5 +1,6 @@
 // One announcement, from whichever door it came (the heartbeat stream or REST): checked, judged, kept. Every refusal is answered with a reason
 // and counted; nothing of a refused announcement is kept.
+import type { Audit } from "../core/audit/audit.ts";
 import { RegistryError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import type { Reason } from "../core/reasons.ts";
@@ -12,6 +13,7 @@ import { accountOf } from "./lease.ts";
 import type { LeaseStore } from "./lease-store.ts";
 import { MAX_LEASES_PER_ACCOUNT } from "./lease-store.ts";
 import { superseded } from "./lease-table.ts";
+import type { RegistryAudit } from "./registry-audit.ts";
 import type { RegistryMetrics } from "./registry-metrics.ts";
 
 /** What is said back. */
@@ -36,8 +38,10 @@ export function createAnnounce(parts: {
   readonly mayAnnounce: MayAnnounce;
   readonly metrics: RegistryMetrics;
   readonly log: Logger;
+  readonly audit: Audit;
+  readonly trail: RegistryAudit;
 }): Announce {
-  const { store, mayAnnounce, metrics, log } = parts;
+  const { store, mayAnnounce, metrics, log, audit, trail } = parts;
 
   async function accept(message: unknown, { identity, remoteAddress, instanceId }: Announcer): Promise<Announcement> {
     const announcement = parseAnnouncement(message, identity);
@@ -46,6 +50,7 @@ export function createAnnounce(parts: {
       throw new RegistryError("bad_request", `the stream announced instance ${instanceId}, now ${lease.instanceId}`);
     }
     if (announcement.leaving) {
+      trail.removing(lease.instanceId, "instance.left", remoteAddress);
       await store.remove(lease.instanceId, lease);
       return announcement;
     }
@@ -53,8 +58,10 @@ export function createAnnounce(parts: {
     const { proven } = verdict instanceof Promise ? await verdict : verdict;
     refuseCrowd(lease);
     const replaced = superseded(store.leases, lease, proven);
+    const before = store.leases.get(lease.instanceId)?.lease;
     await store.renew(lease, announcement.load);
-    for (const id of replaced) await removeReplaced(id);
+    trail.announced(before, lease, remoteAddress);
+    for (const id of replaced) await removeReplaced(id, remoteAddress);
     return announcement;
   }
 
@@ -63,10 +70,10 @@ export function createAnnounce(parts: {
     throw new RegistryError("overloaded", `${accountOf(identity)} holds its most, ${MAX_LEASES_PER_ACCOUNT} instances`);
   }
 
-  async function removeReplaced(instanceId: string): Promise<void> {
+  async function removeReplaced(instanceId: string, peer: string): Promise<void> {
     const held = store.leases.get(instanceId);
     if (held === undefined) return;
-    log.info({ instance: instanceId, identity: held.lease.identity }, "a newer instance took the place of this one");
+    trail.removing(instanceId, "instance.replaced", peer);
     await store.remove(instanceId, held.lease);
   }
 
@@ -81,7 +88,7 @@ export function createAnnounce(parts: {
       const { reason, message: text } = refusal ?? { reason: "overloaded", message: "the registry could not keep the announcement" };
       metrics.heartbeats.inc({ outcome: "refused" });
       metrics.refused.inc({ reason });
-      log.debug({ identity: announcer.identity, remoteAddress: announcer.remoteAddress, reason, message: text }, "announcement refused");
+      audit.record("announcement.refused", { reason, detail: text, identity: announcer.identity, peer: announcer.remoteAddress });
       return { accepted: false, reason, message: text };
     }
   };

@@ -3,6 +3,7 @@
 import type { ServerDuplexStream } from "@grpc/grpc-js";
 import { status } from "@grpc/grpc-js";
 import type { Route } from "../core/admin-server.ts";
+import { type Audit, auditToLog } from "../core/audit/audit.ts";
 import type { Clock } from "../core/clock.ts";
 import { RegistryError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
@@ -15,6 +16,7 @@ import type { LeaseStore } from "./lease-store.ts";
 import type { LeaseChange } from "./lease-table.ts";
 import type { Peer } from "./peer.ts";
 import { identifyPeer } from "./peer.ts";
+import { createRegistryAudit } from "./registry-audit.ts";
 import { createRegistryMetrics } from "./registry-metrics.ts";
 import type { Authenticate } from "./rest.ts";
 import { createRegistryRoutes } from "./rest.ts";
@@ -37,6 +39,8 @@ export interface RegistryOptions {
   readonly random: () => number;
   readonly log: Logger;
   readonly metrics: Metrics;
+  /** Default: the log. */
+  readonly audit?: Audit;
   readonly trustDomain: string;
   /** What ends a full service name, `orders.ns.svc.<cluster domain>`. Default "cluster.local". */
   readonly clusterDomain?: string;
@@ -71,7 +75,9 @@ export function createRegistry(options: RegistryOptions): Registry {
   const { store, services: source, clock, log, trustDomain, heartbeatIntervalMs = 5000, leaseMs = 15_000 } = options;
   const metrics = createRegistryMetrics(options.metrics);
   const views = createViews({ leases: store.leases, source, clock, random: options.random });
-  const announce = createAnnounce({ store, mayAnnounce: options.mayAnnounce, metrics, log });
+  const audit = options.audit ?? auditToLog(log);
+  const trail = createRegistryAudit(audit, store.leases);
+  const announce = createAnnounce({ store, mayAnnounce: options.mayAnnounce, metrics, log, audit, trail });
   const streams = new Set<{ end(): void }>();
   let sweeping = false;
 
@@ -150,6 +156,7 @@ export function createRegistry(options: RegistryOptions): Registry {
     async close() {
       sweeper.cancel();
       stopCounting();
+      trail.close();
       views.close();
       warmUp.close();
       for (const stream of streams) stream.end();

@@ -5,6 +5,7 @@ import { type Readiness, startAdminServer } from "../core/admin-server.ts";
 import type { BuildInfo } from "../core/build-info.ts";
 import type { Clock } from "../core/clock.ts";
 import { CertError } from "../core/errors.ts";
+import { createHealthHistory } from "../core/health-history.ts";
 import { createLifecycle } from "../core/lifecycle.ts";
 import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
@@ -59,6 +60,8 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
   const instanceId = config.instanceId === "" ? randomUUID() : config.instanceId;
 
   const host = await lifecycle.start("traffic host", () => createTrafficHost(parts));
+  const readHealth = () => healthOf({ ...healthSources(state), workers: host.workers() }, clock).checks;
+  const health = await lifecycle.start("health", () => createHealthHistory({ read: readHealth, clock, metrics: host.metrics }));
   const admin = await lifecycle.start("admin", () =>
     startAdminServer({
       host: bindAddress(config),
@@ -77,7 +80,7 @@ export async function startSidecar(parts: SidecarParts): Promise<Sidecar> {
         channel: config.channel,
         ...workersOf(host),
       }),
-      health: () => healthOf({ ...healthSources(state), workers: host.workers() }, clock),
+      health: () => health.report(),
       ready: () => readiness(waiting, host, lifecycle.isDraining),
       onExit: parts.onExit,
       routes: [

@@ -1,11 +1,11 @@
 // The control plane's admin port: health from the roles that run, readiness, and the registry's REST API.
-import { type Route, startAdminServer } from "../../core/admin-server.ts";
+import { type HealthReport, type Route, startAdminServer } from "../../core/admin-server.ts";
 import { buildInfo } from "../../core/build-info.ts";
-import type { Checks, RoleSurroundings } from "./roles/role.ts";
+import type { RoleSurroundings } from "./roles/role.ts";
 
 /** What the admin port shows. */
 export interface ControlAdminOptions extends RoleSurroundings {
-  readonly checks: Checks;
+  readonly health: () => HealthReport;
   readonly routes: readonly Route[];
   /** What keeps the process from being ready; empty when nothing does. */
   readonly waitingFor: () => readonly string[];
@@ -17,7 +17,7 @@ export function startControlAdmin({
   config,
   log,
   metrics,
-  checks,
+  health,
   routes,
   waitingFor,
   onExit,
@@ -38,11 +38,7 @@ export function startControlAdmin({
       store: config.store,
       inKubernetes: config.inKubernetes,
     }),
-    health: () => {
-      const answers = Object.fromEntries(Object.entries(checks).map(([name, check]) => [name, check()]));
-      const isDegraded = Object.values(answers).some(({ status }) => status !== "ok");
-      return { status: isDegraded ? "degraded" : "ok", checks: answers };
-    },
+    health,
     ready() {
       const missing = waitingFor();
       return { ready: missing.length === 0, waitingFor: missing };

@@ -88,6 +88,17 @@ export const controlSettings = {
   logFile: setting.text({ default: null, doc: "Also log into this file, which rotates: `remora.log` becomes `remora.1.log`, …" }),
   logFileSize: setting.size({ default: "64MiB", min: "1KiB", doc: "Size at which the log file rotates; it also does at midnight." }),
   logFileKeep: setting.integer({ default: 7, max: 1000, doc: "How many rotated log files are kept." }),
+  auditFile: setting.text({
+    default: null,
+    doc: "Append-only file for who registered, who was refused and which certificate went to whom; `remora audit` checks and reads it. Default: the log.",
+  }),
+  auditFileSize: setting.size({ default: "64MiB", min: "4KiB", doc: "Size at which a new audit file is begun." }),
+  auditFileKeep: setting.integer({
+    default: 30,
+    min: 1,
+    max: 10_000,
+    doc: "How many complete audit files are kept; older ones are removed.",
+  }),
   metricsToken: setting.secret({ default: null, doc: "When set, `/metrics` asks for it." }),
   ...injectorSettings,
 };

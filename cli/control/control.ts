@@ -4,18 +4,21 @@ import { buildInfo } from "../../core/build-info.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Environment } from "../../core/config.ts";
 import { startGrpcServer } from "../../core/grpc-server.ts";
+import { createHealthHistory } from "../../core/health-history.ts";
 import { createLifecycle } from "../../core/lifecycle.ts";
 import type { Logger } from "../../core/log.ts";
 import { createMetrics } from "../../core/metrics.ts";
 import { startTracing } from "../../core/tracing.ts";
 import { identityService, registryService } from "../../core/wire/load.ts";
 import { startControlAdmin } from "./admin.ts";
+import { openTrail } from "./audit-trail.ts";
 import type { ControlConfig } from "./config.ts";
 import { listening } from "./listening.ts";
 import { forgetAddress, rememberAddress } from "./local-address.ts";
 import { startAuthorityRole } from "./roles/authority.ts";
 import { startInjectorRole } from "./roles/injector.ts";
 import { startRegistryRole } from "./roles/registry.ts";
+import type { Checks } from "./roles/role.ts";
 import { startServerIdentity } from "./roles/server-identity.ts";
 
 /** What the process gives. */
@@ -40,9 +43,10 @@ export async function startControl(config: ControlConfig, { env, clock, log, onE
   const build = buildInfo();
   const metrics = createMetrics({ component: "control", version: build.version, commit: build.commit });
   const lifecycle = createLifecycle({ log, clock, drainTimeoutMs: config.drainTimeout });
-  const surroundings = { config, env, clock, log, metrics, random: Math.random };
   let isReady = false;
   await lifecycle.start("tracing", () => startTracing({ component: "control", env, log }));
+  const trail = await openTrail(config, { clock, log, metrics, lifecycle });
+  const surroundings = { config, env, clock, log, metrics, audit: trail.audit, random: Math.random };
 
   const ca = config.roles.has("ca") ? await lifecycle.start("ca", () => startAuthorityRole(surroundings)) : null;
   const registry = config.roles.has("registry")
@@ -76,11 +80,13 @@ export async function startControl(config: ControlConfig, { env, clock, log, onE
 
   const injector = config.roles.has("injector") ? await lifecycle.start("injector", () => startInjectorRole(surroundings)) : null;
 
+  const checks = { ...ca?.checks, ...registry?.checks, ...injector?.checks, ...trail.checks };
+  const health = await lifecycle.start("health", () => createHealthHistory({ read: () => askAll(checks), clock, metrics }));
   const admin = await lifecycle.start("admin", () =>
     listening("REMORA_ADMIN_PORT", config.bindAddress, config.adminPort, () =>
       startControlAdmin({
         ...surroundings,
-        checks: { ...ca?.checks, ...registry?.checks, ...injector?.checks },
+        health: () => health.report(),
         routes: registry?.routes ?? [],
         waitingFor: () => (isReady ? (injector?.waitingFor() ?? []) : ["start or shutdown"]),
         onExit,
@@ -108,4 +114,8 @@ export async function startControl(config: ControlConfig, { env, clock, log, onE
       return lifecycle.drain(reason);
     },
   };
+}
+
+function askAll(checks: Checks) {
+  return Object.fromEntries(Object.entries(checks).map(([name, check]) => [name, check()]));
 }

@@ -14,7 +14,7 @@ export interface AuthorityRole {
 }
 
 /** Opens the root and starts the CA. @throws CertError naming the file or Secret */
-export async function startAuthorityRole({ config, clock, log, metrics }: RoleSurroundings): Promise<AuthorityRole> {
+export async function startAuthorityRole({ config, clock, log, metrics, audit }: RoleSurroundings): Promise<AuthorityRole> {
   const kubernetes = config.inKubernetes ? await (await import("../../../certs/kubernetes.ts")).connectKubernetes() : null;
   const authority = await startCertificateAuthority({
     trustDomain: config.trustDomain,
@@ -28,6 +28,7 @@ export async function startAuthorityRole({ config, clock, log, metrics }: RoleSu
     random: (bytes) => randomBytes(bytes),
     log,
     metrics,
+    audit,
   });
   return { authority, checks: { ca: () => authority.health() }, close: () => authority.close() };
 }

@@ -1,6 +1,7 @@
 // The role `registry`: which store, which services, who may announce, and whose word is taken for a heartbeat over HTTP.
 import { readFileSync } from "node:fs";
 import type { CertificateAuthority } from "../../../certs/certificate-authority.ts";
+import type { HealthCheck } from "../../../core/admin-server.ts";
 import { ConfigError } from "../../../core/errors.ts";
 import { createAnnouncePolicy } from "../../../registry/announce-policy.ts";
 import type { LeaseStore } from "../../../registry/lease-store.ts";
@@ -26,7 +27,7 @@ export interface RegistryRole extends Pick<Registry, "registryImplementation" | 
 
 /** Opens the store and starts the registry. @throws RegistryError when Redis cannot be reached, ConfigError about the services file */
 export async function startRegistryRole(options: RegistryRoleOptions): Promise<RegistryRole> {
-  const { config, clock, log, metrics, random, ca } = options;
+  const { config, clock, log, metrics, audit, random, ca } = options;
   const services = await openServices(options);
   const store = await openStore(options).catch(async (error: unknown) => {
     await services.close();
@@ -40,6 +41,7 @@ export async function startRegistryRole(options: RegistryRoleOptions): Promise<R
     random,
     log,
     metrics,
+    audit,
     trustDomain: config.trustDomain,
     heartbeatIntervalMs: config.heartbeatInterval,
     leaseMs: config.lease,
@@ -48,7 +50,11 @@ export async function startRegistryRole(options: RegistryRoleOptions): Promise<R
   return {
     registryImplementation: registry.registryImplementation,
     routes: registry.routes,
-    checks: { registry: () => registry.health() },
+    checks: {
+      registry: () => registry.health(),
+      store: () => storeHealth(store),
+      services: () => servicesHealth(services),
+    },
     async close() {
       await registry.close();
       await store.close();
@@ -59,6 +65,17 @@ export async function startRegistryRole(options: RegistryRoleOptions): Promise<R
 
 function authenticateWith(ca: CertificateAuthority) {
   return (token: string) => ca.authenticate({ kind: token.startsWith(JOIN_TOKEN) ? "heartbeat_token" : "service_account_token", token });
+}
+
+function storeHealth(store: LeaseStore): HealthCheck {
+  const state = store.status();
+  return state.status === "ok" ? { status: "ok", message: store.kind } : state;
+}
+
+/** Where services are read from: the API server, or a file. */
+function servicesHealth(services: ServiceSource): HealthCheck {
+  const problem = services.problem();
+  return problem === null ? { status: "ok", message: services.kind } : { status: "degraded", message: problem };
 }
 
 /** Memory is never a silent substitute for a Redis that was asked for (design 8). */

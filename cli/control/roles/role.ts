@@ -1,5 +1,6 @@
 // What every role of the control plane is given, and what it gives back for health.
 import type { HealthReport } from "../../../core/admin-server.ts";
+import type { Audit } from "../../../core/audit/audit.ts";
 import type { Clock } from "../../../core/clock.ts";
 import type { Environment } from "../../../core/config.ts";
 import type { Logger } from "../../../core/log.ts";
@@ -13,6 +14,7 @@ export interface RoleSurroundings {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
+  readonly audit: Audit;
   /** 0..1 */
   readonly random: () => number;
 }

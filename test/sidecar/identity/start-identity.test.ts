@@ -10,6 +10,7 @@ import { createIssuance } from "../../../certs/issuance.ts";
 import { createIssueLimit } from "../../../certs/issue-limit.ts";
 import { createServerCredentials } from "../../../certs/server-credentials.ts";
 import { createTrustState } from "../../../certs/trust-bundle.ts";
+import { auditToLog } from "../../../core/audit/audit.ts";
 import { systemClock } from "../../../core/clock.ts";
 import { startGrpcServer } from "../../../core/grpc-server.ts";
 import { silentLogger } from "../../../core/log.ts";
@@ -354,7 +355,15 @@ async function startRotatingControl(t: Test) {
   const log = silentLogger();
   const parts = { clock: systemClock, random: randomBytes, leafTtlMs: 24 * HOUR_MS, root: () => root };
   const issue = createIssuance({ ...parts, authenticate, limit: createIssueLimit(systemClock) });
-  const service = createIdentityService({ trustDomain: "cluster.local", issue, authenticate, trust, log, count: () => {} });
+  const service = createIdentityService({
+    trustDomain: "cluster.local",
+    issue,
+    authenticate,
+    trust,
+    log,
+    audit: auditToLog(log),
+    count: () => {},
+  });
   const own = createServerCredentials(ids.id("remora-system/remora-control"), { ...parts, trust, log });
   const watched = {
     ...service.implementation,
