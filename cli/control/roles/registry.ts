@@ -75,7 +75,7 @@ function storeHealth(store: LeaseStore): HealthCheck {
 /** Where services are read from: the API server, or a file. */
 function servicesHealth(services: ServiceSource): HealthCheck {
   const problem = services.problem();
-  return problem === null ? { status: "ok", message: services.kind } : { status: "degraded", message: problem };
+  return problem === null ? { status: "ok", message: services.kind } : { status: "degraded", ...problem };
 }
 
 /** Memory is never a silent substitute for a Redis that was asked for (design 8). */
