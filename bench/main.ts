@@ -25,11 +25,14 @@ const USAGE = `usage: npm run bench -- [OPTION…] | COMMAND
       --connections N     default 10000
   handshakes [OPTION…]  CPU of the side that accepts a new mTLS connection, next to nginx
       --count N           connections of each measurement; default 600
-  admission [OPTION…]   the injector's webhook on one core: reviews a second, latency, a pod of 1 MB, memory
+  admission [OPTION…]   the injector's webhook on one core, next to a plain server: reviews a second, latency, a pod of 1 MB, memory
       --seconds N         of each measurement; default 10
       --rate N            reviews per second of the constant load; default 200
+      --rounds N          how often the constant load is measured, in turns; default 3
       --protocol NAME     h1 (as API servers do) or h2; default h1
       --core N            the core that the injector runs on; default 0
+      --node-options TEXT NODE_OPTIONS of the injector
+      --gc                counts the pauses of its garbage collector
 See bench/README.md for how to read the numbers.
 `;
 const EXIT_USAGE = 2;

@@ -1,4 +1,5 @@
 // The app's ports and protocols as text: `8080=http1,9090=grpc,6379=tcp`.
+import { readPort } from "../core/port.ts";
 import type { PortProtocol } from "./discovery/discovery.ts";
 
 const PROTOCOLS: readonly PortProtocol[] = ["detect", "http1", "http2", "grpc", "tcp"];
@@ -38,7 +39,7 @@ function itemsOf(text: string): string[] {
 }
 
 function parsePort(text: string): number {
-  const number = /^[0-9]{1,5}$/.test(text) ? Number(text) : 0;
-  if (number < 1 || number > 65535) throw new RangeError(`"${text}" is not a port from 1 to 65535`);
+  const number = readPort(text);
+  if (number === null) throw new RangeError(`"${text}" is not a port from 1 to 65535`);
   return number;
 }

@@ -1,17 +1,13 @@
 // Calls the webhook as an API server does: few connections that stay open, a POST for each pod. HTTP/1.1 is what API servers speak to webhooks.
 import { Agent, request as httpsRequest } from "node:https";
 import { connect } from "node:http2";
+import type { Subject } from "./subject.ts";
 
-const SERVER_NAME = "remora-injector.remora-system.svc";
 const PATH = "/inject";
 const HEADERS = { "content-type": "application/json", accept: "application/json" };
 
-/** Where to call, and how. */
-export interface CallerOptions {
-  readonly port: number;
-  readonly caPem: string;
-  readonly protocol: "h1" | "h2";
-}
+/** What is spoken. */
+export type Protocol = "h1" | "h2";
 
 /** Calls one webhook. */
 export interface Caller {
@@ -21,12 +17,12 @@ export interface Caller {
 }
 
 /** Opens nothing yet. */
-export function createCaller(options: CallerOptions): Caller {
-  return options.protocol === "h1" ? callerOfHttp1(options) : callerOfHttp2(options);
+export function createCaller(subject: Subject, protocol: Protocol): Caller {
+  return protocol === "h1" ? callerOfHttp1(subject) : callerOfHttp2(subject);
 }
 
-function callerOfHttp1({ port, caPem }: CallerOptions): Caller {
-  const agent = new Agent({ keepAlive: true, maxSockets: 64, ca: caPem, servername: SERVER_NAME });
+function callerOfHttp1({ port, caPem, serverName }: Subject): Caller {
+  const agent = new Agent({ keepAlive: true, maxSockets: 64, ca: caPem, servername: serverName });
   return {
     call: (body) =>
       new Promise((resolve, reject) => {
@@ -44,8 +40,8 @@ function callerOfHttp1({ port, caPem }: CallerOptions): Caller {
   };
 }
 
-function callerOfHttp2({ port, caPem }: CallerOptions): Caller {
-  const session = connect(`https://127.0.0.1:${port}`, { ca: caPem, servername: SERVER_NAME });
+function callerOfHttp2({ port, caPem, serverName }: Subject): Caller {
+  const session = connect(`https://127.0.0.1:${port}`, { ca: caPem, servername: serverName });
   session.on("error", () => {}); // its streams say so too
   return {
     call: (body) =>

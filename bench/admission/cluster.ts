@@ -2,53 +2,53 @@
 // injector itself, `remora control` with that role alone, as in our manifests.
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { freePorts } from "../../cli/run/free-ports.ts";
 import { type KubeApi, startKubeApi } from "../../test/support/kube-api.ts";
-import { findProgram } from "../../test/support/requires.ts";
+import { podEnvironment } from "../load/bundled-mesh.ts";
 import type { StartProcess } from "../load/processes.ts";
 import { untilServed } from "../load/until-served.ts";
+import { onCore } from "./cores.ts";
 import { NAMESPACE } from "./reviews.ts";
+import type { Subject } from "./subject.ts";
 
-const MAIN = fileURLToPath(new URL("../../cli/main.ts", import.meta.url));
+const SERVER_NAME = "remora-injector.remora-system.svc";
 const CONTROL = "remora-system";
 const NAMESPACES = 500;
 const NODES = 200;
 const READY_MS = 60_000;
 const IMAGES_OF_A_NODE = 50;
 
-/** A running injector. */
-export interface MeasuredInjector {
-  readonly pid: number;
-  readonly webhookPort: number;
-  readonly adminPort: number;
-  /** What its certificate chains to. */
-  readonly caPem: string;
+/** Where the injector comes from and where it runs. */
+export interface InjectorOptions {
+  /** A bundle: it starts as in the image, with the same options of Node. */
+  readonly dist: string;
+  readonly folder: string;
+  readonly start: StartProcess;
+  readonly core: number;
+  /** In its environment, besides its settings. */
+  readonly env: NodeJS.ProcessEnv;
 }
 
 /** Starts both; the stand-in lives in this process and ends with `close`. The injector runs on `core` alone where taskset is. */
 export async function startInjectorUnderTest(
-  folder: string,
-  start: StartProcess,
-  core: number,
-): Promise<{ readonly injector: MeasuredInjector; readonly close: () => Promise<void> }> {
+  options: InjectorOptions,
+): Promise<{ readonly injector: Subject; readonly close: () => Promise<void> }> {
+  const { dist, folder, start, core, env } = options;
   const kube = await startKubeApi();
   fill(kube);
   const kubeconfig = join(folder, "kubeconfig");
   await writeFile(kubeconfig, kube.kubeconfig());
-  const [webhookPort = 0, adminPort = 0] = await freePorts(2);
-  const taskset = findProgram("taskset");
-  const command = [...(taskset === null ? [] : [taskset, "-c", String(core)]), process.execPath, MAIN, "control"];
+  const [port = 0, adminPort = 0] = await freePorts(2);
   const { pid } = await start({
-    command: command[0] ?? "",
-    arguments: command.slice(1),
+    ...onCore(core, { command: join(dist, "remora"), arguments: ["control"] }),
     env: {
-      PATH: process.env["PATH"] ?? "",
+      ...podEnvironment(),
+      ...env,
       KUBECONFIG: kubeconfig,
       REMORA_ROLES: "injector",
       REMORA_KUBERNETES: "on",
       REMORA_BIND_ADDRESS: "127.0.0.1",
-      REMORA_WEBHOOK_PORT: String(webhookPort),
+      REMORA_WEBHOOK_PORT: String(port),
       REMORA_ADMIN_PORT: String(adminPort),
     },
     stdio: ["ignore", "ignore", "inherit"],
@@ -56,7 +56,8 @@ export async function startInjectorUnderTest(
   await untilServed({ port: adminPort, path: "/ready", timeoutMs: READY_MS });
   const secret = kube.get("secrets", CONTROL, "remora-injector-tls");
   const { "ca.crt": ca = "" } = (secret?.["data"] ?? {}) as Readonly<Record<string, string>>;
-  return { injector: { pid, webhookPort, adminPort, caPem: Buffer.from(ca, "base64").toString() }, close: () => kube.close() };
+  const injector = { name: "injector", pid, port, caPem: Buffer.from(ca, "base64").toString(), serverName: SERVER_NAME };
+  return { injector, close: () => kube.close() };
 }
 
 function fill(kube: KubeApi): void {

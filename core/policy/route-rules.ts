@@ -1,8 +1,9 @@
 // The grammar of routes (design 4, "route and timeout"): `service=orders path=/shop.Orders/ method=POST timeout=2s retry=idempotent; service=pay/* timeout=1s`.
 // Owns reading and printing of rules; which one a request gets is `sidecar/policy/routes.ts`.
 import { formatDuration, parseDurationMs } from "../duration.ts";
-import { ConfigError } from "../errors.ts";
+import type { ConfigError } from "../errors.ts";
 import { canonicalPrefix } from "./canonical-prefix.ts";
+import { type RuleGrammar, type RuleWord, readMethod, readRules, ruleMistake } from "./rule-list.ts";
 
 /** Which requests may be sent again: those that nobody has looked at, or, declared idempotent, also those that failed. */
 export const RETRY_MODES = ["undelivered", "idempotent"] as const;
@@ -15,8 +16,6 @@ const MAX_RULES = 64;
 const MAX_ATTEMPTS = 10;
 const MAX_TIMEOUT_MS = 86_400_000;
 
-const OPTIONS = "service=, path=, method=, timeout=, answer-timeout=, idle-timeout=, retry=, attempts=";
-const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/; // RFC 9110 5.6.2
 const PATH = /^\/[!-~]*$/;
 const SERVICE = /^(?:[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?\/)?(?:[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?|\*)$/;
 
@@ -44,15 +43,7 @@ export interface RouteRule {
  * @throws ConfigError("invalid_value") naming the position (1-based column), the value and what is allowed.
  */
 export function parseRoutes(text: string): readonly RouteRule[] {
-  const rules: RouteRule[] = [];
-  if (text.trim() === "") return rules;
-  let start = 0;
-  for (const part of text.split(";")) {
-    if (rules.length === MAX_RULES) throw mistake(start, part.trim(), `at most ${MAX_RULES} routes`);
-    rules.push(parseRule(part, start));
-    start += part.length + 1;
-  }
-  return rules;
+  return readRules(text, GRAMMAR);
 }
 
 /** Prints rules in the grammar: `parseRoutes(formatRoutes(rules))` gives equal rules. */
@@ -76,10 +67,15 @@ function formatRule(rule: RouteRule): string {
 
 type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
 
-function parseRule(part: string, offset: number): RouteRule {
-  const words = [...part.matchAll(/\S+/g)];
-  if (words.length === 0) throw mistake(offset, "", "a route such as service=orders timeout=2s between the semicolons");
-  const rule: Mutable<RouteRule> = {
+const NAME = "routes";
+
+const GRAMMAR: RuleGrammar<Mutable<RouteRule>> = {
+  name: NAME,
+  plural: "routes",
+  maxRules: MAX_RULES,
+  options: "service=, path=, method=, timeout=, answer-timeout=, idle-timeout=, retry=, attempts=",
+  example: "a route such as service=orders timeout=2s",
+  begin: () => ({
     service: null,
     path: null,
     method: null,
@@ -88,72 +84,58 @@ function parseRule(part: string, offset: number): RouteRule {
     idleTimeoutMs: null,
     retry: null,
     attempts: null,
-  };
-  const seen = new Set<string>();
-  for (const word of words) {
-    const key = applyOption(rule, word[0], offset + word.index);
-    if (seen.has(key)) throw mistake(offset + word.index, word[0], `each of ${OPTIONS} once`);
-    seen.add(key);
-  }
-  return rule;
-}
+  }),
+  set: applyOption,
+};
 
-/** Sets one option and returns its key. */
-function applyOption(rule: Mutable<RouteRule>, word: string, offset: number): string {
-  const equals = word.indexOf("=");
-  const key = equals < 0 ? word : word.slice(0, equals);
-  const value = equals < 0 ? "" : word.slice(equals + 1);
-  switch (key) {
+function applyOption(rule: Mutable<RouteRule>, word: RuleWord): boolean {
+  switch (word.key) {
     case "service":
-      rule.service = parseService(value, word, offset);
-      break;
+      rule.service = parseService(word);
+      return true;
     case "path":
-      rule.path = parsePath(value, word, offset);
-      break;
+      rule.path = parsePath(word);
+      return true;
     case "method":
-      rule.method = parseMethod(value, word, offset);
-      break;
+      rule.method = readMethod(NAME, word);
+      return true;
     case "timeout":
-      rule.timeoutMs = parseTimeout(value, word, offset);
-      break;
+      rule.timeoutMs = parseTimeout(word);
+      return true;
     case "answer-timeout":
-      rule.answerTimeoutMs = parseTimeout(value, word, offset);
-      break;
+      rule.answerTimeoutMs = parseTimeout(word);
+      return true;
     case "idle-timeout":
-      rule.idleTimeoutMs = parseTimeout(value, word, offset);
-      break;
+      rule.idleTimeoutMs = parseTimeout(word);
+      return true;
     case "retry":
-      rule.retry = parseRetry(value, word, offset);
-      break;
+      rule.retry = parseRetry(word);
+      return true;
     case "attempts":
-      rule.attempts = parseAttempts(value, word, offset);
-      break;
+      rule.attempts = parseAttempts(word);
+      return true;
     default:
-      throw mistake(offset, word, OPTIONS);
+      return false;
   }
-  return key;
 }
 
-function parseService(value: string, word: string, offset: number): string {
-  if (value.length <= 253 && SERVICE.test(value) && value !== "*") return value;
-  throw mistake(offset, word, "service=NAME, service=NAMESPACE/NAME or service=NAMESPACE/*, in lower case");
+function parseService(word: RuleWord): string {
+  const service = word.value ?? "";
+  if (service.length <= 253 && SERVICE.test(service) && service !== "*") return service;
+  throw mistake(word, "service=NAME, service=NAMESPACE/NAME or service=NAMESPACE/*, in lower case");
 }
 
-function parsePath(value: string, word: string, offset: number): string {
-  const prefix = PATH.test(value) ? canonicalPrefix(value) : null;
+function parsePath(word: RuleWord): string {
+  const path = word.value ?? "";
+  const prefix = PATH.test(path) ? canonicalPrefix(path) : null;
   if (prefix !== null) return prefix;
-  throw mistake(offset, word, "a path prefix that begins with /, visible ASCII only, without # \\ and what has two readings");
+  throw mistake(word, "a path prefix that begins with /, visible ASCII only, without # \\ and what has two readings");
 }
 
-function parseMethod(value: string, word: string, offset: number): string {
-  if (TOKEN.test(value) && value === value.toUpperCase()) return value;
-  throw mistake(offset, word, "one method in upper case, such as POST");
-}
-
-function parseTimeout(value: string, word: string, offset: number): number {
-  const ms = durationOrNaN(value);
+function parseTimeout(word: RuleWord): number {
+  const ms = durationOrNaN(word.value ?? "");
   if (ms <= MAX_TIMEOUT_MS) return ms;
-  throw mistake(offset, word, "a time with its unit, such as 250ms or 2s, at most 1d; 0s for none");
+  throw mistake(word, "a time with its unit, such as 250ms or 2s, at most 1d; 0s for none");
 }
 
 /** The reason is dropped: what is allowed is said by the caller. */
@@ -165,25 +147,18 @@ function durationOrNaN(value: string): number {
   }
 }
 
-function parseRetry(value: string, word: string, offset: number): RetryMode {
-  const mode = RETRY_MODES.find((candidate) => candidate === value);
-  if (mode === undefined) throw mistake(offset, word, `retry=${RETRY_MODES.join(", retry=")}`);
+function parseRetry(word: RuleWord): RetryMode {
+  const mode = RETRY_MODES.find((candidate) => candidate === word.value);
+  if (mode === undefined) throw mistake(word, `retry=${RETRY_MODES.join(", retry=")}`);
   return mode;
 }
 
-function parseAttempts(value: string, word: string, offset: number): number {
-  const attempts = /^[0-9]{1,2}$/.test(value) ? Number(value) : 0;
+function parseAttempts(word: RuleWord): number {
+  const attempts = /^[0-9]{1,2}$/.test(word.value ?? "") ? Number(word.value) : 0;
   if (attempts >= 1 && attempts <= MAX_ATTEMPTS) return attempts;
-  throw mistake(offset, word, `a whole number from 1 (never again) to ${MAX_ATTEMPTS}`);
+  throw mistake(word, `a whole number from 1 (never again) to ${MAX_ATTEMPTS}`);
 }
 
-function mistake(offset: number, value: string, allowed: string): ConfigError {
-  const shown = value.slice(0, 100);
-  return new ConfigError(
-    "invalid_value",
-    `routes, column ${offset + 1}: ${shown === "" ? "nothing there" : `"${shown}"`}; allowed: ${allowed}`,
-    {
-      fields: { position: offset + 1, value: shown, allowed },
-    },
-  );
+function mistake(word: RuleWord, allowed: string): ConfigError {
+  return ruleMistake(NAME, word, allowed);
 }

@@ -1,11 +1,12 @@
 // The kinds of values that annotations hold. Each says in words what it allows, reads a text, and throws nothing: a value outside is null, and the
 // caller says which annotation it was. The values are handed on as text, so the grammar here is what keeps a bad one from crashing a sidecar later.
-import { isIP } from "node:net";
 import { DURATION_FORM, parseDurationMs } from "../../core/duration.ts";
 import { PERCENTAGE_FORM, parsePercentage } from "../../core/percentage.ts";
+import { CALLER_FORMS, formatAccessList, parseAccessList } from "../../core/policy/access-list.ts";
+import { readCidr } from "../../core/cidr.ts";
+import { readPort } from "../../core/port.ts";
 import { parseRateLimits } from "../../core/policy/rate-limit-rules.ts";
 import { parseRoutes } from "../../core/policy/route-rules.ts";
-import { parseSpiffeId } from "../../core/spiffe.ts";
 
 /** One kind of value. */
 export interface AnnotationType<T> {
@@ -21,9 +22,7 @@ export interface AnnotationType<T> {
 const MAX_ITEMS = 256;
 
 const LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
-const SUBDOMAIN = `${LABEL}(?:\\.${LABEL})*`;
 const DNS_LABEL = new RegExp(`^${LABEL}$`);
-const WORKLOAD = new RegExp(`^${LABEL}/(?:\\*|${SUBDOMAIN})$`);
 // REGISTRY[:PORT]/PATH[:TAG][@sha256:HEX], the reference grammar of the OCI distribution specification, without its rarer separators.
 const IMAGE =
   /^(?:[A-Za-z0-9.-]+(?::[0-9]{1,5})?\/)?[a-z0-9]+(?:[._/-][a-z0-9]+|__[a-z0-9]+)*(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?:@sha256:[a-f0-9]{64})?$/;
@@ -77,7 +76,7 @@ export const percentage: AnnotationType<string> = {
 export const portList: AnnotationType<readonly number[]> = {
   kind: "ports",
   allowed: `up to ${MAX_ITEMS} ports (1 to 65535), separated by commas`,
-  parse: (text) => listOf(text, parsePort),
+  parse: (text) => listOf(text, readPort),
 };
 
 /** Ports with the protocol spoken there; a bare port means that it is detected. */
@@ -96,18 +95,17 @@ export const portProtocols: AnnotationType<ReadonlyMap<number, PortProtocol>> = 
 export const cidrList: AnnotationType<string> = {
   kind: "networks",
   allowed: `up to ${MAX_ITEMS} networks, separated by commas, such as 10.0.0.0/8,fd00::/8`,
-  parse: (text) => listOf(text, (item) => (isCidr(item) ? item : null))?.join(",") ?? null,
+  parse: (text) => listOf(text, (item) => ("problem" in readCidr(item) ? null : item))?.join(",") ?? null,
 };
 
 /** Who may call. Handed on as text. */
 export const accessList: AnnotationType<string> = {
   kind: "callers",
-  allowed: "* alone, or a list of NAMESPACE/SERVICE-ACCOUNT, NAMESPACE/* and spiffe:// ids, separated by commas",
+  allowed: `* alone, or a list of ${CALLER_FORMS}, separated by commas`,
   parse(text) {
-    const items = text.split(/[\s,]+/).filter((item) => item !== "");
-    if (items.length === 0 || items.length > MAX_ITEMS) return null;
-    if (items.length === 1 && items[0] === "*") return "*";
-    return items.every((item) => WORKLOAD.test(item) || succeeds(() => parseSpiffeId(item))) ? items.join(",") : null;
+    const list = attempt(() => parseAccessList(text));
+    if (list === null || (list !== "everyone" && list.length > MAX_ITEMS)) return null;
+    return formatAccessList(list);
   },
 };
 
@@ -155,13 +153,17 @@ export const label: AnnotationType<string> = {
   parse: (text) => (DNS_LABEL.test(text) ? text : null),
 };
 
-function succeeds(parse: () => unknown): boolean {
+/** What `parse` gives; null where it throws. */
+function attempt<T>(parse: () => T): T | null {
   try {
-    parse();
-    return true;
+    return parse();
   } catch {
-    return false;
+    return null;
   }
+}
+
+function succeeds(parse: () => unknown): boolean {
+  return attempt(() => [parse()]) !== null;
 }
 
 function listOf<T>(text: string, parse: (item: string) => T | null): readonly T[] | null {
@@ -176,23 +178,11 @@ function listOf<T>(text: string, parse: (item: string) => T | null): readonly T[
   return values;
 }
 
-function parsePort(text: string): number | null {
-  const port = /^[0-9]{1,5}$/.test(text) ? Number(text) : 0;
-  return port >= 1 && port <= 65535 ? port : null;
-}
-
 function parsePortProtocol(text: string): readonly [number, PortProtocol] | null {
   const [port = "", word, ...rest] = text.split("=");
-  const number = parsePort(port);
+  const number = readPort(port);
   const protocol = word === undefined ? "detect" : PORT_PROTOCOLS.find((candidate) => candidate === word);
   return number === null || protocol === undefined || rest.length > 0 ? null : [number, protocol];
-}
-
-function isCidr(text: string): boolean {
-  const [address = "", bits, ...rest] = text.split("/");
-  const version = isIP(address);
-  if (version === 0 || rest.length > 0 || address.includes("%")) return false;
-  return bits === undefined || (/^[0-9]{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128));
 }
 
 /** The sidecar's settings refuse line breaks. */

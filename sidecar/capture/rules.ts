@@ -1,7 +1,10 @@
 // The iptables rules of transparent capture (design 5), as text for iptables-restore. Pure: settings and what is already there go in, text comes out.
 // Owns which traffic is captured and in which order; running the text is iptables.ts, saying so to people is `remora init`.
-import { isIP } from "node:net";
 import { ConfigError } from "../../core/errors.ts";
+import { type Cidr, type Family, readCidr } from "../../core/cidr.ts";
+import { readPort } from "../../core/port.ts";
+
+export type { Cidr, Family } from "../../core/cidr.ts";
 
 /** The two chains that are ours; everything else in the nat table is left as it was. */
 export const OUTPUT_CHAIN = "REMORA_OUTPUT";
@@ -12,16 +15,6 @@ const MAX_SKIPS = 256;
 
 /** DNS over TCP. Never captured: resolvers must answer before the sidecar is ready, and DNS over UDP is not captured either. */
 const DNS_PORT = 53;
-
-/** An address family, as netfilter knows it. */
-export type Family = "ipv4" | "ipv6";
-
-/** A network in canonical text, with its family, e.g. `10.0.0.0/8`. Made by {@link parseCidrs}. */
-export interface Cidr {
-  readonly family: Family;
-  readonly address: string;
-  readonly prefixBits: number;
-}
 
 /** What to capture. Ports are 1..65535. */
 export interface CaptureSettings {
@@ -132,8 +125,8 @@ function table(lines: readonly string[]): string {
  */
 export function parsePorts(setting: string, items: readonly string[]): readonly number[] {
   const ports = bounded(setting, items).map((item) => {
-    const port = /^\d{1,5}$/.test(item) ? Number(item) : 0;
-    if (port < 1 || port > 65535) throw new ConfigError("invalid_value", `${setting}: "${item}" is not a port (1..65535)`);
+    const port = readPort(item);
+    if (port === null) throw new ConfigError("invalid_value", `${setting}: "${item}" is not a port (1..65535)`);
     return port;
   });
   return [...new Set(ports)];
@@ -145,17 +138,9 @@ export function parsePorts(setting: string, items: readonly string[]): readonly 
  */
 export function parseCidrs(setting: string, items: readonly string[]): readonly Cidr[] {
   return bounded(setting, items).map((item) => {
-    const [address = "", prefix, ...rest] = item.split("/");
-    const version = isIP(address);
-    if (version === 0 || rest.length > 0 || address.includes("%")) {
-      throw new ConfigError("invalid_value", `${setting}: "${item}" is not a network such as 10.0.0.0/8 or fd00::/8`);
-    }
-    const maxBits = version === 4 ? 32 : 128;
-    const prefixBits = prefix === undefined ? maxBits : /^\d{1,3}$/.test(prefix) ? Number(prefix) : -1;
-    if (prefixBits < 0 || prefixBits > maxBits) {
-      throw new ConfigError("invalid_value", `${setting}: "${item}" has a prefix length outside 0..${maxBits}`);
-    }
-    return { family: version === 4 ? "ipv4" : "ipv6", address, prefixBits };
+    const cidr = readCidr(item);
+    if ("problem" in cidr) throw new ConfigError("invalid_value", `${setting}: "${item}" ${cidr.problem}`);
+    return cidr;
   });
 }
 
