@@ -1,22 +1,31 @@
-// A real redis-server on a free port of loopback, with its files in a temporary folder, that tests can kill and start again on the same port.
+// A real redis-server on a free port of loopback, with its files in a temporary folder, that tests can kill, stop for a while, and start again on the
+// same port. It dies with the test process, whatever ends that.
 import type { ChildProcess } from "node:child_process";
 import { execFileSync, spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { connect, createServer } from "node:net";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
+import { freePort } from "./free-port.ts";
 
 const START_TIMEOUT_MS = 10_000;
+const FAKE_TIME_LIBRARY = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
 /** Settings of {@link startRedis}. */
 export interface RedisServerOptions {
   /** Asked from every client. */
   readonly password?: string;
-  /** Serve TLS only; the client is not asked for a certificate. */
-  readonly tls?: boolean;
+  /** Serve TLS only; with "mutual" every client must show a certificate (the server's own will do). */
+  readonly tls?: boolean | "mutual";
   /** Keep an append-only file, so that a killed server comes back with its data. */
   readonly persistent?: boolean;
+  /** Further lines of redis.conf. */
+  readonly lines?: readonly string[];
+  /** Run as Sentinel, which writes to its configuration. */
+  readonly sentinel?: boolean;
+  /** Let {@link RedisServer.stepClock} set the server's wall clock, by Debian's libfaketime. */
+  readonly fakeTime?: boolean;
 }
 
 /** A running server. */
@@ -26,44 +35,57 @@ export interface RedisServer {
   readonly url: string;
   /** Root of the server's certificate, PEM; null without TLS. */
   readonly caPem: string | null;
+  /** Key of that certificate, PEM. */
+  readonly keyPem: string | null;
   /** Ends the process as a power cut would. */
   kill(): Promise<void>;
+  /** SIGSTOP or SIGCONT. */
+  signal(name: "SIGSTOP" | "SIGCONT"): void;
   /** Starts it again on the same port. */
   start(): Promise<void>;
+  /** Sets its wall clock off by so many seconds; needs `fakeTime`. */
+  stepClock(offsetSeconds: number): void;
   /** Ends it and removes its folder. */
   close(): Promise<void>;
 }
 
 /** Starts a server; `close` it in `t.teardown`. */
-export async function startRedis({ password, tls = false, persistent = false }: RedisServerOptions = {}): Promise<RedisServer> {
+export async function startRedis(options: RedisServerOptions = {}): Promise<RedisServer> {
+  const { password, tls = false, persistent = false, lines = [], sentinel = false, fakeTime = false } = options;
   const folder = mkdtempSync(join(tmpdir(), "remora-redis-"));
   const port = await freePort();
-  const caPem = tls ? makeCertificate(folder) : null;
+  const caPem = tls === false ? null : makeCertificate(folder);
+  const conf = join(folder, "redis.conf");
+  const clockFile = join(folder, "clock");
+  writeFileSync(clockFile, "+0s\n");
+  writeFileSync(
+    conf,
+    [
+      ...(tls === false ? [`port ${port}`] : tlsLines(port, tls === "mutual")),
+      "bind 127.0.0.1",
+      `dir ${folder}`,
+      ...(sentinel ? [] : ['save ""', `appendonly ${persistent ? "yes" : "no"}`]),
+      ...(password === undefined ? [] : [`requirepass ${JSON.stringify(password)}`]),
+      ...lines,
+      "",
+    ].join("\n"),
+  );
+  const fakeEnv = {
+    LD_PRELOAD: FAKE_TIME_LIBRARY,
+    FAKETIME_TIMESTAMP_FILE: clockFile,
+    FAKETIME_NO_CACHE: "1",
+    FAKETIME_DONT_FAKE_MONOTONIC: "1",
+  };
   let child: ChildProcess | null = null;
 
   async function start(): Promise<void> {
-    const listen = tls
-      ? [
-          "--port",
-          "0",
-          "--tls-port",
-          `${port}`,
-          "--tls-cert-file",
-          "cert.pem",
-          "--tls-key-file",
-          "key.pem",
-          "--tls-ca-cert-file",
-          "cert.pem",
-        ]
-      : ["--port", `${port}`];
-    const args = [...listen, "--bind", "127.0.0.1", "--dir", folder, "--save", "", "--appendonly", persistent ? "yes" : "no"];
-    const started = spawn(
-      "redis-server",
-      [...args, ...(tls ? ["--tls-auth-clients", "no"] : []), ...(password === undefined ? [] : ["--requirepass", password])],
-      { cwd: folder, stdio: "ignore" },
-    );
+    const started = spawn("setpriv", ["--pdeathsig=KILL", "--", "redis-server", conf, ...(sentinel ? ["--sentinel"] : [])], {
+      cwd: folder,
+      stdio: "ignore",
+      env: { ...process.env, ...(fakeTime ? fakeEnv : {}) },
+    });
     child = started;
-    await waitForPort(port, tls, started);
+    await waitForPort(port, tls !== false, started);
   }
 
   async function kill(): Promise<void> {
@@ -87,16 +109,22 @@ export async function startRedis({ password, tls = false, persistent = false }: 
     throw error;
   }
   const secret = password === undefined ? "" : `:${encodeURIComponent(password)}@`;
-  return { port, url: `${tls ? "rediss" : "redis"}://${secret}127.0.0.1:${port}`, caPem, kill, start, close };
+  return {
+    port,
+    url: `${tls === false ? "redis" : "rediss"}://${secret}127.0.0.1:${port}`,
+    caPem,
+    keyPem: caPem === null ? null : readFileSync(join(folder, "key.pem"), "utf8"),
+    kill,
+    signal: (name) => void child?.kill(name),
+    start,
+    stepClock: (seconds) => writeFileSync(clockFile, `${seconds < 0 ? "" : "+"}${seconds}s\n`),
+    close,
+  };
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve, reject) => server.once("error", reject).listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === "string") throw new Error("no port");
-  return address.port;
+function tlsLines(port: number, mutual: boolean): string[] {
+  const files = ["tls-cert-file cert.pem", "tls-key-file key.pem", "tls-ca-cert-file cert.pem"];
+  return ["port 0", `tls-port ${port}`, ...files, `tls-auth-clients ${mutual ? "yes" : "no"}`];
 }
 
 function makeCertificate(folder: string): string {

@@ -1,69 +1,15 @@
-import type { Test } from "tap";
 import t from "tap";
 import { Redis } from "ioredis";
 import type { Clock } from "../../../core/clock.ts";
 import { systemClock } from "../../../core/clock.ts";
 import { silentLogger } from "../../../core/log.ts";
 import { Secret } from "../../../core/secret.ts";
-import { parseSpiffeId } from "../../../core/spiffe.ts";
-import type { Lease } from "../../../registry/lease.ts";
-import { parseAnnouncement } from "../../../registry/announcement.ts";
-import type { LeaseStore } from "../../../registry/lease-store.ts";
-import type { RedisStoreOptions } from "../../../registry/redis/store.ts";
 import { startRedisStore } from "../../../registry/redis/store.ts";
-import type { RedisServer } from "../../support/redis.ts";
-import { startRedis } from "../../support/redis.ts";
 import { requires } from "../../support/requires.ts";
 import { askService, createTestClient, eventually, heartbeatOf, startRegistryServer } from "../harness.ts";
+import { beating, idsOf, LEASE_MS, leaseOf, LOAD, ORDERS, redisOf, STOCK, storeOf } from "./stores.ts";
 
-const skip = requires("redis-server", "openssl");
-const ORDERS = parseSpiffeId("spiffe://cluster.local/ns/default/sa/orders");
-const STOCK = parseSpiffeId("spiffe://cluster.local/ns/default/sa/stock");
-const LOAD = { inFlight: 0, rps: 0, p99Ms: 0, errorRatio: 0, requests: 0, errors: 0, refused: 0 };
-const LEASE_MS = 1200;
-
-function leaseOf(instanceId: string, changes: Record<string, unknown> = {}, identity = ORDERS): Lease {
-  return parseAnnouncement({ ...heartbeatOf({ instanceId }), ...changes }, identity).lease;
-}
-
-async function storeOf(t: Test, redis: RedisServer, changes: Partial<RedisStoreOptions> = {}): Promise<LeaseStore> {
-  const store = await startRedisStore({
-    url: new Secret(redis.url),
-    ...(redis.caPem === null ? {} : { tls: { caPem: redis.caPem } }),
-    clock: systemClock,
-    random: Math.random,
-    log: silentLogger(),
-    leaseMs: LEASE_MS,
-    ...changes,
-  });
-  const sweeper = setInterval(() => void store.sweep(), 100);
-  t.teardown(async () => {
-    clearInterval(sweeper);
-    await store.close();
-  });
-  return store;
-}
-
-async function redisOf(t: Test, options: Parameters<typeof startRedis>[0] = {}): Promise<RedisServer> {
-  const redis = await startRedis(options);
-  t.teardown(() => redis.close());
-  return redis;
-}
-
-function idsOf(store: LeaseStore): string[] {
-  return [...store.leases.all()].map(({ lease }) => lease.instanceId).sort();
-}
-
-/** Renews `ids` through `store`, as their heartbeats would, until the test ends or the answer is called. */
-function beating(t: Test, store: LeaseStore, ids: readonly string[]): () => void {
-  const beat = () => {
-    for (const id of ids) store.renew(leaseOf(id), LOAD).catch(() => {});
-  };
-  beat();
-  const timer = setInterval(beat, LEASE_MS / 4);
-  t.teardown(() => clearInterval(timer));
-  return () => clearInterval(timer);
-}
+const skip = requires("redis-server", "openssl", "setpriv");
 
 t.test("what one replica hears, all know; what ends, ends for all", { skip }, async (t) => {
   const redis = await redisOf(t);
