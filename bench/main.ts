@@ -33,6 +33,18 @@ const USAGE = `usage: npm run bench -- [OPTION…] | COMMAND
       --core N            the core that the injector runs on; default 0
       --node-options TEXT NODE_OPTIONS of the injector
       --gc                counts the pauses of its garbage collector
+  control [OPTION…]     the control plane on one core under many simulated sidecars
+      --scenario NAME     steady, boot, disconnect, rolling, certify, or sweep (steady at 1000 to 20000, with a chart); default steady
+      --sidecars N        default 1000
+      --seconds N         of the measurement; default 20
+      --store NAME        memory or redis; default memory
+      --replicas N        with redis; default 1
+      --per-service N     instances of each service; default 50
+      --per-connection N  sidecars that share a connection; default 50
+      --watches N         services that each sidecar watches; default 3
+      --core N            the core of the first replica; default 0
+      --node=FLAGS        flags of Node for the control plane
+      --json FILE, --svg FILE
 See bench/README.md for how to read the numbers.
 `;
 const EXIT_USAGE = 2;
@@ -44,6 +56,7 @@ else if (command === "footprint") process.exitCode = (await (await import("./loa
 else if (command === "idle") process.exitCode = (await (await import("./load/idle-connections.ts")).runIdle(words)) ? 0 : 1;
 else if (command === "handshakes") process.exitCode = (await (await import("./load/handshakes.ts")).runHandshakes(words)) ? 0 : 1;
 else if (command === "admission") process.exitCode = (await (await import("./admission/main.ts")).runAdmission(words)) ? 0 : 1;
+else if (command === "control") process.exitCode = (await (await import("./control/main.ts")).runControl(words)) ? 0 : 1;
 else if (command === "--help" || command === "-h") process.stdout.write(USAGE);
 else if (command === "" || command.startsWith("-"))
   process.exitCode = (await (await import("./load/main.ts")).runLoad(process.argv.slice(2))) ? 0 : 1;

@@ -6,7 +6,7 @@ import { status } from "@grpc/grpc-js";
 import type { Audit } from "../core/audit/audit.ts";
 import type { CertErrorCode } from "../core/errors.ts";
 import { CertError } from "../core/errors.ts";
-import { peerCertificate } from "../core/grpc-server.ts";
+import { peerCertificate } from "../core/peer-certificate.ts";
 import type { Logger } from "../core/log.ts";
 import type { CertifyRequest, CertifyResponse, IdentityHandlers, TrustBundle, WatchTrustRequest } from "../core/wire/identity.ts";
 import type { Authenticator, Credential } from "./authenticator.ts";
@@ -129,8 +129,8 @@ function auditIssued(audit: Audit, issued: Issued, credential: Credential["kind"
     ["tls", issued.leaf],
     ["message", issued.messageCertificate],
   ] as const) {
-    const [serial, notAfter] = [certificate.serialNumber.toLowerCase(), certificate.validToDate.toISOString()];
-    audit.record("certificate.issued", { serial, identity, notAfter, use, credential, issuerKeyId, peer });
+    const notAfter = new Date(issued.notAfterMs).toISOString();
+    audit.record("certificate.issued", { serial: certificate.serial, identity, notAfter, use, credential, issuerKeyId, peer });
   }
 }
 

@@ -1,16 +1,15 @@
 // One call of Certify, without the wire: prove the credential, read both requests, compare, limit, spend, sign (design 7). The order matters:
 // nothing is spent before everything that the caller can get wrong has been checked, and nothing is signed before it is spent.
-import type { KeyObject } from "node:crypto";
-import { X509Certificate } from "node:crypto";
 import type { Clock } from "../core/clock.ts";
 import { CertError } from "../core/errors.ts";
 import type { SpiffeId } from "../core/spiffe.ts";
 import { parseCsr } from "../core/x509/csr.ts";
+import { createOwnCsrReader, type ReadOwnCsr } from "../core/x509/own-csr.ts";
 import { keyName } from "../core/x509/signature.ts";
 import type { Authenticator, Credential } from "./authenticator.ts";
 import type { IssueLimit } from "./issue-limit.ts";
 import type { RandomBytes } from "./profile.ts";
-import { signLeaf, signMessageCertificate } from "./profile.ts";
+import { type SignedCertificate, signLeaf, signMessageCertificate, spkiOf } from "./profile.ts";
 import type { Root } from "./root.ts";
 
 /** What a caller asks. */
@@ -24,8 +23,9 @@ export interface IssueRequest {
 /** What was signed. */
 export interface Issued {
   readonly identity: SpiffeId;
-  readonly leaf: X509Certificate;
-  readonly messageCertificate: X509Certificate;
+  readonly leaf: SignedCertificate;
+  readonly messageCertificate: SignedCertificate;
+  /** Epoch ms, whole seconds: of both. */
   readonly notAfterMs: number;
   /** Subject key id of the issuer, hex: which key signed. */
   readonly issuerKeyId: string;
@@ -45,10 +45,11 @@ export interface IssuanceParts {
 }
 
 export function createIssuance(parts: IssuanceParts): Issue {
+  const readOwnCsr = createOwnCsrReader();
   return async (request) => {
     const proof = await parts.authenticate(request.credential);
-    const key = readRequest(request.csr, "csr", proof.identity);
-    const messageKey = readRequest(request.messageCsr, "message_csr", proof.identity);
+    const key = readRequest(request.csr, "csr", proof.identity, readOwnCsr);
+    const messageKey = readRequest(request.messageCsr, "message_csr", proof.identity, readOwnCsr);
     // One key for both would let a TLS handshake be used to sign messages.
     if (key.equals(messageKey)) throw new CertError("malformed", "csr and message_csr have the same key; two are needed");
     const waitMs = parts.limit.take(proof.identity);
@@ -67,8 +68,8 @@ export function createIssuance(parts: IssuanceParts): Issue {
 export function sign(
   parts: Pick<IssuanceParts, "clock" | "random" | "leafTtlMs" | "root">,
   identity: SpiffeId,
-  key: KeyObject,
-  messageKey: KeyObject,
+  spki: Buffer,
+  messageSpki: Buffer,
 ): Issued {
   const root = parts.root();
   const nowMs = parts.clock.nowMs();
@@ -76,12 +77,19 @@ export function sign(
   const notAfterMs = Math.min(nowMs + parts.leafTtlMs, root.certificate.validToDate.getTime());
   if (notAfterMs <= nowMs) throw new CertError("unavailable", `the CA's root expired at ${root.certificate.validTo}`);
   const signing = { issuer: root.issuer, nowMs, notAfterMs, random: parts.random };
-  const leaf = new X509Certificate(signLeaf({ identity, publicKey: key }, signing));
-  const messageCertificate = new X509Certificate(signMessageCertificate({ identity, publicKey: messageKey }, signing));
-  return { identity, leaf, messageCertificate, notAfterMs: leaf.validToDate.getTime(), issuerKeyId: root.issuer.keyId.toString("hex") };
+  return {
+    identity,
+    leaf: signLeaf({ identity, spki }, signing),
+    messageCertificate: signMessageCertificate({ identity, spki: messageSpki }, signing),
+    notAfterMs: Math.floor(notAfterMs / 1000) * 1000,
+    issuerKeyId: root.issuer.keyId.toString("hex"),
+  };
 }
 
-function readRequest(der: Buffer, field: string, identity: SpiffeId): KeyObject {
+/** The request's key, SubjectPublicKeyInfo. */
+function readRequest(der: Buffer, field: string, identity: SpiffeId, readOwnCsr: ReadOwnCsr): Buffer {
+  const own = readOwnCsr(der, identity);
+  if (own !== null) return own;
   const csr = explain(field, () => parseCsr(der));
   if (csr.identity !== identity) {
     throw new CertError("identity_mismatch", `${field} is for ${csr.identity}, the credential is of ${identity}`, {
@@ -90,7 +98,7 @@ function readRequest(der: Buffer, field: string, identity: SpiffeId): KeyObject 
   }
   if (keyName(csr.publicKey) !== "P-256")
     throw new CertError("weak_key", `${field}: a key of type ${keyName(csr.publicKey)}; this CA certifies P-256 only`);
-  return csr.publicKey;
+  return spkiOf(csr.publicKey);
 }
 
 /** Names the field in the error of its reader. */

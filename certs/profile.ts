@@ -1,10 +1,11 @@
 // What the mesh's certificates look like (design 7): lifetimes, names and usages, in one place. Encoding is core/x509's business, who may
 // have one is the authenticator's.
 import type { KeyObject } from "node:crypto";
-import { generateKeyPairSync } from "node:crypto";
+import { createPublicKey, generateKeyPairSync } from "node:crypto";
 import type { Issuer } from "../core/x509/certificate.ts";
 import { createCertificate, randomSerial, selfIssuer } from "../core/x509/certificate.ts";
-import { OID } from "../core/x509/extensions.ts";
+import { type KeyUsage, OID } from "../core/x509/extensions.ts";
+import { createLeafTemplate, type WriteLeaf } from "../core/x509/leaf-template.ts";
 import type { SpiffeId } from "../core/spiffe.ts";
 
 const DAY_MS = 86_400_000;
@@ -21,7 +22,16 @@ export type RandomBytes = (bytes: number) => Buffer;
 /** One certificate to be signed. */
 export interface Subject {
   readonly identity: SpiffeId;
-  readonly publicKey: KeyObject;
+  /** SubjectPublicKeyInfo of its P-256 key, DER. */
+  readonly spki: Buffer;
+}
+
+/** What was signed; with the few words about it that are looked at afterwards, so that nobody has to parse it. */
+export interface SignedCertificate {
+  /** DER. */
+  readonly raw: Buffer;
+  /** Hex, lower case, as OpenSSL shows it. */
+  readonly serial: string;
 }
 
 /** When and by whom. */
@@ -38,14 +48,38 @@ export function makeKey(): KeyObject {
   return generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey;
 }
 
-/** TLS leaf: server and client, one URI name, DER. */
-export function signLeaf(subject: Subject, signing: Signing): Buffer {
-  return sign(subject, signing, ["digitalSignature"], [OID.serverAuth, OID.clientAuth]);
+/** What sets the two kinds of certificates apart. */
+interface Profile {
+  readonly keyUsage: readonly KeyUsage[];
+  readonly extendedKeyUsage: readonly string[];
+  /** The writer of each issuer. */
+  readonly writers: WeakMap<Issuer, WriteLeaf>;
 }
 
-/** Message certificate (design 9): its own usage only, so that it can never end a TLS connection. DER. */
-export function signMessageCertificate(subject: Subject, signing: Signing): Buffer {
-  return sign(subject, signing, ["digitalSignature", "keyAgreement"], [OID.messageSigning]);
+const TLS_LEAF: Profile = {
+  keyUsage: ["digitalSignature"],
+  extendedKeyUsage: [OID.serverAuth, OID.clientAuth],
+  writers: new WeakMap(),
+};
+const MESSAGE_CERTIFICATE: Profile = {
+  keyUsage: ["digitalSignature", "keyAgreement"],
+  extendedKeyUsage: [OID.messageSigning],
+  writers: new WeakMap(),
+};
+
+/** SubjectPublicKeyInfo of a private or public key, DER. */
+export function spkiOf(key: KeyObject): Buffer {
+  return (key.type === "private" ? createPublicKey(key) : key).export({ type: "spki", format: "der" });
+}
+
+/** TLS leaf: server and client, one URI name. */
+export function signLeaf(subject: Subject, signing: Signing): SignedCertificate {
+  return sign(subject, signing, TLS_LEAF);
+}
+
+/** Message certificate (design 9): its own usage only, so that it can never end a TLS connection. */
+export function signMessageCertificate(subject: Subject, signing: Signing): SignedCertificate {
+  return sign(subject, signing, MESSAGE_CERTIFICATE);
 }
 
 /** Self-signed root of ten years, DER. */
@@ -65,22 +99,15 @@ export function signRoot(key: KeyObject, trustDomain: string, nowMs: number, ran
   });
 }
 
-function sign(
-  subject: Subject,
-  signing: Signing,
-  keyUsage: readonly ("digitalSignature" | "keyAgreement")[],
-  extendedKeyUsage: readonly string[],
-): Buffer {
-  return createCertificate({
-    publicKey: subject.publicKey,
-    issuer: signing.issuer,
-    serial: randomSerial(signing.random),
-    notBeforeMs: signing.nowMs - BACKDATE_MS,
-    notAfterMs: signing.notAfterMs,
-    commonName: "",
-    names: { uris: [subject.identity] },
-    isCa: false,
-    keyUsage,
-    extendedKeyUsage,
-  });
+function sign({ identity, spki }: Subject, { issuer, nowMs, notAfterMs, random }: Signing, profile: Profile): SignedCertificate {
+  const write = profile.writers.get(issuer) ?? createLeafTemplate(issuer, profile);
+  profile.writers.set(issuer, write);
+  const serial = randomSerial(random);
+  return { raw: write({ serial, notBeforeMs: nowMs - BACKDATE_MS, notAfterMs, uri: identity, spki }), serial: hexOf(serial) };
+}
+
+/** Without leading zeros, by whole octets. */
+function hexOf(serial: Buffer): string {
+  const first = serial.findIndex((octet) => octet !== 0);
+  return serial.subarray(Math.max(first, 0)).toString("hex");
 }

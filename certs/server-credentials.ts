@@ -6,7 +6,7 @@ import type { SpiffeId } from "../core/spiffe.ts";
 import { toPem } from "../core/x509/pem.ts";
 import type { IssuanceParts } from "./issuance.ts";
 import { sign } from "./issuance.ts";
-import { makeKey } from "./profile.ts";
+import { makeKey, spkiOf } from "./profile.ts";
 import type { TrustState } from "./trust-bundle.ts";
 
 const RENEW_AT_RATIO = 0.7;
@@ -41,7 +41,7 @@ export function createServerCredentials(
 
   function renew(): void {
     const key = makeKey();
-    const { leaf, notAfterMs } = sign(parts, identity, key, makeKey());
+    const { leaf, notAfterMs } = sign(parts, identity, spkiOf(key), spkiOf(makeKey()));
     const nowMs = parts.clock.nowMs();
     renewAtMs = nowMs + (notAfterMs - nowMs) * RENEW_AT_RATIO;
     current = {

@@ -38,12 +38,25 @@ export function parseSpiffeId(text: string): SpiffeId {
   return text as SpiffeId;
 }
 
+/** Identities taken apart already: every heartbeat asks again. At the bound all are forgotten. */
+const taken = new Map<SpiffeId, SpiffeParts>();
+const MAX_TAKEN = 10_000;
+
 /** Takes an identity apart. */
 export function spiffeParts(id: SpiffeId): SpiffeParts {
+  const known = taken.get(id);
+  if (known !== undefined) return known;
+  const parts = partsOf(id);
+  if (taken.size >= MAX_TAKEN) taken.clear();
+  taken.set(id, parts);
+  return parts;
+}
+
+function partsOf(id: SpiffeId): SpiffeParts {
   const match = ID.exec(id);
   if (match === null) throw new CertError("malformed", `not a workload identity: ${id}`);
   const [, trustDomain, namespace, serviceAccount] = match as unknown as [string, string, string, string];
-  return { trustDomain, namespace, serviceAccount };
+  return Object.freeze({ trustDomain, namespace, serviceAccount });
 }
 
 /** The server name that asks for `port` (1..65535) of `id`: `p<port>.<sa>.<ns>.sa.<trust-domain>`. */

@@ -89,8 +89,9 @@ export function createLeaseTable(): LeaseTable {
       return () => void listeners.delete(run);
     },
     put(lease, load, heardMonoMs) {
-      const text = formatLease(lease);
       const before = held.get(lease.instanceId);
+      // Leases are immutable: the same one has the same text.
+      const text = before?.lease === lease ? before.text : formatLease(lease);
       if (before !== undefined && before.text === text) {
         before.load = load ?? before.load;
         before.heardMonoMs = heardMonoMs;

@@ -35,9 +35,13 @@ export function createMemoryStore({ clock, leaseMs = 15_000, maxLeases = MAX_LEA
     },
     async sweep() {
       const oldest = clock.monoMs() - leaseMs;
-      const ended = [...table.all()].filter((held) => held.heardMonoMs < oldest);
-      for (const { lease } of ended) table.delete(lease.instanceId);
-      return ended.length;
+      let ended = 0;
+      for (const { lease, heardMonoMs } of table.all()) {
+        if (heardMonoMs >= oldest) continue;
+        table.delete(lease.instanceId);
+        ended += 1;
+      }
+      return ended;
     },
     status: () => ({ status: "ok" }),
     close: async () => {},

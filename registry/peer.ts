@@ -2,7 +2,7 @@
 import type { ServerDuplexStream } from "@grpc/grpc-js";
 import type { Clock } from "../core/clock.ts";
 import { CertError, RegistryError } from "../core/errors.ts";
-import { peerCertificate } from "../core/grpc-server.ts";
+import { peerCertificate } from "../core/peer-certificate.ts";
 import type { SpiffeId } from "../core/spiffe.ts";
 import { checkPeerCertificate } from "../core/x509/peer-check.ts";
 

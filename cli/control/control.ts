@@ -3,7 +3,7 @@
 import { buildInfo } from "../../core/build-info.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Environment } from "../../core/config.ts";
-import { startGrpcServer } from "../../core/grpc-server.ts";
+import { startGrpcServer } from "../../grpc/server.ts";
 import { createHealthHistory } from "../../core/health-history.ts";
 import { createLifecycle } from "../../core/lifecycle.ts";
 import type { Logger } from "../../core/log.ts";

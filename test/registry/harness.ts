@@ -4,7 +4,7 @@ import { Client, credentials } from "@grpc/grpc-js";
 import { createSecureContext } from "node:tls";
 import type { Clock } from "../../core/clock.ts";
 import { systemClock } from "../../core/clock.ts";
-import { startGrpcServer } from "../../core/grpc-server.ts";
+import { startGrpcServer } from "../../grpc/server.ts";
 import { silentLogger } from "../../core/log.ts";
 import type { Metrics } from "../../core/metrics.ts";
 import { createMetrics } from "../../core/metrics.ts";

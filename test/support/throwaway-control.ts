@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import type { CertificateAuthority, CertificateAuthorityOptions } from "../../certs/certificate-authority.ts";
 import { startCertificateAuthority } from "../../certs/certificate-authority.ts";
 import { systemClock } from "../../core/clock.ts";
-import { startGrpcServer } from "../../core/grpc-server.ts";
+import { startGrpcServer } from "../../grpc/server.ts";
 import type { Logger } from "../../core/log.ts";
 import { createLogger } from "../../core/log.ts";
 import type { Metrics } from "../../core/metrics.ts";

@@ -12,7 +12,7 @@ import { createServerCredentials } from "../../../certs/server-credentials.ts";
 import { createTrustState } from "../../../certs/trust-bundle.ts";
 import { auditToLog } from "../../../core/audit/audit.ts";
 import { systemClock } from "../../../core/clock.ts";
-import { startGrpcServer } from "../../../core/grpc-server.ts";
+import { startGrpcServer } from "../../../grpc/server.ts";
 import { silentLogger } from "../../../core/log.ts";
 import { identityService } from "../../../core/wire/load.ts";
 import { verifyPeer } from "../../../core/x509/verify-peer.ts";

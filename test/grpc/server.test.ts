@@ -11,7 +11,8 @@ import {
   status,
 } from "@grpc/grpc-js";
 import t from "tap";
-import { type GrpcServerOptions, type GrpcServerTls, peerCertificate, startGrpcServer } from "../../core/grpc-server.ts";
+import { peerCertificate } from "../../core/peer-certificate.ts";
+import { type GrpcServerOptions, type GrpcServerTls, startGrpcServer } from "../../grpc/server.ts";
 import { silentLogger } from "../../core/log.ts";
 import type { CertifyRequest, CertifyResponse, TrustBundle } from "../../core/wire/identity.ts";
 import { identityService } from "../../core/wire/load.ts";

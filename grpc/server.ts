@@ -1,20 +1,25 @@
-// The control plane's gRPC listener: TLS 1.3 that asks for a client certificate without insisting on one, because a workload that joins has none yet.
-// The TLS server is our own, so that its key and roots can be swapped without touching open connections; grpc-js gets each finished
-// connection through its injector. Who the caller is, is for the handlers: `peerCertificate` gives the certificate whose chain was verified.
-import { constants, X509Certificate } from "node:crypto";
+// The control plane's gRPC listener: TLS 1.3 that asks for a client certificate without insisting on one, because a workload that joins has none yet. The key and
+// roots are swapped without touching open connections. HTTP/2 is that of the sidecar's engine: with grpc-js and node:http2 a call that only stays open costs
+// so much memory that 20 000 sidecars, with two each, need more than a gigabyte (bench/README.md).
 import { once } from "node:events";
 import type { AddressInfo, Socket } from "node:net";
-import { createServer, type TlsOptions } from "node:tls";
-import { Server, ServerCredentials, type ServiceDefinition, type UntypedServiceImplementation } from "@grpc/grpc-js";
-import type { Logger } from "./log.ts";
+import { constants } from "node:crypto";
+import { createServer, type TLSSocket, type TlsOptions } from "node:tls";
+import type { ServiceDefinition, UntypedServiceImplementation } from "@grpc/grpc-js";
+import { systemClock } from "../core/clock.ts";
+import type { Logger } from "../core/log.ts";
+import type { Stream } from "../sidecar/http2/stream.ts";
+import type { HeaderList } from "../sidecar/http2/header-list.ts";
+import { type ConnectionServer, GrpcConnection, type Peer } from "./connection.ts";
+import { type Serve, serveMethods } from "./methods.ts";
 
 const MAX_MESSAGE_BYTES = 1024 * 1024;
-const MAX_CONCURRENT_STREAMS = 1000;
 const MAX_CONNECTIONS = 50_000;
-const KEEPALIVE_TIME_MS = 20_000;
-const KEEPALIVE_TIMEOUT_MS = 10_000;
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 const CLOSE_GRACE_MS = 3000;
+const SWEEP_MS = 1_000;
+/** Connections that wait to be accepted, as far as the kernel lets it (net.core.somaxconn): a thousand pods may start in one second. */
+const BACKLOG = 4_096;
 
 /** The server's key and what it verifies clients against. */
 export interface GrpcServerTls {
@@ -57,10 +62,9 @@ export interface GrpcServer {
 /** Listens; raises the listen error (for example EADDRINUSE), or what OpenSSL says about the key and chain. */
 export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
   const { log, closeGraceMs = CLOSE_GRACE_MS } = options;
-  const grpc = createGrpc(options.services);
-  const injector = grpc.createConnectionInjector(ServerCredentials.createInsecure());
   const tls = createServer({ ...contextOf(options.tls()), ...HANDSHAKE });
   const sockets = new Set<Socket>();
+  const connections = createConnections(serveMethods(options.services, MAX_MESSAGE_BYTES), log);
 
   tls.maxConnections = MAX_CONNECTIONS;
   tls.on("connection", (socket: Socket) => {
@@ -75,7 +79,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   tls.on("secureConnection", (socket) => {
     socket.on("error", (err) => log.debug({ err, remoteAddress: socket.remoteAddress }, "connection failed"));
     if (socket.alpnProtocol !== "h2") socket.destroy();
-    else injector.injectConnection(socket);
+    else connections.serve(socket);
   });
   const stopWatching = options.onTlsChange(() => swapContext());
 
@@ -88,7 +92,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     }
   }
 
-  tls.listen(options.port, options.host);
+  tls.listen({ port: options.port, host: options.host, backlog: BACKLOG });
   await once(tls, "listening");
   tls.on("error", (err) => log.error({ err }, "gRPC server failed"));
   const { port } = tls.address() as AddressInfo; // a TCP listener's address is never a string
@@ -98,31 +102,46 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     stopWatching();
     const closed = once(tls, "close");
     tls.close();
-    injector.drain(closeGraceMs);
+    connections.drain();
     const force = setTimeout(() => {
-      grpc.forceShutdown();
+      connections.cut();
       for (const socket of sockets) socket.destroy();
     }, closeGraceMs);
     await closed;
     clearTimeout(force);
-    grpc.forceShutdown();
+    connections.close();
   }
   return { port, close };
 }
 
-/** The part of a grpc-js server call that is looked at. */
-interface AuthenticatedCall {
-  getAuthContext(): { readonly transportSecurityType?: string; readonly sslPeerCertificate?: { readonly raw?: Buffer } };
-}
+/** The open connections, and one timer that looks after all of them. */
+function createConnections(serve: Serve, log: Logger) {
+  const open = new Set<GrpcConnection>();
+  const server: ConnectionServer & { nowMonoMs: number } = {
+    nowMonoMs: systemClock.monoMs(),
+    begin: (stream: Stream, path: string, head: HeaderList, peer: Peer, isEnd: boolean) => serve(stream, path, head, peer, isEnd),
+    flawed: (peer, detail) => log.debug({ peer: peer.name, detail }, "a client broke a rule of HTTP/2"),
+    forget: (connection) => void open.delete(connection),
+  };
+  const sweep = systemClock.every(SWEEP_MS, () => {
+    server.nowMonoMs = systemClock.monoMs();
+    for (const connection of open) connection.check();
+  });
 
-/**
- * The client certificate of the call's connection, chain verified against the roots of the time of the handshake; null when there is none that
- * verified. grpc-js gives it only for an `authorized` TLS socket (server-interceptors.ts of 1.14), so an unverified one fails closed.
- * What the certificate may be used for is checked by core/x509/peer-check.ts.
- */
-export function peerCertificate(call: AuthenticatedCall): X509Certificate | null {
-  const raw = call.getAuthContext().sslPeerCertificate?.raw;
-  return raw === undefined ? null : new X509Certificate(raw);
+  return {
+    serve(socket: TLSSocket): void {
+      const connection = new GrpcConnection(socket, server);
+      open.add(connection);
+      connection.start();
+    },
+    drain(): void {
+      for (const connection of open) connection.drain();
+    },
+    cut(): void {
+      for (const connection of open) connection.close();
+    },
+    close: () => sweep.cancel(),
+  };
 }
 
 const HANDSHAKE = {
@@ -135,17 +154,4 @@ const HANDSHAKE = {
 function contextOf({ key, cert, ca }: GrpcServerTls): TlsOptions {
   // A resumed session would bring back a verdict on the client from before roots changed or its certificate ended.
   return { key, cert, ca, minVersion: "TLSv1.3", secureOptions: constants.SSL_OP_NO_TICKET };
-}
-
-function createGrpc(services: readonly GrpcService[]): Server {
-  const grpc = new Server({
-    "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
-    "grpc.max_send_message_length": 4 * MAX_MESSAGE_BYTES,
-    "grpc.max_concurrent_streams": MAX_CONCURRENT_STREAMS,
-    "grpc.keepalive_time_ms": KEEPALIVE_TIME_MS,
-    "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
-    "grpc.enable_channelz": 0,
-  });
-  for (const { definition, implementation } of services) grpc.addService(definition, implementation);
-  return grpc;
 }

@@ -1,0 +1,113 @@
+// What the fleet does while it is measured. Each scenario ends with one flat result, so that results of several runs make a table.
+import { setTimeout as sleep } from "node:timers/promises";
+import { privateMbOf } from "./meter.ts";
+import type { ControlBenchOptions } from "./options.ts";
+import type { Counts } from "./tally.ts";
+import type { World } from "./world.ts";
+
+/** Sidecars started in a second, when starting is not what is measured. */
+const RAMP_PER_SECOND = 1_000;
+const SETTLE_TIMEOUT_MS = 120_000;
+/** Between the last start and the first measured heartbeat: the jitter of a heartbeat's first interval is over. */
+const CALM_MS = 8_000;
+/** Instances replaced in a second of a rolling deployment. */
+const ROLL_PER_SECOND = 50;
+
+/** What a scenario found. */
+export interface Result extends Counts {
+  readonly scenario: string;
+  readonly sidecars: number;
+  readonly connections: number;
+  readonly replicas: number;
+  readonly seconds: number;
+  readonly perSecond: number;
+  /** Cores that the replicas used, all together; what one heartbeat cost, other work included. */
+  readonly cores: number;
+  readonly microsPerHeartbeat: number;
+  readonly idleMb: number;
+  readonly privateMb: number;
+  readonly peakMb: number;
+  readonly redisCores: number | null;
+  readonly redisMicrosPerHeartbeat: number | null;
+  readonly redisMb: number | null;
+  /** Leases that ended because nobody renewed them in time, per replica's metric. */
+  readonly expired: number;
+  /** From the event to the last sidecar that is settled again, s; null where nothing happened. */
+  readonly settledSeconds: number | null;
+}
+
+/** Starts the fleet, then plays `happen` while everything is measured. */
+async function play(
+  world: World,
+  options: ControlBenchOptions,
+  happen: (world: World) => Promise<number | null>,
+  followsSpread = false,
+): Promise<Result> {
+  const { fleet, tally, replicas } = world;
+  const idleMb = privateMbOf(replicas.map(({ pid }) => pid));
+  await fleet.start((options.sidecars / RAMP_PER_SECOND) * 1000);
+  await fleet.untilSettled(SETTLE_TIMEOUT_MS);
+  await sleep(CALM_MS);
+  const expiredBefore = await expired(world);
+  tally.reset(followsSpread);
+  const end = world.measure();
+  const settledSeconds = await happen(world);
+  const { plane, redis } = end();
+  const counts = tally.counts();
+  return {
+    ...counts,
+    scenario: options.scenario,
+    sidecars: options.sidecars,
+    connections: fleet.connections,
+    replicas: replicas.length,
+    seconds: plane.seconds,
+    perSecond: counts.answers / plane.seconds,
+    cores: plane.cores,
+    microsPerHeartbeat: (plane.cpuMs * 1000) / counts.answers,
+    idleMb,
+    privateMb: plane.privateMb,
+    peakMb: plane.peakMb,
+    redisCores: redis?.cores ?? null,
+    redisMicrosPerHeartbeat: redis === null ? null : (redis.cpuMs * 1000) / counts.answers,
+    redisMb: redis?.privateMb ?? null,
+    expired: (await expired(world)) - expiredBefore,
+    settledSeconds,
+  };
+}
+
+async function expired({ replicas }: World): Promise<number> {
+  const each = await Promise.all(replicas.map((replica) => replica.metric("remora_registry_expired_total")));
+  return each.reduce((sum, one) => sum + one, 0);
+}
+
+/** Heartbeats and nothing else. */
+export function playSteady(world: World, options: ControlBenchOptions): Promise<Result> {
+  return play(world, options, async () => {
+    await sleep(options.seconds * 1000);
+    return null;
+  });
+}
+
+/** Every connection is cut at once; everybody comes back with the sidecar's own backoff. */
+export function playDisconnect(world: World, options: ControlBenchOptions): Promise<Result> {
+  return play(world, options, async ({ fleet }) => {
+    fleet.cutAll();
+    await sleep(100); // the cuts are noticed
+    const tookMs = 100 + (await fleet.untilSettled(SETTLE_TIMEOUT_MS));
+    await sleep(Math.max(0, options.seconds * 1000 - tookMs));
+    return tookMs / 1000;
+  });
+}
+
+/** Instances leave and others take their places, one after the other; watchers hear of each. */
+export function playRolling(world: World, options: ControlBenchOptions): Promise<Result> {
+  return play(
+    world,
+    options,
+    async ({ fleet }) => {
+      await fleet.roll(Math.min(options.sidecars, options.seconds * ROLL_PER_SECOND), ROLL_PER_SECOND);
+      return (await fleet.untilSettled(SETTLE_TIMEOUT_MS)) / 1000;
+    },
+    true,
+  );
+}

@@ -1,0 +1,65 @@
+// Everything that a scenario plays on: the store, the replicas and the fleet, started and closed together.
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createThrowawayCa, type ThrowawayCa } from "../../test/support/throwaway-ca.ts";
+import { createProcesses } from "../load/processes.ts";
+import { createFleet, type Fleet } from "./fleet.ts";
+import { type Cost, meter } from "./meter.ts";
+import type { ControlBenchOptions } from "./options.ts";
+import { type Replica, startReplica } from "./plane.ts";
+import { startRedisServer } from "./redis.ts";
+import { Tally } from "./tally.ts";
+
+const DAY_MS = 86_400_000;
+
+/** What is running. */
+export interface World {
+  readonly ca: ThrowawayCa;
+  readonly tally: Tally;
+  readonly replicas: readonly Replica[];
+  readonly fleet: Fleet;
+  /** Measures the replicas and, apart, Redis. */
+  measure(): () => { readonly plane: Cost; readonly redis: Cost | null };
+  close(): Promise<void>;
+}
+
+/** Starts it; nothing is connected yet. */
+export async function createWorld(options: ControlBenchOptions, env: NodeJS.ProcessEnv = {}): Promise<World> {
+  const folder = await mkdtemp(join(tmpdir(), "remora-control-"));
+  const processes = createProcesses();
+  const ca = createThrowawayCa();
+  const tally = new Tally(Date.now() + DAY_MS);
+  let fleet: Fleet | null = null;
+
+  async function close(): Promise<void> {
+    fleet?.close();
+    await processes.close();
+    await rm(folder, { recursive: true, force: true });
+  }
+
+  try {
+    const redis = options.store === "redis" ? await startRedisServer(folder, processes.start) : null;
+    const replicas: Replica[] = [];
+    for (let index = 0; index < options.replicas; index += 1) {
+      const plane = { folder, ca, core: options.core + index, redisUrl: redis?.url ?? null, nodeFlags: options.nodeFlags, env };
+      replicas.push(await startReplica(plane, processes.start));
+    }
+    fleet = createFleet({ ca, tally, ports: replicas.map(({ grpcPort }) => grpcPort), ...options });
+    return {
+      ca,
+      tally,
+      replicas,
+      fleet,
+      measure() {
+        const plane = meter(replicas.map(({ pid }) => pid));
+        const store = redis === null ? null : meter([redis.pid]);
+        return () => ({ plane: plane(), redis: store === null ? null : store() });
+      },
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
