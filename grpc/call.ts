@@ -20,9 +20,19 @@ const OK = new FlatFields(["grpc-status", "0"]);
 export type CallEvent = "data" | "end" | "drain" | "cancelled" | "close" | "finish" | "error";
 type Listener = (argument: never) => void;
 
+/** Hears of what a call takes. */
+export interface CallMeter {
+  /** A message came. False: it was too much, the call has been ended. */
+  takeMessage(call: ServerCall): boolean;
+  /** A message is larger than allowed; ends the call. */
+  onTooLarge(call: ServerCall, details: string): void;
+}
+
 /** A call. */
 export class ServerCall implements BidiCall<unknown, unknown>, StreamTaker, ByteSource, MessageOwner {
   readonly peer: Peer;
+  /** Null: nobody counts. */
+  meter: CallMeter | null = null;
   /** True once the client gave it up, or its connection is gone. */
   cancelled = false;
   /** True once nothing can be sent on it. */
@@ -51,6 +61,16 @@ export class ServerCall implements BidiCall<unknown, unknown>, StreamTaker, Byte
     this.#reader = new MessageReader(this, maxMessageBytes);
     stream.taker = this;
     stream.source = this;
+  }
+
+  /** Of the method: `/package.Service/Method`. */
+  get path(): string {
+    return this.#method.path;
+  }
+
+  /** True when either side may send more than one message. */
+  get isStream(): boolean {
+    return this.#method.requestStream || this.#method.responseStream;
   }
 
   // What handlers use, as in grpc-js.
@@ -143,6 +163,7 @@ export class ServerCall implements BidiCall<unknown, unknown>, StreamTaker, Byte
 
   onMessage(bytes: Buffer, start: number, end: number): void {
     if (this.destroyed || this.writableEnded) return;
+    if (this.meter !== null && !this.meter.takeMessage(this)) return;
     if (this.#take !== null && !this.#isPaused) return this.#take(bytes, start, end);
     // The bytes are the connection's; what a message is made of may be views of them.
     const own = Buffer.from(bytes.subarray(start, end));
@@ -152,8 +173,10 @@ export class ServerCall implements BidiCall<unknown, unknown>, StreamTaker, Byte
   }
 
   onMessageFlaw(flaw: MessageFlaw, length: number): void {
-    if (flaw === "compressed") this.finish({ code: status.UNIMPLEMENTED, details: "compressed messages are not understood here" });
-    else this.finish({ code: status.RESOURCE_EXHAUSTED, details: `a message of ${length} octets is larger than allowed` });
+    if (flaw === "compressed") return this.finish({ code: status.UNIMPLEMENTED, details: "compressed messages are not understood here" });
+    const details = `a message of ${length} octets is larger than allowed`;
+    if (this.meter !== null) this.meter.onTooLarge(this, details);
+    else this.finish({ code: status.RESOURCE_EXHAUSTED, details });
   }
 
   // Bytes that wait for the client.

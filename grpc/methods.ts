@@ -5,6 +5,7 @@ import type { CallStatus } from "../core/wire/server-call.ts";
 import { FlatFields, NO_EDIT } from "../sidecar/fields.ts";
 import type { HeaderList } from "../sidecar/http2/header-list.ts";
 import type { Stream } from "../sidecar/http2/stream.ts";
+import type { Admission } from "./admission.ts";
 import { ServerCall } from "./call.ts";
 import type { Peer } from "./connection.ts";
 import type { GrpcService } from "./server.ts";
@@ -16,8 +17,8 @@ type Method = MethodDefinition<unknown, unknown>;
 /** Begins to handle a call. */
 type Handle = (call: ServerCall) => void;
 
-/** Indexes the methods of `services`. A method without a handler is answered as unknown. */
-export function serveMethods(services: readonly GrpcService[], maxMessageBytes: number): Serve {
+/** Indexes the methods of `services`. A method without a handler is answered as unknown; `admission` null: handlers alone decide who may call. */
+export function serveMethods(services: readonly GrpcService[], maxMessageBytes: number, admission: Admission | null): Serve {
   const methods = new Map<string, { readonly method: Method; readonly handle: Handle }>();
   for (const { definition, implementation } of services) {
     for (const [name, method] of Object.entries(definition)) {
@@ -26,10 +27,11 @@ export function serveMethods(services: readonly GrpcService[], maxMessageBytes: 
     }
   }
 
-  return (stream, path, _head, peer, isEnd) => {
+  return (stream, path, head, peer, isEnd) => {
     const found = methods.get(path);
     if (found === undefined) return stream.sendAnswer("200", UNKNOWN_METHOD, NO_EDIT, true);
     const call = new ServerCall(stream, found.method, peer, maxMessageBytes);
+    if (admission !== null && !admission.admit(call, head.bytes)) return;
     found.handle(call);
     if (isEnd) call.onClientEnd();
   };

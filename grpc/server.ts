@@ -10,10 +10,12 @@ import { systemClock } from "../core/clock.ts";
 import type { Logger } from "../core/log.ts";
 import type { Stream } from "../sidecar/http2/stream.ts";
 import type { HeaderList } from "../sidecar/http2/header-list.ts";
+import type { Admission } from "./admission.ts";
 import { type ConnectionServer, GrpcConnection, type Peer } from "./connection.ts";
 import { type Serve, serveMethods } from "./methods.ts";
 
-const MAX_MESSAGE_BYTES = 1024 * 1024;
+/** Larger ones are answered RESOURCE_EXHAUSTED. The largest that is legitimate, a heartbeat with every field at its bound, has some 30 KB. */
+const MAX_MESSAGE_BYTES = 64 * 1024;
 const MAX_CONNECTIONS = 50_000;
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 const CLOSE_GRACE_MS = 3000;
@@ -48,6 +50,8 @@ export interface GrpcServerOptions {
   tls(): GrpcServerTls;
   /** Registers a call for every change of what `tls` gives; returns what undoes it. */
   onTlsChange(run: () => void): () => void;
+  /** Who may call, and how much; without it, handlers alone decide. */
+  readonly admission?: Admission;
   /** How long streams may go on after `close`; default 3 s. */
   readonly closeGraceMs?: number;
 }
@@ -64,7 +68,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   const { log, closeGraceMs = CLOSE_GRACE_MS } = options;
   const tls = createServer({ ...contextOf(options.tls()), ...HANDSHAKE });
   const sockets = new Set<Socket>();
-  const connections = createConnections(serveMethods(options.services, MAX_MESSAGE_BYTES), log);
+  const connections = createConnections(serveMethods(options.services, MAX_MESSAGE_BYTES, options.admission ?? null), log);
 
   tls.maxConnections = MAX_CONNECTIONS;
   tls.on("connection", (socket: Socket) => {

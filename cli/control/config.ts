@@ -88,6 +88,24 @@ export const controlSettings = {
   logFile: setting.text({ default: null, doc: "Also log into this file, which rotates: `remora.log` becomes `remora.1.log`, …" }),
   logFileSize: setting.size({ default: "64MiB", min: "1KiB", doc: "Size at which the log file rotates; it also does at midnight." }),
   logFileKeep: setting.integer({ default: 7, max: 1000, doc: "How many rotated log files are kept." }),
+  identityStreams: setting.integer({
+    default: 20_000,
+    min: 1,
+    max: 1_000_000,
+    doc: "Streams that one identity may have open; all pods of a service account are one.",
+  }),
+  identityCallRate: setting.integer({
+    default: 2000,
+    min: 1,
+    max: 1_000_000,
+    doc: "New streams and calls per second of one identity; ten seconds' worth may come at once.",
+  }),
+  identityMessageRate: setting.integer({
+    default: 5000,
+    min: 1,
+    max: 1_000_000,
+    doc: "Messages per second of one identity over all its streams; ten seconds' worth may come at once.",
+  }),
   auditFile: setting.text({
     default: null,
     doc: "Append-only file for who registered, who was refused and which certificate went to whom; `remora audit` checks and reads it. Default: the log.",

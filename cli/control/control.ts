@@ -4,6 +4,7 @@ import { buildInfo } from "../../core/build-info.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Environment } from "../../core/config.ts";
 import { startGrpcServer } from "../../grpc/server.ts";
+import { createAdmission } from "../../grpc/admission.ts";
 import { createHealthHistory } from "../../core/health-history.ts";
 import { createLifecycle } from "../../core/lifecycle.ts";
 import type { Logger } from "../../core/log.ts";
@@ -72,6 +73,17 @@ export async function startControl(config: ControlConfig, { env, clock, log, onE
               port: config.grpcPort,
               log,
               services,
+              admission: createAdmission({
+                trustDomain: config.trustDomain,
+                // A workload that joins has no identity yet; everything else is for those that have.
+                open: [identityService["Certify"]?.path ?? ""],
+                streams: config.identityStreams,
+                callsPerSecond: config.identityCallRate,
+                messagesPerSecond: config.identityMessageRate,
+                clock,
+                metrics,
+                audit: trail.audit,
+              }),
               tls: server.tls,
               onTlsChange: server.onTlsChange,
             }),
