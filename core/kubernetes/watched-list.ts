@@ -77,7 +77,7 @@ const GRACE_MS = 5_000;
 /** A watch that ends sooner is begun again with a growing pause, though nobody called it a failure. */
 const SHORT_MS = 1_000;
 const PAUSE_LEAST_MS = 200;
-const PAUSE_MOST_MS = 10_000;
+const PAUSE_MOST_MS = 5_000;
 
 /** Lists, then follows, until `close`. Failures are retried for ever, with a growing pause. */
 export function followList<Facts>(options: WatchedListOptions<Facts>): WatchedList<Facts> {

@@ -10,6 +10,7 @@ import { changeInstallation, formatInstallation, type KubernetesObject, readInst
 import { injectPod } from "../../injector/inject.ts";
 import { defaultInjectorSettings } from "../../injector/settings.ts";
 import { noSurroundings } from "../../injector/surroundings.ts";
+import { WATCHED_KINDS } from "../../registry/kubernetes-api.ts";
 import { findProgram, requires } from "../support/requires.ts";
 
 const run = promisify(execFile);
@@ -126,6 +127,14 @@ t.test("nobody may do more than its work needs", async (t) => {
       if (rule.resources.includes("secrets")) t.equal(object.kind, "Role", `in its own namespace only: ${text}`);
     }
   }
+});
+
+t.test("the registry may read what it watches, and nothing else", (t) => {
+  const rules = find(base, "ClusterRole/remora-control").rules ?? [];
+  const reads = rules.filter(({ verbs }) => verbs.some((verb) => ["get", "list", "watch"].includes(verb)));
+  t.strictSame(reads.flatMap(({ resources }) => resources).sort(), [...WATCHED_KINDS].sort());
+  for (const { verbs } of reads) t.strictSame(verbs, ["list", "watch"]);
+  t.end();
 });
 
 t.test("every Deployment runs restricted, probed, bounded and spread", async (t) => {

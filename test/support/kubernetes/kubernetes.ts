@@ -49,6 +49,7 @@ export interface Kubernetes {
   readonly caPem: string;
   /** The administrator's. */
   readonly api: ApiClient;
+  readonly adminToken: string;
   /** Path of the administrator's kubeconfig. */
   readonly kubeconfig: string;
   /** Writes a kubeconfig with a token, e.g. of a service account; the path. */
@@ -61,6 +62,10 @@ export interface Kubernetes {
   createNamespace(name: string, metadata?: { readonly labels?: object; readonly annotations?: object }): Promise<void>;
   /** The last lines of both programs. */
   log(): string;
+  /** Where etcd answers clients, over plain HTTP. */
+  readonly etcdUrl: string;
+  /** Kills the API server and starts it anew; with `emptied` on an etcd that never held anything, as after a restore from an early backup. */
+  restart(options?: { readonly emptied?: boolean }): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -82,16 +87,26 @@ export async function startKubernetes(t: Test, options: KubernetesOptions = {}):
   });
   const pki = makeKeys(folder, host);
   const [port, etcdPort, etcdPeerPort] = [await freePort(host), await freePort(), await freePort()];
-  const etcd = startEtcd(t, folder, etcdPort, etcdPeerPort, lifeMs);
-  started.push(etcd);
-  await waitForPort(etcdPort, "127.0.0.1", START_TIMEOUT_MS);
-  const apiserver = startProcess(t, "setpriv", {
-    args: ["--pdeathsig=KILL", "--", program("kube-apiserver"), ...apiServerArgs(folder, host, port, etcdPort), ...args],
-    killAfterMs: lifeMs,
-  });
-  started.push(apiserver);
-  const log = () => [...etcd.lines.slice(-20), ...apiserver.lines.slice(-100)].join("\n");
   const url = `https://${host}:${port}`;
+  const log = () => [...etcd.lines.slice(-20), ...apiserver.lines.slice(-100)].join("\n");
+
+  async function runEtcd(): Promise<HelperProcess> {
+    const etcd = startEtcd(t, folder, etcdPort, etcdPeerPort, lifeMs);
+    started.push(etcd);
+    await waitForPort(etcdPort, "127.0.0.1", START_TIMEOUT_MS);
+    return etcd;
+  }
+
+  function runApiServer(): HelperProcess {
+    const apiserver = startProcess(t, "setpriv", {
+      args: ["--pdeathsig=KILL", "--", program("kube-apiserver"), ...apiServerArgs(folder, host, port, etcdPort), ...args],
+      killAfterMs: lifeMs,
+    });
+    started.push(apiserver);
+    return apiserver;
+  }
+  let etcd = await runEtcd();
+  let apiserver = runApiServer();
   await waitUntilReady(url, pki, apiserver, log);
   const api = createApiClient(url, pki.caPem, pki.adminToken);
   t.teardown(() => api.close());
@@ -115,6 +130,7 @@ export async function startKubernetes(t: Test, options: KubernetesOptions = {}):
     url,
     caPem: pki.caPem,
     api,
+    adminToken: pki.adminToken,
     kubeconfig,
     writeKubeconfig,
     async requestToken(namespace, serviceAccount, { audiences = [], expirationSeconds = 3600, pod } = {}) {
@@ -127,6 +143,17 @@ export async function startKubernetes(t: Test, options: KubernetesOptions = {}):
     kubectl: (kubectlArgs, given = {}) => runKubectl(kubectlArgs, { kubeconfig, ...given }, folder),
     createNamespace,
     log,
+    etcdUrl: `http://127.0.0.1:${etcdPort}`,
+    async restart({ emptied = false } = {}) {
+      await apiserver.kill();
+      if (emptied) {
+        await etcd.kill();
+        await rm(join(folder, "etcd"), { recursive: true, maxRetries: 5 });
+        etcd = await runEtcd();
+      }
+      apiserver = runApiServer();
+      await waitUntilReady(url, pki, apiserver, log);
+    },
     async stop() {
       api.close();
       await apiserver.kill();
