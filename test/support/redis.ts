@@ -10,7 +10,8 @@ import { connect as connectTls } from "node:tls";
 import { freePort } from "./free-port.ts";
 
 const START_TIMEOUT_MS = 10_000;
-const FAKE_TIME_LIBRARY = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+/** The C library's malloc before Redis's own (jemalloc), which asks for the time before libfaketime is ready. `$LIB` is the loader's. */
+const FAKE_TIME_PRELOAD = "/usr/$LIB/faketime/libfaketime.so.1:libc.so.6";
 
 /** Settings of {@link startRedis}. */
 export interface RedisServerOptions {
@@ -71,7 +72,7 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
     ].join("\n"),
   );
   const fakeEnv = {
-    LD_PRELOAD: FAKE_TIME_LIBRARY,
+    LD_PRELOAD: FAKE_TIME_PRELOAD,
     FAKETIME_TIMESTAMP_FILE: clockFile,
     FAKETIME_NO_CACHE: "1",
     FAKETIME_DONT_FAKE_MONOTONIC: "1",

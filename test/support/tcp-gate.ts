@@ -7,7 +7,9 @@ export type GateState =
   /** Connections are accepted and ended at once; those that stood are ended. */
   | "cut"
   /** Connections stay, and no byte arrives any more, in neither direction. */
-  | "frozen";
+  | "frozen"
+  /** Connections stay, and answers arrive when it is open again. */
+  | "held";
 
 /** A running relay. */
 export interface TcpGate {
@@ -23,6 +25,7 @@ export interface TcpGate {
 /** Relays to `port` on 127.0.0.1. */
 export async function startTcpGate(port: number): Promise<TcpGate> {
   const sockets = new Set<Socket>();
+  const farSides = new Set<Socket>();
   let state: GateState = "open";
   let accepted = 0;
 
@@ -50,8 +53,11 @@ export async function startTcpGate(port: number): Promise<TcpGate> {
     if (state === "frozen") return;
     const far = connect(port, "127.0.0.1");
     keep(far);
+    farSides.add(far);
+    far.on("close", () => farSides.delete(far));
     relay(near, far, () => 0);
     relay(far, near, () => gate.delayMs);
+    if (state === "held") far.pause();
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const gate: TcpGate = {
@@ -62,6 +68,7 @@ export async function startTcpGate(port: number): Promise<TcpGate> {
     },
     set(next) {
       state = next;
+      for (const far of farSides) far[next === "held" ? "pause" : "resume"]();
       if (next === "cut") for (const socket of sockets) socket.destroy();
     },
     close: () =>
