@@ -8,12 +8,14 @@ import type { Clock } from "../core/clock.ts";
 import { RegistryError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
+import type { WatchRule } from "../core/policy/watch-rules.ts";
 import type { RegistryHandlers } from "../core/wire/registry.ts";
 import { createAnnounce } from "./announce.ts";
 import type { MayAnnounce } from "./announce-policy.ts";
 import { serveHeartbeat } from "./heartbeat-stream.ts";
 import type { LeaseStore } from "./lease-store.ts";
 import type { LeaseChange } from "./lease-table.ts";
+import type { MeshReaders } from "./mesh-readers.ts";
 import type { Peer } from "./peer.ts";
 import { identifyPeer } from "./peer.ts";
 import { createRegistryAudit } from "./registry-audit.ts";
@@ -22,12 +24,14 @@ import type { Authenticate } from "./rest.ts";
 import { createRegistryRoutes } from "./rest.ts";
 import type { ServiceSource } from "./service-source.ts";
 import { createViews } from "./views.ts";
+import { viewsFor } from "./visible-views.ts";
 import type { WarmUp } from "./watch-stream.ts";
 import { serveWatch } from "./watch-stream.ts";
 
 const SWEEP_PERIOD_MS = 1000;
 /** Streams of both kinds one replica serves; more are refused with RESOURCE_EXHAUSTED. */
 const MAX_STREAMS = 50_000;
+const NO_READERS: MeshReaders = { readers: [], token: null };
 
 /** Settings of {@link createRegistry}. */
 export interface RegistryOptions {
@@ -48,6 +52,10 @@ export interface RegistryOptions {
   readonly heartbeatIntervalMs?: number;
   /** What sidecars are told; the store's own setting decides. Default 15000. */
   readonly leaseMs?: number;
+  /** Who may learn where which services are; null or absent: everybody of all. */
+  readonly watchRules?: readonly WatchRule[] | null;
+  /** Who may read the whole mesh from elsewhere; default: nobody. */
+  readonly readers?: MeshReaders;
   /** Proves the credential of `POST /api/v1/heartbeat`; without it the route does not exist. */
   readonly authenticate?: Authenticate;
 }
@@ -145,13 +153,23 @@ export function createRegistry(options: RegistryOptions): Registry {
   const heartbeatParts = { announce, store, clock, metrics, heartbeatIntervalMs, leaseMs };
   const warmUp = createWarmUp(clock, store.leases.size === 0 ? leaseMs : 0);
   const watchParts = { views, clock, metrics, clusterDomain: options.clusterDomain ?? "cluster.local", warmUp };
+  const visible = { views, rules: options.watchRules ?? null, metrics, audit };
+  const authenticate = options.authenticate ?? null;
 
   return {
     registryImplementation: {
       heartbeat: (call) => serve(call, "heartbeatStreams", (peer) => serveHeartbeat(call, peer, heartbeatParts)),
-      watch: (call) => serve(call, "watchers", (peer) => serveWatch(call, peer, watchParts)),
+      watch: (call) => serve(call, "watchers", (peer) => serveWatch(call, peer, { ...watchParts, views: viewsFor(peer, visible) })),
     },
-    routes: createRegistryRoutes({ store, source, announce, authenticate: options.authenticate ?? null, heartbeatIntervalMs, leaseMs }),
+    routes: createRegistryRoutes({
+      store,
+      source,
+      announce,
+      authenticate,
+      heartbeatIntervalMs,
+      leaseMs,
+      readers: { ...(options.readers ?? NO_READERS), authenticate, metrics, audit },
+    }),
     health: () => healthOf(store, source),
     async close() {
       sweeper.cancel();

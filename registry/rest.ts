@@ -10,6 +10,7 @@ import type { InstanceState } from "./lease.ts";
 import { announcedServices } from "./lease.ts";
 import type { LeaseStore } from "./lease-store.ts";
 import type { HeldLease } from "./lease-table.ts";
+import { forReaders, type MeshReadersParts } from "./mesh-readers.ts";
 import { resolve } from "./resolve.ts";
 import type { ServiceEntry, ServiceSource } from "./service-source.ts";
 import { serviceIdOf } from "./service-source.ts";
@@ -37,14 +38,16 @@ export interface RestParts {
   readonly authenticate: Authenticate | null;
   readonly heartbeatIntervalMs: number;
   readonly leaseMs: number;
+  /** Who may read all of it. */
+  readonly readers: MeshReadersParts;
 }
 
 /** The routes `GET /api/v1/services`, `GET /api/v1/instances` and `POST /api/v1/heartbeat`. */
 export function createRegistryRoutes(parts: RestParts): Route[] {
   const { authenticate } = parts;
   return [
-    { method: "GET", path: "/api/v1/services", handle: ({ query }) => listServices(parts, query) },
-    { method: "GET", path: "/api/v1/instances", handle: ({ query }) => listInstances(parts, query) },
+    forReaders({ method: "GET", path: "/api/v1/services", handle: ({ query }) => listServices(parts, query) }, parts.readers),
+    forReaders({ method: "GET", path: "/api/v1/instances", handle: ({ query }) => listInstances(parts, query) }, parts.readers),
     ...(authenticate === null
       ? []
       : [{ method: "POST", path: "/api/v1/heartbeat", handle: (request: AdminRequest) => takeHeartbeat(parts, authenticate, request) }]),

@@ -20,7 +20,7 @@ export interface ApiAnswer {
 export interface CheckApi {
   /** Where it is, for people. */
   readonly server: string;
-  call(method: "GET" | "POST", path: string, body?: unknown): Promise<ApiAnswer>;
+  call(method: "GET" | "POST", path: string, body?: unknown, headers?: Readonly<Record<string, string>>): Promise<ApiAnswer>;
 }
 
 /** Loads the kubeconfig. @throws ConfigError when it cannot be used */
@@ -44,9 +44,9 @@ export async function connectApi({ kubeconfig, context }: { readonly kubeconfig?
   const server = cluster.server.replace(/\/$/, "");
   return {
     server,
-    async call(method, path, body) {
+    async call(method, path, body, own = {}) {
       const text = body === undefined ? null : JSON.stringify(body);
-      const headers = { accept: "application/json", ...(text === null ? {} : { "content-type": "application/json" }) };
+      const headers = { ...own, accept: "application/json", ...(text === null ? {} : { "content-type": "application/json" }) };
       const options: RequestOptions = { method, headers, timeout: CALL_TIMEOUT_MS };
       if (server.startsWith("https:")) await config.applyToHTTPSOptions(options);
       return send(`${server}${path}`, options, text);

@@ -3,6 +3,8 @@ import { Unreadable } from "./unreadable.ts";
 import type { CheckApi } from "./api.ts";
 import { type ApiObject, at, listAt, numberAt, textAt } from "./json.ts";
 import type { FetchRegistry } from "../explain/registry-view.ts";
+import { systemClock } from "../../core/clock.ts";
+import { READ_TOKEN_HEADER, readerCredential } from "../../injector/rollout/read-credential.ts";
 import type { KubernetesObject } from "../../injector/installation.ts";
 
 const PAGE_ITEMS = 500;
@@ -47,8 +49,8 @@ export function createCluster({ api, controlNamespace, shipped, nowMs, registry 
   const gets = new Map<string, Promise<ApiObject | null>>();
   const lists = new Map<string, Promise<readonly ApiObject[]>>();
 
-  async function read(path: string): Promise<ApiObject | null> {
-    const { status, body } = await api.call("GET", path);
+  async function read(path: string, headers?: Readonly<Record<string, string>>): Promise<ApiObject | null> {
+    const { status, body } = await api.call("GET", path, undefined, headers);
     if (status === 404) return null;
     if (status !== 200) throw new Unreadable(`GET ${path}`, status, body);
     return body as ApiObject;
@@ -72,8 +74,16 @@ export function createCluster({ api, controlNamespace, shipped, nowMs, registry 
     return at(body, "status", "allowed") === true;
   }
 
+  const credential = readerCredential(
+    controlNamespace,
+    async (path, body) => (await api.call("POST", path, body)).body,
+    () => systemClock.monoMs(),
+  );
+
   const throughApiServer: FetchRegistry = async (path) => {
-    const found = await read(`/api/v1/namespaces/${controlNamespace}/services/remora-control:admin/proxy${path}`);
+    const token = await credential();
+    const headers = token === null ? {} : { [READ_TOKEN_HEADER]: token };
+    const found = await read(`/api/v1/namespaces/${controlNamespace}/services/remora-control:admin/proxy${path}`, headers);
     if (found === null) throw new Error(`there is no Service ${controlNamespace}/remora-control`);
     return found;
   };

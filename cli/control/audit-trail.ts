@@ -7,6 +7,8 @@ import { buildInfo } from "../../core/build-info.ts";
 import type { Clock } from "../../core/clock.ts";
 import { ConfigError } from "../../core/errors.ts";
 import type { Lifecycle } from "../../core/lifecycle.ts";
+import { formatAccessList } from "../../core/policy/access-list.ts";
+import { formatWatchRules } from "../../core/policy/watch-rules.ts";
 import type { Logger } from "../../core/log.ts";
 import type { Metrics } from "../../core/metrics.ts";
 import type { ControlConfig } from "./config.ts";
@@ -53,6 +55,15 @@ function ending(file: AuditFile): { close(): Promise<void> } {
 }
 
 /** What decides who may do what: a change of it shows as a difference between two starts. */
-function rules({ roles, trustDomain, store, inKubernetes, leafTtl }: ControlConfig) {
-  return { parts: [...roles], trustDomain, store, inKubernetes, leafTtlMs: leafTtl };
+function rules({ roles, trustDomain, store, inKubernetes, leafTtl, meshReaders, readToken, watchRoles }: ControlConfig) {
+  return {
+    parts: [...roles],
+    trustDomain,
+    store,
+    inKubernetes,
+    leafTtlMs: leafTtl,
+    meshReaders: formatAccessList(meshReaders ?? []),
+    readToken: readToken !== null,
+    watchRoles: watchRoles === null ? "everybody" : formatWatchRules(watchRoles),
+  };
 }

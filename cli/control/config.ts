@@ -4,6 +4,8 @@ import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { type Environment, loadConfig, setting, type Values } from "../../core/config.ts";
 import { ConfigError } from "../../core/errors.ts";
+import { type AccessList, CALLER_FORMS, parseAccessList } from "../../core/policy/access-list.ts";
+import { parseWatchRules, WATCH_RULE_FORMS, type WatchRule } from "../../core/policy/watch-rules.ts";
 import { LOG_LEVELS } from "../../core/log.ts";
 import { parseRedisAddress, type RedisAddress } from "../../registry/redis/address.ts";
 import { injectorSettings } from "./injector-config.ts";
@@ -88,6 +90,19 @@ export const controlSettings = {
   logFile: setting.text({ default: null, doc: "Also log into this file, which rotates: `remora.log` becomes `remora.1.log`, …" }),
   logFileSize: setting.size({ default: "64MiB", min: "1KiB", doc: "Size at which the log file rotates; it also does at midnight." }),
   logFileKeep: setting.integer({ default: 7, max: 1000, doc: "How many rotated log files are kept." }),
+  meshReaders: setting.parsed<AccessList>({
+    default: null,
+    parse: parseAccessList,
+    allowed: `* or a list of ${CALLER_FORMS}`,
+    doc: "Who may read the whole mesh at `/api/v1/services` and `/api/v1/instances` from elsewhere, proven by a service-account token with audience remora.io. Default: nobody; from this machine (`kubectl port-forward`) everybody.",
+  }),
+  readToken: setting.secret({ default: null, doc: "A token with which anybody may read the whole mesh, too; sent as `X-Remora-Token`." }),
+  watchRoles: setting.parsed<readonly WatchRule[]>({
+    default: null,
+    parse: parseWatchRules,
+    allowed: WATCH_RULE_FORMS,
+    doc: "Who may learn where which services are, such as `who=shop/* what=shop/*,pay/api; who=ops/* what=*`. What is not allowed looks as if it did not exist. Default: everybody of all.",
+  }),
   identityStreams: setting.integer({
     default: 20_000,
     min: 1,

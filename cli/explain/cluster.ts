@@ -1,5 +1,6 @@
 // What `remora explain` reads from a cluster, with the rights of the user's own kubeconfig: plain JSON as the API server stores it, because a client
 // library's own classes are not what a webhook is sent. What the user may not read is said and taken as unknown.
+import { systemClock } from "../../core/clock.ts";
 import { loadConfig } from "../../core/config.ts";
 import { environmentName } from "../../core/setting.ts";
 import { type ClusterApi, call, createClusterApi } from "../../injector/cluster/cluster-api.ts";
@@ -9,7 +10,7 @@ import { readPlatform } from "../../injector/cluster/cluster-facts.ts";
 import { readSurroundings } from "../../injector/cluster/cluster-view.ts";
 import { PLATFORM_CONFIG_MAP } from "../../injector/platform/platform.ts";
 import { INJECTOR_SERVICE } from "../../injector/injector.ts";
-import { findRegistries } from "../../injector/rollout/find-registries.ts";
+import { credentialBy, findRegistries } from "../../injector/rollout/find-registries.ts";
 import type { FetchJson } from "../../injector/rollout/registry-reader.ts";
 import { defaultInjectorSettings, type InjectorSettings } from "../../injector/settings.ts";
 import type { Surroundings } from "../../injector/surroundings.ts";
@@ -45,7 +46,13 @@ export async function connectCluster({ kubeconfig, context }: ClusterFlags): Pro
   return {
     namespace: namespace ?? "default",
     get: (path) => call(`read ${path.split("?", 1)[0]}`, () => http.call("GET", path), [NOT_FOUND]),
-    registries: (controlNamespace) => findRegistries(http, controlNamespace, "proxy"),
+    registries: (controlNamespace) =>
+      findRegistries(
+        http,
+        controlNamespace,
+        "proxy",
+        credentialBy(http, controlNamespace, () => systemClock.monoMs()),
+      ),
     surroundings: (name, controlNamespace, note) =>
       readSurroundings(withReadablePlatform(createClusterApi(http, controlNamespace), note), name, note),
   };

@@ -1,4 +1,5 @@
 // What the registry knows of pods: `GET /api/v1/instances` of the control plane, joined by pod UID. The registry may be away; then that is what is said.
+import { environmentCredential } from "../environment-credential.ts";
 import { fetchFrom } from "../../injector/rollout/registry-http.ts";
 import type { FetchJson } from "../../injector/rollout/registry-reader.ts";
 
@@ -27,7 +28,7 @@ const MAX_PAGES = 20;
 
 /** One replica at `host:port`, over plain HTTP. */
 export function registryAt(address: string): FetchRegistry {
-  return fetchFrom(`http://${address}`);
+  return fetchFrom(`http://${address}`, environmentCredential(process.env));
 }
 
 /** Asks every replica for the instances of `namespace`; one that knows the load of an instance knows more of it. Never rejects. */

@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { defaultPlatform, type Platform, parsePlatform } from "../../injector/platform/platform.ts";
 import type { Fleet } from "../../injector/rollout/fleet.ts";
+import { environmentCredential } from "../environment-credential.ts";
 import { fetchFrom } from "../../injector/rollout/registry-http.ts";
 import { readRegistry } from "../../injector/rollout/registry-reader.ts";
 import { connectRolloutApi, type RolloutApi } from "../../injector/rollout/rollout-api.ts";
@@ -21,9 +22,10 @@ export interface RolloutMesh {
 export async function connectMesh({ kubeconfig, controlNamespace, registry }: RolloutFlags): Promise<RolloutMesh> {
   const options = kubeconfig === undefined ? {} : { kubeconfig: await readFile(kubeconfig, "utf8") };
   const api = await connectRolloutApi(controlNamespace, { env: process.env, ...options });
+  const credential = environmentCredential(process.env);
   const told = new Set<string>();
   const replicas = async () =>
-    registry === undefined ? api.registries("proxy") : new Map(registry.map((base) => [base, fetchFrom(base)] as const));
+    registry === undefined ? api.registries("proxy") : new Map(registry.map((base) => [base, fetchFrom(base, credential)] as const));
   return {
     api,
     async platform() {

@@ -1,7 +1,7 @@
 // The grammar of who may call a workload (annotation remora.io/allow, setting REMORA_ALLOW): `*`, or a list of `namespace/service-account`, `namespace/*` and
 // whole SPIFFE ids. Owns reading the list; what it means for a caller is `sidecar/policy/access.ts`.
 import { ConfigError } from "../errors.ts";
-import { parseSpiffeId, type SpiffeId } from "../spiffe.ts";
+import { parseSpiffeId, type SpiffeId, spiffeParts } from "../spiffe.ts";
 
 const LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
 const WORKLOAD = new RegExp(`^(${LABEL})/(\\*|${LABEL}(?:\\.${LABEL})*)$`);
@@ -65,4 +65,15 @@ function mistake(offset: number, value: string, cause?: unknown): ConfigError {
     `access list, column ${offset + 1}: ${shown.trim() === "" ? "nothing there" : `"${shown}"`}; allowed: ${allowed}`,
     { cause, fields: { position: offset + 1, value: shown, allowed } },
   );
+}
+
+/** True when `identity` is in the list. Null, nobody proven, is in `everyone` only. */
+export function isListed(list: AccessList, identity: SpiffeId | null): boolean {
+  if (list === "everyone") return true;
+  if (identity === null) return false;
+  const { namespace, serviceAccount } = spiffeParts(identity);
+  return list.some((caller) => {
+    if (caller.kind === "id") return caller.id === identity;
+    return caller.namespace === namespace && (caller.kind === "namespace" || caller.serviceAccount === serviceAccount);
+  });
 }

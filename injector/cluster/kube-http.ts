@@ -37,7 +37,7 @@ export interface KubeHttp {
   call(
     method: "GET" | "POST" | "PUT" | "PATCH",
     path: string,
-    more?: { readonly body?: KubeBody; readonly timeoutMs?: number },
+    more?: { readonly body?: KubeBody; readonly timeoutMs?: number; readonly headers?: Readonly<Record<string, string>> },
   ): Promise<unknown>;
   readonly watch: StartWatch;
 }
@@ -72,8 +72,8 @@ export function createKubeHttp(access: KubeAccess): KubeHttp {
   }
 
   return {
-    async call(method, path, { body, timeoutMs = CALL_TIMEOUT_MS } = {}) {
-      const headers: Record<string, string> = body === undefined ? {} : { "content-type": body.type };
+    async call(method, path, { body, timeoutMs = CALL_TIMEOUT_MS, headers: own = {} } = {}) {
+      const headers: Record<string, string> = { ...own, ...(body === undefined ? {} : { "content-type": body.type }) };
       const text = body === undefined ? null : JSON.stringify(body.value);
       const response = await open(method, path, headers, text, timeoutMs);
       const answer = parse(await readAll(response));

@@ -1,6 +1,7 @@
 // Where the replicas of the registry are: the pods of the control plane, asked at their addresses or through the API server.
 import { call } from "../cluster/cluster-api.ts";
 import type { KubeHttp } from "../cluster/kube-http.ts";
+import { type ReadCredential, readerCredential } from "./read-credential.ts";
 import { fetchFrom, proxyTo } from "./registry-http.ts";
 import type { FetchJson } from "./registry-reader.ts";
 
@@ -17,6 +18,7 @@ export async function findRegistries(
   http: KubeHttp,
   controlNamespace: string,
   way: "direct" | "proxy",
+  credential: ReadCredential,
 ): Promise<ReadonlyMap<string, FetchJson>> {
   const query = new URLSearchParams({ labelSelector: REGISTRY_LABELS });
   const found = (await call(
@@ -33,9 +35,18 @@ export async function findRegistries(
     replicas.set(
       name,
       way === "direct"
-        ? fetchFrom(`http://${host}:${REGISTRY_ADMIN_PORT}`)
-        : proxyTo(http, controlNamespace, `${name}:${REGISTRY_ADMIN_PORT}`),
+        ? fetchFrom(`http://${host}:${REGISTRY_ADMIN_PORT}`, credential)
+        : proxyTo(http, controlNamespace, `${name}:${REGISTRY_ADMIN_PORT}`, credential),
     );
   }
   return replicas;
+}
+
+/** A credential for reading through the API server with the rights of its caller. */
+export function credentialBy(http: KubeHttp, controlNamespace: string, monoMs: () => number): ReadCredential {
+  return readerCredential(
+    controlNamespace,
+    (path, value) => http.call("POST", path, { body: { type: "application/json", value } }),
+    monoMs,
+  );
 }

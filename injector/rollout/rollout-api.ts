@@ -1,5 +1,6 @@
 // What rollouts and the watchdog ask of the Kubernetes API: the platform's ConfigMap, pods, restarts of owners, Events, and the replicas of the registry.
 // Every write states the version that it was made from, so that two people, or a person and the guard, never undo each other's word unseen.
+import { systemClock } from "../../core/clock.ts";
 import type { Environment } from "../../core/config.ts";
 import { ConfigError } from "../../core/errors.ts";
 import type { WorkloadOwner } from "../platform/channels.ts";
@@ -8,10 +9,11 @@ import { findKubeAccess } from "../cluster/kube-access.ts";
 import { createKubeHttp } from "../cluster/kube-http.ts";
 import { PLATFORM_CONFIG_MAP, PLATFORM_KEY } from "../platform/platform.ts";
 import type { ListPage, StartWatch } from "../../core/kubernetes/watched-list.ts";
-import { findRegistries } from "./find-registries.ts";
+import { credentialBy, findRegistries } from "./find-registries.ts";
 import { type LeaseLock, leaseLock } from "./lease-lock.ts";
 import type { MakeEdit, PlatformEdit } from "./platform-edit.ts";
 import { type PodFacts, readPodFacts } from "./pod-facts.ts";
+import type { ReadCredential } from "./read-credential.ts";
 import type { FetchJson } from "./registry-reader.ts";
 
 /** As `kubectl rollout restart` sets it. */
@@ -83,7 +85,7 @@ export interface RolloutApi {
   /** Tells people. Never rejects: an Event is no more than a note. */
   note(event: RolloutEvent, nowMs: number): Promise<void>;
   /** Replicas of the registry by name, asked directly at their addresses or through the API server. */
-  registries(way: "direct" | "proxy"): Promise<ReadonlyMap<string, FetchJson>>;
+  registries(way: "direct" | "proxy", credential?: ReadCredential): Promise<ReadonlyMap<string, FetchJson>>;
   /** The lock of that name, kept in a Lease in the namespace of the control plane. */
   lock(name: string, holder: string): LeaseLock;
 }
@@ -99,6 +101,7 @@ export async function connectRolloutApi(
   options: { readonly kubeconfig?: string; readonly env?: Environment } = {},
 ): Promise<RolloutApi> {
   const http = createKubeHttp(await findKubeAccess({ env: {}, ...options }));
+  const asReader = credentialBy(http, controlNamespace, () => systemClock.monoMs());
   const place = `ConfigMap ${controlNamespace}/${PLATFORM_CONFIG_MAP}`;
   const configMaps = `/api/v1/namespaces/${controlNamespace}/configmaps`;
 
@@ -210,7 +213,7 @@ export async function connectRolloutApi(
       const body = { type: "application/json", value } as const;
       await bounded(() => http.call("POST", pathOf("v1", "events", on.namespace), { body })).catch(() => {});
     },
-    registries: (way) => findRegistries(http, controlNamespace, way),
+    registries: (way, credential = asReader) => findRegistries(http, controlNamespace, way, credential),
     lock: (name, holder) => leaseLock(http, { name, namespace: controlNamespace, holder }),
   };
 }

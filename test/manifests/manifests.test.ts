@@ -73,8 +73,17 @@ const find = (objects: readonly Manifest[], name: string) => objects.find((objec
 /** The variables of a Deployment as its pod would see them, with stand-ins for what the cluster fills in. */
 function environmentOf(deployment: Manifest): Record<string, string> {
   const env = deployment.spec?.template?.spec.containers[0]?.env ?? [];
-  const filled: Record<string, string> = { REMORA_CONTROL_NAMESPACE: "remora-system", REMORA_REDIS_URL: "redis://:secret@redis:6379/0" };
-  return Object.fromEntries(env.map(({ name, value }) => [name, value ?? filled[name] ?? `nothing is known of ${name}`]));
+  const filled: Record<string, string> = {
+    REMORA_CONTROL_NAMESPACE: "remora-system",
+    REMORA_REDIS_URL: "redis://:secret@redis:6379/0",
+    REMORA_WATCH_ROLES: "who=shop/* what=*",
+  };
+  return Object.fromEntries(
+    env.map(({ name, value }) => [
+      name,
+      value?.replace(/\$\(([A-Z_]+)\)/g, (_, other: string) => filled[other] ?? "") ?? filled[name] ?? `nothing is known of ${name}`,
+    ]),
+  );
 }
 
 t.test("kubectl and `remora install` give the same objects", { skip: requires("kubectl") }, async (t) => {
@@ -105,6 +114,7 @@ t.test("the installation is complete", async (t) => {
     "Service/remora-injector",
     "ServiceAccount/remora-control",
     "ServiceAccount/remora-injector",
+    "ServiceAccount/remora-reader",
     "ValidatingWebhookConfiguration/remora-injector",
   ]);
   t.equal(find(base, "Deployment/remora-injector").spec?.replicas, 2);
@@ -155,6 +165,10 @@ t.test("the control plane understands the settings of both Deployments", async (
   const control = loadControlConfig(environmentOf(find(base, "Deployment/remora-control")));
   t.match(control, { inKubernetes: true, bindAddress: "::", store: "memory", stateDir: null, controlNamespace: "remora-system" });
   t.strictSame([...control.roles], ["ca", "registry"]);
+  t.strictSame(
+    control.meshReaders,
+    ["remora-injector", "remora-reader"].map((serviceAccount) => ({ kind: "workload", namespace: "remora-system", serviceAccount })),
+  );
   t.strictSame([...loadControlConfig(environmentOf(find(base, "Deployment/remora-injector"))).roles], ["injector"]);
 });
 

@@ -31,6 +31,9 @@ export interface RegistryServerOptions {
   readonly leaseMs?: number;
   readonly heartbeatIntervalMs?: number;
   readonly authenticate?: NonNullable<RegistryOptions["authenticate"]>;
+  readonly readers?: NonNullable<RegistryOptions["readers"]>;
+  readonly watchRules?: NonNullable<RegistryOptions["watchRules"]>;
+  readonly audit?: NonNullable<RegistryOptions["audit"]>;
 }
 
 /** A running registry. */
@@ -64,6 +67,9 @@ export async function startRegistryServer(options: RegistryServerOptions = {}): 
     heartbeatIntervalMs,
     leaseMs,
     ...(options.authenticate === undefined ? {} : { authenticate: options.authenticate }),
+    ...(options.readers === undefined ? {} : { readers: options.readers }),
+    ...(options.watchRules === undefined ? {} : { watchRules: options.watchRules }),
+    ...(options.audit === undefined ? {} : { audit: options.audit }),
   });
   const own = ca.leaf("remora-system/remora-control", { addresses: [Buffer.from([127, 0, 0, 1])], dnsNames: ["localhost"] });
   const server = await startGrpcServer({

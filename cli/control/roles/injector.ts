@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import { INJECTOR_SERVICE, type Injector, startInjector } from "../../../injector/injector.ts";
 import { connectInjectorKubernetes } from "../../../injector/cluster/kubernetes.ts";
+import { ownCredential } from "../../../injector/rollout/read-credential.ts";
 import { fetchFrom } from "../../../injector/rollout/registry-http.ts";
 import { connectRolloutApi } from "../../../injector/rollout/rollout-api.ts";
 import { type Overseer, startOverseer } from "../../../injector/watchdog/overseer.ts";
@@ -69,13 +70,14 @@ async function openOverseer({ config, env, clock, log, metrics, random }: RoleSu
   const { view, events } = injector;
   if (view === null || events === null) return null;
   const api = await connectRolloutApi(config.controlNamespace, { env });
-  const given = new Map(config.registryUrls.map((base) => [base, fetchFrom(base)] as const));
+  const credential = ownCredential(config.readToken?.reveal() ?? null, config.tokenFile);
+  const given = new Map(config.registryUrls.map((base) => [base, fetchFrom(base, credential)] as const));
   return startOverseer({
     api,
     view,
     events,
     settings: toInjectorSettings(config, { ...config, trustPins: config.trustPin }),
-    registries: async () => (given.size > 0 ? given : api.registries("direct")),
+    registries: async () => (given.size > 0 ? given : api.registries("direct", credential)),
     holder: `${hostname()}-${randomBytes(4).toString("hex")}`,
     clock,
     random,

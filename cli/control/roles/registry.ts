@@ -43,6 +43,8 @@ export async function startRegistryRole(options: RegistryRoleOptions): Promise<R
     metrics,
     audit,
     trustDomain: config.trustDomain,
+    watchRules: config.watchRoles,
+    readers: { readers: config.meshReaders ?? [], token: config.readToken },
     heartbeatIntervalMs: config.heartbeatInterval,
     leaseMs: config.lease,
     ...(ca === null ? {} : { authenticate: authenticateWith(ca) }),
