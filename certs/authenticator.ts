@@ -4,7 +4,8 @@ import type { X509Certificate } from "node:crypto";
 import type { Clock } from "../core/clock.ts";
 import { CertError } from "../core/errors.ts";
 import type { SpiffeId } from "../core/spiffe.ts";
-import { checkPeerCertificate, isIssuedBy } from "../core/x509/peer-check.ts";
+import { findRoot } from "../core/x509/chain.ts";
+import { checkPeerCertificate } from "../core/x509/peer-check.ts";
 import type { JoinTokens } from "./join-tokens.ts";
 
 /** What a caller shows. `heartbeat` is a join token made for announcing over REST; it certifies nobody. */
@@ -12,7 +13,12 @@ export type Credential =
   | { readonly kind: "service_account_token"; readonly token: string }
   | { readonly kind: "join_token"; readonly token: string }
   | { readonly kind: "heartbeat_token"; readonly token: string }
-  | { readonly kind: "client_certificate"; readonly certificate: X509Certificate };
+  | {
+      readonly kind: "client_certificate";
+      readonly certificate: X509Certificate;
+      /** What the client sent with it. */
+      readonly issuers: readonly X509Certificate[];
+    };
 
 /** A proven caller. */
 export interface Proof {
@@ -57,14 +63,17 @@ export function createAuthenticator(parts: AuthenticatorParts): Authenticator {
         return { identity: (await joinTokens.prove(credential.token, "heartbeat")).identity, spend: NOTHING_TO_SPEND };
       }
       case "client_certificate":
-        return { identity: checkClientCertificate(credential.certificate, parts), spend: NOTHING_TO_SPEND };
+        return { identity: checkClientCertificate(credential, parts), spend: NOTHING_TO_SPEND };
     }
   };
 }
 
-function checkClientCertificate(certificate: X509Certificate, { clock, roots, trustDomain }: AuthenticatorParts): SpiffeId {
+function checkClientCertificate(
+  { certificate, issuers }: Extract<Credential, { readonly kind: "client_certificate" }>,
+  { clock, roots, trustDomain }: AuthenticatorParts,
+): SpiffeId {
   const nowMs = clock.nowMs();
-  if (!roots().some((root) => isIssuedBy(certificate, root, nowMs)))
+  if (findRoot(certificate, { issuers, roots: roots(), trustDomain, nowMs }) === null)
     throw refused("the client certificate is signed by no root of the mesh");
   try {
     return checkPeerCertificate(certificate, { trustDomain, usage: "client", nowMs });

@@ -1,5 +1,6 @@
-// The CA role of the control plane (design 7), put together: find or make the root, publish what others need to trust it, answer
+// The CA role of the control plane (design 7), put together: find or make the root and follow its changes, publish what others need to trust it, answer
 // `Identity`, and certify the control plane itself. Each part is its own file; this one only connects them.
+import type { X509Certificate } from "node:crypto";
 import { type Audit, auditToLog } from "../core/audit/audit.ts";
 import type { Clock, Timer } from "../core/clock.ts";
 import type { Logger } from "../core/log.ts";
@@ -8,7 +9,15 @@ import type { SpiffeId } from "../core/spiffe.ts";
 import type { IdentityHandlers } from "../core/wire/identity.ts";
 import type { Credential } from "./authenticator.ts";
 import { createAuthenticator } from "./authenticator.ts";
+import type { AuthorityState } from "./authority-data.ts";
+import { readAuthority, rootsForPeers } from "./authority-data.ts";
+import type { AuthorityPlace, AuthoritySource } from "./authority-source.ts";
+import { followAuthority } from "./authority-source.ts";
+import type { AuthorityStatus } from "./authority-status.ts";
+import { describeAuthority } from "./authority-status.ts";
 import { createFileRootStore, readPublicRoots, writePublicRoots } from "./file-root-store.ts";
+import type { GivenFiles } from "./given-authority.ts";
+import { placeOf, readGivenFiles } from "./given-authority.ts";
 import { createIdentityService } from "./identity-service.ts";
 import { createIssuance } from "./issuance.ts";
 import { createIssueLimit } from "./issue-limit.ts";
@@ -18,8 +27,8 @@ import type { KubernetesApis } from "./kubernetes.ts";
 import { createSecretRootStore, createTokenReviewer, publishTrust } from "./kubernetes.ts";
 import type { RandomBytes } from "./profile.ts";
 import { LEAF_TTL_MS } from "./profile.ts";
-import type { Root } from "./root.ts";
-import { loadOrCreateRoot, readGivenRoot } from "./root.ts";
+import type { Kept } from "./root-store.ts";
+import { loadOrCreateRoot } from "./root-store.ts";
 import type { ServerCredentials } from "./server-credentials.ts";
 import { createServerCredentials } from "./server-credentials.ts";
 import { createServiceAccountCheck } from "./service-account.ts";
@@ -28,8 +37,15 @@ import { createTrustState } from "./trust-bundle.ts";
 
 /** The ConfigMap is compared and repaired this often, for it may be deleted by hand. */
 const PUBLISH_INTERVAL_MS = 60_000;
-/** Health says so when the root ends sooner. */
-const ROOT_WARNING_MS = 30 * 86_400_000;
+/** Health says so when what signs ends sooner, or has less than a fifth of its life left. */
+const ENDING_MS = 30 * 86_400_000;
+const ENDING_RATIO = 0.2;
+/** Time between two looks at what is kept: a file costs next to nothing, a Secret a call of the API server. */
+const FILE_POLL_MS = 1000;
+const SECRET_POLL_MS = 5000;
+/** Leaves of another root than the one that signs are renewed within this share of their life, but 5 minutes at most: 2,000 sidecars are 7 a second then. */
+const RENEW_WITHIN_RATIO = 0.1;
+const RENEW_WITHIN_MS = 300_000;
 
 /** Settings and surroundings of the CA. */
 export interface CertificateAuthorityOptions {
@@ -38,8 +54,8 @@ export interface CertificateAuthorityOptions {
   readonly stateDir: string;
   /** Namespace of the control plane: of the Secret and the ConfigMap. */
   readonly controlNamespace: string;
-  /** A root given by files; null: kept in a Secret in Kubernetes, else in the state folder. */
-  readonly given: { readonly certificateFile: string; readonly keyFile: string } | null;
+  /** A CA given by files; null: kept in a Secret in Kubernetes, else in the state folder. */
+  readonly given: GivenFiles | null;
   /** Null outside of Kubernetes: then service account tokens are refused. */
   readonly kubernetes: KubernetesApis | null;
   /** Default 24 h. */
@@ -63,22 +79,38 @@ export interface CertificateAuthority {
   /** Whose credential it is; spends nothing. Throws `CertError`: `credential_refused`, `unavailable`. */
   authenticate(credential: Credential): Promise<SpiffeId>;
   createJoinToken(request: JoinTokenRequest): Promise<string>;
-  health(): { readonly status: "ok" | "degraded"; readonly message?: string };
+  health(): { readonly status: "ok" | "degraded"; readonly since?: number; readonly message?: string };
+  /** What `remora ca status` shows of this process. */
+  status(): AuthorityStatus;
   close(): Promise<void>;
 }
 
 /** Starts the CA; throws `CertError` naming the file or Secret when there is no usable root. */
 export async function startCertificateAuthority(options: CertificateAuthorityOptions): Promise<CertificateAuthority> {
   const { clock, log, metrics, random, trustDomain, kubernetes } = options;
-  const root = await openRoot(options);
-  const trust = createTrustState([root.certificate.raw]);
+  const leafTtlMs = options.leafTtlMs ?? LEAF_TTL_MS;
+  const source = await openSource(options, leafTtlMs);
+  const first = source.current();
+  const trust = createTrustState(rawOf(first.roots), first.signer.anchor.raw);
   await writePublicRoots(options.stateDir, trust.current().rootsPem);
   const publishing = kubernetes === null ? null : await startPublishing(kubernetes, options, trust);
+  source.onChange((state) => {
+    trust.replace(rawOf(state.roots), state.signer.anchor.raw);
+    writePublicRoots(options.stateDir, trust.current().rootsPem).catch((error: unknown) =>
+      log.error({ err: error }, "the roots could not be written beside the state"),
+    );
+  });
 
-  const joinTokens = createJoinTokens({ stateDir: options.stateDir, rootDer: root.certificate.raw, trustDomain, clock, random });
+  const joinTokens = createJoinTokens({
+    stateDir: options.stateDir,
+    rootDer: () => source.current().signer.anchor.raw,
+    trustDomain,
+    clock,
+    random,
+  });
   const serviceAccounts = kubernetes === null ? null : createServiceAccountCheck(createTokenReviewer(kubernetes), trustDomain);
   const authenticate = createAuthenticator({ trustDomain, clock, roots: () => trust.current().certificates, serviceAccounts, joinTokens });
-  const signing = { clock, random, leafTtlMs: options.leafTtlMs ?? LEAF_TTL_MS, root: () => root };
+  const signing = { clock, random, leafTtlMs, root: () => source.current().signer };
   const issue = createIssuance({ ...signing, authenticate, limit: createIssueLimit(clock) });
   const issued = metrics.counter({
     name: "remora_certificates_issued_total",
@@ -86,14 +118,24 @@ export async function startCertificateAuthority(options: CertificateAuthorityOpt
     labels: ["result"],
   });
   const audit = options.audit ?? auditToLog(log);
-  const count = (result: string) => issued.inc({ result });
-  const service = createIdentityService({ trustDomain, issue, authenticate, trust, log, audit, count });
+  const service = createIdentityService({
+    trustDomain,
+    issue,
+    authenticate,
+    trust,
+    // A rotation has its moment in which a sidecar that slept has not heard of the root that signs by now.
+    bridges: () => (source.current().step === "issuing" ? source.current().bridges.slice(0, 1) : []),
+    renewWithinMs: Math.min(leafTtlMs * RENEW_WITHIN_RATIO, RENEW_WITHIN_MS),
+    log,
+    audit,
+    count: (result) => issued.inc({ result }),
+  });
   const own = new Set<ServerCredentials>();
 
   return {
     identityImplementation: service.implementation,
     issueServerCredentials(identity) {
-      const credentials = createServerCredentials(identity, { ...signing, trust, log });
+      const credentials = createServerCredentials(identity, { ...signing, trust, log, above: () => rootsForPeers(source.current()) });
       own.add(credentials);
       return credentials;
     },
@@ -102,12 +144,13 @@ export async function startCertificateAuthority(options: CertificateAuthorityOpt
     authenticate: async (credential) => (await authenticate(credential)).identity,
     createJoinToken: (request) => joinTokens.create(request),
     health() {
-      const leftMs = root.certificate.validToDate.getTime() - clock.nowMs();
-      return leftMs > ROOT_WARNING_MS
-        ? { status: "ok" }
-        : { status: "degraded", message: `the CA's root ends at ${root.certificate.validTo}` };
+      const trouble = source.trouble();
+      if (trouble !== null) return { status: "degraded", since: trouble.sinceMs, message: trouble.message };
+      return healthOfSigner(source.current(), clock.nowMs());
     },
+    status: () => describeAuthority(source, { trustDomain, leafTtlMs }),
     close() {
+      source.close();
       service.close();
       publishing?.cancel();
       for (const credentials of own) credentials.close();
@@ -124,17 +167,47 @@ export async function openJoinTokens(options: {
   readonly random: RandomBytes;
 }): Promise<JoinTokens> {
   const [rootDer] = await readPublicRoots(options.stateDir);
-  return createJoinTokens({ ...options, rootDer: rootDer ?? Buffer.alloc(0) });
+  return createJoinTokens({ ...options, rootDer: () => rootDer ?? Buffer.alloc(0) });
 }
 
-async function openRoot(options: CertificateAuthorityOptions): Promise<Root> {
-  const { clock, given, kubernetes, log, random, trustDomain } = options;
-  const nowMs = clock.nowMs();
-  if (given !== null) return readGivenRoot({ ...given, nowMs });
+async function openSource(options: CertificateAuthorityOptions, leafTtlMs: number): Promise<AuthoritySource> {
+  const { clock, log, metrics, trustDomain } = options;
+  const { place, first } = await openPlace(options);
+  const { step, signer } = first.state;
+  log.info({ place: place.place, step, notAfter: new Date(signer.notAfterMs).toISOString(), created: first.created }, "CA ready");
+  return followAuthority({ place, first, trustDomain, leafTtlMs, clock, log, metrics });
+}
+
+interface OpenedPlace {
+  readonly place: AuthorityPlace;
+  readonly first: { readonly state: AuthorityState; readonly kept: Kept; readonly created: boolean };
+}
+
+async function openPlace({ clock, given, kubernetes, random, trustDomain, ...options }: CertificateAuthorityOptions): Promise<OpenedPlace> {
+  const rules = { trustDomain, nowMs: clock.nowMs() };
+  if (given !== null) {
+    const place: AuthorityPlace = { place: placeOf(given), kind: "files", load: () => readGivenFiles(given), pollMs: FILE_POLL_MS };
+    const kept = await readGivenFiles(given);
+    return { place, first: { state: readAuthority(kept.data, place.place, rules), kept, created: false } };
+  }
   const store = kubernetes === null ? createFileRootStore(options.stateDir) : createSecretRootStore(kubernetes, options.controlNamespace);
-  const { root, created } = await loadOrCreateRoot(store, { trustDomain, nowMs, random });
-  log.info({ place: store.place, created, notAfter: root.certificate.validToDate.toISOString() }, "CA root ready");
-  return root;
+  const first = await loadOrCreateRoot(store, { ...rules, random });
+  const how =
+    kubernetes === null ? ({ kind: "folder", pollMs: FILE_POLL_MS } as const) : ({ kind: "secret", pollMs: SECRET_POLL_MS } as const);
+  return { place: { place: store.place, load: store.load, ...how }, first };
+}
+
+function healthOfSigner({ signer }: AuthorityState, nowMs: number): ReturnType<CertificateAuthority["health"]> {
+  const lifeMs = signer.notAfterMs - signer.certificate.validFromDate.getTime();
+  const leftMs = signer.notAfterMs - nowMs;
+  const until = new Date(signer.notAfterMs).toISOString();
+  return leftMs > Math.min(ENDING_MS, lifeMs * ENDING_RATIO)
+    ? { status: "ok" }
+    : { status: "degraded", message: `what the CA signs with ${leftMs > 0 ? "ends" : "ended"} at ${until}` };
+}
+
+function rawOf(certificates: readonly X509Certificate[]): readonly Buffer[] {
+  return certificates.map(({ raw }) => raw);
 }
 
 /** Publishes now, at each change, and every minute; a failure is logged and tried again, for certificates can be issued meanwhile. */

@@ -6,7 +6,7 @@ import { status } from "@grpc/grpc-js";
 import type { Audit } from "../core/audit/audit.ts";
 import type { CertErrorCode } from "../core/errors.ts";
 import { CertError } from "../core/errors.ts";
-import { peerCertificate } from "../core/peer-certificate.ts";
+import { peerCertificate, sentIssuers } from "../core/peer-certificate.ts";
 import type { Logger } from "../core/log.ts";
 import type { CertifyRequest, CertifyResponse, IdentityHandlers, TrustBundle, WatchTrustRequest } from "../core/wire/identity.ts";
 import type { Authenticator, Credential } from "./authenticator.ts";
@@ -25,6 +25,10 @@ export interface IdentityServiceParts {
   readonly issue: Issue;
   readonly authenticate: Authenticator;
   readonly trust: TrustState;
+  /** What a peer that has not heard of the newest root needs besides a leaf's issuers; empty when all have. */
+  bridges(): readonly X509Certificate[];
+  /** Leaves of another root than the one that signs are renewed within this time. */
+  readonly renewWithinMs: number;
   readonly log: Logger;
   readonly audit: Audit;
   readonly count: CountOutcome;
@@ -40,7 +44,7 @@ export function createIdentityService(parts: IdentityServiceParts): { readonly i
   async function certify(call: ServerUnaryCall<CertifyRequest, CertifyResponse>): Promise<CertifyResponse> {
     let kind: Credential["kind"] | "none" = "none";
     try {
-      const credential = credentialOf(call.request, peerCertificate(call));
+      const credential = credentialOf(call);
       kind = credential.kind;
       const { csr, messageCsr } = requestsOf(call.request);
       const issued = await parts.issue({ credential, csr, messageCsr });
@@ -61,7 +65,7 @@ export function createIdentityService(parts: IdentityServiceParts): { readonly i
   async function watchTrust(call: ServerWritableStream<WatchTrustRequest, TrustBundle>): Promise<void> {
     const certificate = peerCertificate(call);
     if (certificate === null) throw new CertError("credential_refused", "WatchTrust needs a client certificate of the mesh");
-    await parts.authenticate({ kind: "client_certificate", certificate });
+    await parts.authenticate({ kind: "client_certificate", certificate, issuers: sentIssuers(call) });
     if (call.cancelled) return;
     streams.add(call);
     const forget = () => streams.delete(call);
@@ -91,11 +95,12 @@ export function createIdentityService(parts: IdentityServiceParts): { readonly i
 }
 
 /** Exactly one; none set means the connection's certificate. */
-function credentialOf(request: CertifyRequest, certificate: X509Certificate | null): Credential {
-  const { serviceAccountToken, joinToken } = request;
+function credentialOf(call: Parameters<IdentityHandlers["certify"]>[0]): Credential {
+  const certificate = peerCertificate(call);
+  const { serviceAccountToken, joinToken } = call.request;
   if (serviceAccountToken !== undefined && serviceAccountToken !== "") return { kind: "service_account_token", token: serviceAccountToken };
   if (joinToken !== undefined && joinToken !== "") return { kind: "join_token", token: joinToken };
-  if (certificate !== null) return { kind: "client_certificate", certificate };
+  if (certificate !== null) return { kind: "client_certificate", certificate, issuers: sentIssuers(call) };
   throw new CertError(
     "credential_refused",
     "no credential: send a service account token or a join token, or renew over the connection of a valid certificate",
@@ -111,16 +116,16 @@ function requestsOf(request: CertifyRequest): { readonly csr: Buffer; readonly m
 
 function answer(issued: Issued, parts: IdentityServiceParts): CertifyResponse {
   return {
-    certificateChain: [issued.leaf.raw],
-    messageCertificate: issued.messageCertificate.raw,
+    certificateChain: [issued.leaf, ...issued.issuers, ...parts.bridges()].map(({ raw }) => raw),
+    messageCertificate: Buffer.concat([issued.messageCertificate, ...issued.issuers].map(({ raw }) => raw)),
     notAfterMs: issued.notAfterMs,
     trust: bundleMessage(parts),
   };
 }
 
-function bundleMessage({ trust, trustDomain }: IdentityServiceParts): TrustBundle {
-  const { version, roots } = trust.current();
-  return { trustDomain, version, roots: [...roots] };
+function bundleMessage({ trust, trustDomain, renewWithinMs }: IdentityServiceParts): TrustBundle {
+  const { version, roots, issuingRoot } = trust.current();
+  return { trustDomain, version, roots: [...roots], issuingRoot: Buffer.from(issuingRoot, "hex"), renewWithinMs };
 }
 
 function auditIssued(audit: Audit, issued: Issued, credential: Credential["kind"], peer: string): void {
@@ -148,6 +153,7 @@ const STATUS_BY_CODE = {
   credential_refused: status.UNAUTHENTICATED,
   rate_limited: status.RESOURCE_EXHAUSTED,
   unavailable: status.UNAVAILABLE,
+  conflict: status.ABORTED,
 } as const satisfies Record<CertErrorCode, status>;
 
 function statusOf(error: unknown): { code: status; details: string } {

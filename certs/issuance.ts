@@ -1,5 +1,6 @@
 // One call of Certify, without the wire: prove the credential, read both requests, compare, limit, spend, sign (design 7). The order matters:
 // nothing is spent before everything that the caller can get wrong has been checked, and nothing is signed before it is spent.
+import type { X509Certificate } from "node:crypto";
 import type { Clock } from "../core/clock.ts";
 import { CertError } from "../core/errors.ts";
 import type { SpiffeId } from "../core/spiffe.ts";
@@ -25,6 +26,8 @@ export interface Issued {
   readonly identity: SpiffeId;
   readonly leaf: SignedCertificate;
   readonly messageCertificate: SignedCertificate;
+  /** Between either of them and the root; empty when the root itself signs. */
+  readonly issuers: readonly X509Certificate[];
   /** Epoch ms, whole seconds: of both. */
   readonly notAfterMs: number;
   /** Subject key id of the issuer, hex: which key signed. */
@@ -73,14 +76,15 @@ export function sign(
 ): Issued {
   const root = parts.root();
   const nowMs = parts.clock.nowMs();
-  // A leaf that outlives its root would be refused by every verifier while it still looks valid.
-  const notAfterMs = Math.min(nowMs + parts.leafTtlMs, root.certificate.validToDate.getTime());
-  if (notAfterMs <= nowMs) throw new CertError("unavailable", `the CA's root expired at ${root.certificate.validTo}`);
+  // A leaf that outlives what signed it would be refused by every verifier while it still looks valid.
+  const notAfterMs = Math.min(nowMs + parts.leafTtlMs, root.notAfterMs);
+  if (notAfterMs <= nowMs) throw new CertError("unavailable", `the CA expired at ${new Date(root.notAfterMs).toISOString()}`);
   const signing = { issuer: root.issuer, nowMs, notAfterMs, random: parts.random };
   return {
     identity,
     leaf: signLeaf({ identity, spki }, signing),
     messageCertificate: signMessageCertificate({ identity, spki: messageSpki }, signing),
+    issuers: root.issuers,
     notAfterMs: Math.floor(notAfterMs / 1000) * 1000,
     issuerKeyId: root.issuer.keyId.toString("hex"),
   };

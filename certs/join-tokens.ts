@@ -58,10 +58,10 @@ interface StoredToken {
   readonly expiresAtMs: number;
 }
 
-/** Opens the tokens under `stateDir`. `rootDer` is the root that new tokens pin. */
+/** Opens the tokens under `stateDir`. `rootDer` gives the root that new tokens pin. */
 export function createJoinTokens(options: {
   readonly stateDir: string;
-  readonly rootDer: Buffer;
+  rootDer(): Buffer;
   readonly trustDomain: string;
   readonly clock: Clock;
   readonly random: RandomBytes;
@@ -85,7 +85,7 @@ export function createJoinTokens(options: {
     const draft = join(folder, `${id}.draft`);
     await writeFile(draft, JSON.stringify(stored), { flag: "wx", mode: 0o600 });
     await rename(draft, fileOf(id, OPEN));
-    return formatJoinToken({ id, secret, pin: formatShortPin(options.rootDer) });
+    return formatJoinToken({ id, secret, pin: formatShortPin(options.rootDer()) });
   }
 
   async function prove(text: string, purpose: JoinTokenPurpose): Promise<ProvenToken> {

@@ -1,8 +1,10 @@
-// The three things that the CA asks of the Kubernetes API: one Secret for the root, one ConfigMap with the trust bundle, TokenReview for
+// The three things that the CA asks of the Kubernetes API: one Secret for the CA, one ConfigMap with the trust bundle, TokenReview for
 // credentials. The client library is large and loads only here, when the CA runs in a cluster (design 13.4).
 import type { AuthenticationV1Api, CoreV1Api, V1ConfigMap } from "@kubernetes/client-node";
 import { CertError } from "../core/errors.ts";
-import type { RootMaterial, RootStore } from "./root.ts";
+import type { AuthorityData } from "./authority-data.ts";
+import { DATA_KEYS } from "./authority-data.ts";
+import { changedMeanwhile, type Kept, type RootStore } from "./root-store.ts";
 import type { TokenReview, TokenReviewer } from "./service-account.ts";
 
 /** No call to the API server may take longer. */
@@ -26,22 +28,24 @@ export async function connectKubernetes(options: { readonly kubeconfig?: string 
   return { core: config.makeApiClient(CoreV1Api), authentication: config.makeApiClient(AuthenticationV1Api) };
 }
 
-/** The root in a Secret of `namespace`. Creation is atomic: the API server answers 409 to all but the first. */
+/** The CA in a Secret of `namespace`. Creation is atomic: the API server answers 409 to all but the first, and to a change of what was changed meanwhile. */
 export function createSecretRootStore(apis: KubernetesApis, namespace: string): RootStore {
   const place = `Secret ${namespace}/${ROOT_SECRET}`;
+  const read = () => call(`read ${place}`, () => apis.core.readNamespacedSecret({ name: ROOT_SECRET, namespace }), [404]);
 
-  async function load(): Promise<RootMaterial | null> {
-    const found = await call(`read ${place}`, () => apis.core.readNamespacedSecret({ name: ROOT_SECRET, namespace }), [404]);
+  async function load(): Promise<Kept | null> {
+    const found = await read();
     if (found === null) return null;
     const text = (key: string) => Buffer.from(found.data?.[key] ?? "", "base64").toString("utf8");
-    return { certificatePem: text("tls.crt"), keyPem: text("tls.key") };
+    const data = Object.fromEntries(DATA_KEYS.filter((key) => text(key) !== "").map((key) => [key, text(key)])) as AuthorityData;
+    return { data, version: found.metadata?.resourceVersion ?? JSON.stringify(data) };
   }
 
-  async function create(material: RootMaterial): Promise<RootMaterial> {
+  async function create(data: AuthorityData): Promise<Kept> {
     const body = {
       metadata: { name: ROOT_SECRET, namespace, labels: { "app.kubernetes.io/part-of": "remora" } },
       type: "kubernetes.io/tls",
-      stringData: { "tls.crt": material.certificatePem, "tls.key": material.keyPem },
+      stringData: { ...data },
     };
     await call(`create ${place}`, () => apis.core.createNamespacedSecret({ namespace, body }), [409]);
     const kept = await load();
@@ -49,7 +53,17 @@ export function createSecretRootStore(apis: KubernetesApis, namespace: string): 
     return kept;
   }
 
-  return { place, load, create };
+  async function replace(data: AuthorityData, version: string): Promise<void> {
+    const found = await read();
+    if (found === null || found.metadata?.resourceVersion !== version) throw changedMeanwhile(place);
+    const keep = Object.entries(found.data ?? {}).filter(([key]) => !DATA_KEYS.some((ours) => ours === key));
+    const encoded = Object.entries(data).map(([key, text]) => [key, Buffer.from(text ?? "").toString("base64")] as const);
+    const body = { ...found, data: Object.fromEntries([...keep, ...encoded]) };
+    const done = await call(`replace ${place}`, () => apis.core.replaceNamespacedSecret({ name: ROOT_SECRET, namespace, body }), [409]);
+    if (done === null) throw changedMeanwhile(place);
+  }
+
+  return { place, load, create, replace };
 }
 
 /** Writes the trust bundle to the ConfigMap of `namespace`; does nothing when it says the same already. */

@@ -1,12 +1,14 @@
 // The control plane's own certificate: signed by itself, without a credential, and renewed at 70 % of its life. Its chain carries the root,
-// which is how a workload that only has a pin finds it (design 7).
+// which is how a workload that only has a pin finds it (design 7), and that root signed by those before it, which is how one that was away finds it.
+import type { X509Certificate } from "node:crypto";
 import type { Clock, Timer } from "../core/clock.ts";
 import type { Logger } from "../core/log.ts";
-import type { SpiffeId } from "../core/spiffe.ts";
 import { toPem } from "../core/x509/pem.ts";
+import type { SpiffeId } from "../core/spiffe.ts";
 import type { IssuanceParts } from "./issuance.ts";
 import { sign } from "./issuance.ts";
 import { makeKey, spkiOf } from "./profile.ts";
+import { toPemChain } from "./root.ts";
 import type { TrustState } from "./trust-bundle.ts";
 
 const RENEW_AT_RATIO = 0.7;
@@ -16,7 +18,7 @@ const MAX_SLEEP_MS = 600_000;
 /** PEM, as `tls.createSecureContext` takes it. */
 export interface ServerTls {
   readonly key: string;
-  /** Leaf, then the root. */
+  /** Leaf, issuers, bridges from older roots, the root, older ones. */
   readonly cert: string;
   /** Roots that clients are verified with. */
   readonly ca: string;
@@ -32,7 +34,13 @@ export interface ServerCredentials {
 
 export function createServerCredentials(
   identity: SpiffeId,
-  parts: Pick<IssuanceParts, "random" | "leafTtlMs" | "root"> & { readonly clock: Clock; readonly trust: TrustState; readonly log: Logger },
+  parts: Pick<IssuanceParts, "random" | "leafTtlMs" | "root"> & {
+    readonly clock: Clock;
+    readonly trust: TrustState;
+    readonly log: Logger;
+    /** What is sent above the issuers: see {@link rootsForPeers}. Default: the root. */
+    above?(): readonly X509Certificate[];
+  },
 ): ServerCredentials {
   const watchers = new Set<() => void>();
   let current: ServerTls;
@@ -41,12 +49,12 @@ export function createServerCredentials(
 
   function renew(): void {
     const key = makeKey();
-    const { leaf, notAfterMs } = sign(parts, identity, spkiOf(key), spkiOf(makeKey()));
+    const { leaf, issuers, notAfterMs } = sign(parts, identity, spkiOf(key), spkiOf(makeKey()));
     const nowMs = parts.clock.nowMs();
     renewAtMs = nowMs + (notAfterMs - nowMs) * RENEW_AT_RATIO;
     current = {
       key: key.export({ type: "pkcs8", format: "pem" }) as string, // PEM export gives a string; the types allow both
-      cert: `${toPem(leaf.raw, "CERTIFICATE")}${parts.root().certificatePem}`,
+      cert: toPem(leaf.raw, "CERTIFICATE") + toPemChain([...issuers, ...(parts.above?.() ?? [parts.root().anchor])]),
       ca: parts.trust.current().rootsPem,
     };
   }

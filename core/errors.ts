@@ -43,7 +43,8 @@ export type CertErrorCode =
   | "identity_mismatch"
   | "credential_refused"
   | "rate_limited"
-  | "unavailable";
+  | "unavailable"
+  | "conflict";
 
 /** A certificate, CSR or credential is not acceptable. */
 export class CertError extends BoundaryError<CertErrorCode> {}

@@ -2,9 +2,12 @@
 // core/x509/peer-check.ts.
 import { X509Certificate } from "node:crypto";
 
-/** The part of a server's call that is looked at; the same as in grpc-js. */
+/** The part of a server's call that is looked at; the same as in grpc-js, and what the client sent with its certificate. */
 export interface AuthenticatedCall {
-  getAuthContext(): { readonly transportSecurityType?: string; readonly sslPeerCertificate?: { readonly raw?: Buffer } };
+  getAuthContext(): {
+    readonly transportSecurityType?: string;
+    readonly sslPeerCertificate?: { readonly raw?: Buffer; readonly issuers?: readonly Buffer[] };
+  };
 }
 
 /** Parsed once for all calls of a connection, which gives them the same bytes. */
@@ -20,4 +23,9 @@ export function peerCertificate(call: AuthenticatedCall): X509Certificate | null
   const known = parsed.get(raw) ?? new X509Certificate(raw);
   parsed.set(raw, known);
   return known;
+}
+
+/** What the client sent between its certificate and a root, in the order sent; not verified by itself. */
+export function sentIssuers(call: AuthenticatedCall): readonly X509Certificate[] {
+  return (call.getAuthContext().sslPeerCertificate?.issuers ?? []).map((raw) => new X509Certificate(raw));
 }

@@ -3,6 +3,7 @@
 import type { TLSSocket } from "node:tls";
 import { FIELD } from "../core/field-kind.ts";
 import { firstOfKind, FlatFields, NO_EDIT } from "../sidecar/fields.ts";
+import { sentCertificates } from "../core/x509/verify-peer.ts";
 import { type ConnectionEngine, Http2Connection } from "../sidecar/http2/connection.ts";
 import { FLOOD, type Flood } from "../sidecar/http2/flood-guard.ts";
 import { H2_ERROR, MAX_31_BIT, PREFACE, SETTING } from "../sidecar/http2/frames.ts";
@@ -27,8 +28,11 @@ const FAREWELL_MS = 1_000;
 export interface Peer {
   /** `address:port`. */
   readonly name: string;
-  /** As grpc-js has it: the certificate is there exactly when its chain was verified. */
-  readonly authContext: { readonly transportSecurityType: "ssl"; readonly sslPeerCertificate?: { readonly raw: Buffer } };
+  /** As grpc-js has it: the certificate is there exactly when its chain was verified. With it stands what was sent besides, where a root alone has not signed it. */
+  readonly authContext: {
+    readonly transportSecurityType: "ssl";
+    readonly sslPeerCertificate?: { readonly raw: Buffer; readonly issuers?: readonly Buffer[] };
+  };
 }
 
 /** What a connection needs of its server. */
@@ -201,10 +205,12 @@ export class GrpcConnection extends Http2Connection {
 
 /** An unverified certificate counts as none: fails closed. */
 function peerOf(socket: TLSSocket): Peer {
-  const raw = socket.authorized ? socket.getPeerX509Certificate()?.raw : undefined;
+  const [leaf, ...sent] = socket.authorized ? sentCertificates(socket) : [];
+  const raw = leaf?.raw;
+  const issuers = sent.length === 0 ? {} : { issuers: sent.map((one) => one.raw) };
   return {
     name: `${socket.remoteAddress ?? ""}:${socket.remotePort ?? 0}`,
-    authContext: { transportSecurityType: "ssl", ...(raw === undefined ? {} : { sslPeerCertificate: { raw } }) },
+    authContext: { transportSecurityType: "ssl", ...(raw === undefined ? {} : { sslPeerCertificate: { raw, ...issuers } }) },
   };
 }
 

@@ -3,10 +3,10 @@
 // so much memory that 20 000 sidecars, with two each, need more than a gigabyte (bench/README.md).
 import { once } from "node:events";
 import type { AddressInfo, Socket } from "node:net";
-import { constants } from "node:crypto";
+import { constants, X509Certificate } from "node:crypto";
 import { createServer, type TLSSocket, type TlsOptions } from "node:tls";
 import type { ServiceDefinition, UntypedServiceImplementation } from "@grpc/grpc-js";
-import { systemClock } from "../core/clock.ts";
+import { systemClock, type Timer } from "../core/clock.ts";
 import type { Logger } from "../core/log.ts";
 import type { Stream } from "../sidecar/http2/stream.ts";
 import type { HeaderList } from "../sidecar/http2/header-list.ts";
@@ -20,6 +20,8 @@ const MAX_CONNECTIONS = 50_000;
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 const CLOSE_GRACE_MS = 3000;
 const SWEEP_MS = 1_000;
+/** Clients hear of a removed root when we do; they have this long to come back with what they have now. */
+const LEAVE_MS = 10_000;
 /** Connections that wait to be accepted, as far as the kernel lets it (net.core.somaxconn): a thousand pods may start in one second. */
 const BACKLOG = 4_096;
 
@@ -50,6 +52,8 @@ export interface GrpcServerOptions {
   tls(): GrpcServerTls;
   /** Registers a call for every change of what `tls` gives; returns what undoes it. */
   onTlsChange(run: () => void): () => void;
+  /** Asked of every client after such a change: false ends its connection, once it has had {@link LEAVE_MS} to leave by itself. Default: nobody is asked. */
+  isTrusted?(client: X509Certificate, issuers: readonly X509Certificate[]): boolean;
   /** Who may call, and how much; without it, handlers alone decide. */
   readonly admission?: Admission;
   /** How long streams may go on after `close`; default 3 s. */
@@ -85,15 +89,35 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     if (socket.alpnProtocol !== "h2") socket.destroy();
     else connections.serve(socket);
   });
+  let leaving: Timer | null = null;
   const stopWatching = options.onTlsChange(() => swapContext());
 
   function swapContext(): void {
     try {
       tls.setSecureContext(contextOf(options.tls()));
       log.info({}, "TLS key and roots swapped");
+      leaving?.cancel();
+      leaving = systemClock.after(LEAVE_MS, endUntrusted);
     } catch (err) {
       log.error({ err }, "new TLS key and roots are not usable, keeping the old ones");
     }
+  }
+
+  function endUntrusted(): void {
+    const { isTrusted } = options;
+    const ended =
+      isTrusted === undefined
+        ? 0
+        : connections.cutAll(({ authContext: { sslPeerCertificate: sent } }) => {
+            return (
+              sent !== undefined &&
+              !isTrusted(
+                new X509Certificate(sent.raw),
+                (sent.issuers ?? []).map((raw) => new X509Certificate(raw)),
+              )
+            );
+          });
+    if (ended > 0) log.info({ connections: ended }, "connections of clients of a removed root were ended");
   }
 
   tls.listen({ port: options.port, host: options.host, backlog: BACKLOG });
@@ -104,6 +128,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
 
   async function close(): Promise<void> {
     stopWatching();
+    leaving?.cancel();
     const closed = once(tls, "close");
     tls.close();
     connections.drain();
@@ -143,6 +168,12 @@ function createConnections(serve: Serve, log: Logger) {
     },
     cut(): void {
       for (const connection of open) connection.close();
+    },
+    /** Cuts those whose peer it says so of; gives their number. */
+    cutAll(isOver: (peer: Peer) => boolean): number {
+      const over = [...open].filter(({ peer }) => isOver(peer));
+      for (const connection of over) connection.close();
+      return over.length;
     },
     close: () => sweep.cancel(),
   };

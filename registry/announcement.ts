@@ -15,9 +15,11 @@ export const LEASE_LIMITS = {
   ports: 64,
   textLength: 64,
   messageCertificateBytes: 4096,
+  trustedRoots: 16,
 } as const;
 
 const INSTANCE_ID = /^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$/;
+const ROOT_ID = /^(?:[0-9a-f]{16})?$/;
 const PRINTABLE = /^[\x20-\x7e]*$/;
 
 /** One checked heartbeat. */
@@ -40,6 +42,7 @@ export function parseAnnouncement(message: unknown, identity: SpiffeId): Announc
   if (addresses.length === 0) throw bad("addresses", "at least one is needed");
   const services = readList("services", fields["services"], LEASE_LIMITS.services).map((name) => readLabel("services", name));
   const certificate = readBytes("messageCertificate", fields["messageCertificate"], LEASE_LIMITS.messageCertificateBytes);
+  const roots = readList("trustedRoots", fields["trustedRoots"], LEASE_LIMITS.trustedRoots).map((id) => readRootId("trustedRoots", id));
   return {
     lease: Object.freeze({
       instanceId: readInstanceId(fields["instanceId"]),
@@ -54,6 +57,8 @@ export function parseAnnouncement(message: unknown, identity: SpiffeId): Announc
       certExpiresAtMs: readInteger("certExpiresAtMs", fields["certExpiresAtMs"] ?? 0, 0, Number.MAX_SAFE_INTEGER),
       state: readChoice("state", fields["state"] ?? "starting", INSTANCE_STATES, WIRE_STATES),
       messageCertificate: certificate.length === 0 ? null : certificate,
+      issuedByRoot: readRootId("issuedByRoot", fields["issuedByRoot"]),
+      trustedRoots: [...new Set(roots.filter((id) => id !== ""))].sort(),
     }),
     load: readLoad(fields["load"]),
     leaving: fields["leaving"] === true,
@@ -144,6 +149,13 @@ function readBytes(field: string, value: unknown, most: number): Buffer {
   if (!Buffer.isBuffer(bytes)) throw bad(field, "bytes are expected");
   if (bytes.length > most) throw bad(field, `${bytes.length} bytes, at most ${most} are allowed`);
   return bytes;
+}
+
+/** Bytes from the wire, hex from JSON; what is not sent is "". */
+function readRootId(field: string, value: unknown): string {
+  const text = value === undefined || value === null ? "" : Buffer.isBuffer(value) ? value.toString("hex") : value;
+  if (typeof text !== "string" || !ROOT_ID.test(text)) throw bad(field, `8 bytes or 16 hex digits are expected, got ${shown(value)}`);
+  return text;
 }
 
 function readLoad(value: unknown): Load {

@@ -49,6 +49,10 @@ export interface Lease {
   readonly state: InstanceState;
   /** DER; null when none was announced. */
   readonly messageCertificate: Buffer | null;
+  /** `rootIdOf` the root that its TLS leaf chains to; "" from versions that do not say. */
+  readonly issuedByRoot: string;
+  /** `rootIdOf` every root that it believes, sorted; empty from versions that do not say. */
+  readonly trustedRoots: readonly string[];
 }
 
 /** How busy an instance says it is. Changes with every heartbeat, so it is no part of the lease and moves nothing. */
@@ -86,6 +90,8 @@ export function formatLease(lease: Lease): string {
     certExpiresAtMs: lease.certExpiresAtMs,
     state: lease.state,
     messageCertificate: lease.messageCertificate?.toString("base64") ?? "",
+    issuedByRoot: lease.issuedByRoot,
+    trustedRoots: lease.trustedRoots,
   });
 }
 

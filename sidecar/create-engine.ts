@@ -22,6 +22,10 @@ export async function createEngine(name: EngineName, clock: Clock, timeouts: Eng
       http1.drain(direction);
       http2.drain(direction);
     },
+    retire(context) {
+      http1.retire(context);
+      http2.retire(context);
+    },
     close() {
       http1.close();
       http2.close();

@@ -114,6 +114,8 @@ export interface Engine {
   serve(connection: ServedConnection): void;
   /** Tells every client to go elsewhere (GOAWAY, `connection: close`); idle connections end now, busy ones after their last answer. */
   drain(direction: Exchange["direction"]): void;
+  /** As {@link drain} for one connection, whose `isRetired` is set already. */
+  retire(context: ConnectionContext): void;
   /** Destroys what is left and empties the pools. */
   close(): void;
 }

@@ -49,6 +49,8 @@ export interface ConnectionContext {
   readonly protocol: "http1" | "http2";
   readonly peer: Peer;
   readonly port: number;
+  /** True once its client is to send no further request on it: see `Engine.retire`. */
+  isRetired?: boolean;
 }
 
 /** What an engine knows of a request when its head is complete. Valid until the exchange is finished. */

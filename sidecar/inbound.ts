@@ -25,6 +25,7 @@ import type { AcceptedMesh, MeshAcceptor } from "./transport/mesh-accept.ts";
 import { dialPlain } from "./transport/plain-dial.ts";
 import { relay } from "./transport/relay.ts";
 import { resetStream } from "./transport/reset.ts";
+import type { TrustWatch } from "./trust-watch.ts";
 
 /** Times that a request is sent to an app which refuses it unseen. */
 const MAX_ATTEMPTS = 3;
@@ -41,6 +42,7 @@ export interface InboundParts {
   readonly appHost: string;
   readonly originalDst: OriginalDstReader | null;
   readonly acceptor: MeshAcceptor;
+  readonly trust: Pick<TrustWatch, "accepted">;
   readonly engine: Engine;
   readonly access: AccessPolicy;
   readonly limiter: RateLimiter;
@@ -142,8 +144,15 @@ export function createInbound(parts: InboundParts): Inbound {
       const peer: Peer = { identity: accepted.peer, address: arrival.clientAddress, channelBinding: accepted.channelBinding, told: true };
       observer.secured("inbound", arrival.id, accepted.peer, accepted.socket, port);
       const { socket, alpn } = accepted;
-      if (alpn === "remora/tcp") relayToApp({ ...arrival, port }, socket, peer, null);
-      else serve({ ...arrival, port }, socket, peer, alpn === "remora/h2" ? "http2" : "http1", alpn === "remora/h1-streams");
+      if (alpn === "remora/tcp") {
+        parts.trust.accepted(socket, ignore); // opaque bytes have no place where they could end without harm
+        return relayToApp({ ...arrival, port }, socket, peer, null);
+      }
+      const context = serve({ ...arrival, port }, socket, peer, alpn === "remora/h2" ? "http2" : "http1", alpn === "remora/h1-streams");
+      parts.trust.accepted(socket, () => {
+        context.isRetired = true;
+        engine.retire(context);
+      });
     });
   }
 
@@ -176,9 +185,17 @@ export function createInbound(parts: InboundParts): Inbound {
     return parts.declaredPorts.keys().next().value ?? null;
   }
 
-  function serve(arrival: Arrival, stream: Duplex, peer: Peer, protocol: "http1" | "http2", isTrunk = false): void {
-    const context: ConnectionContext = { connectionId: arrival.id, direction: "inbound", protocol, peer, port: arrival.port };
+  function serve(arrival: Arrival, stream: Duplex, peer: Peer, protocol: "http1" | "http2", isTrunk = false): ConnectionContext {
+    const context: ConnectionContext = {
+      connectionId: arrival.id,
+      direction: "inbound",
+      protocol,
+      peer,
+      port: arrival.port,
+      isRetired: false,
+    };
     engine.serve({ stream, isTrunk, context, handler: handlerFor(arrival, peer), tunnel: null });
+    return context;
   }
 
   function handlerFor(arrival: Arrival, peer: Peer): HttpHandler {

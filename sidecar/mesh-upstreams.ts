@@ -11,6 +11,7 @@ import { type Balancer, createBalancer } from "./resilience/balancer.ts";
 import type { BreakerSettings } from "./resilience/breaker.ts";
 import { RetryBudget, type RetryBudgetSettings } from "./resilience/retry-budget.ts";
 import type { MeshDialer } from "./transport/mesh-dial.ts";
+import type { TrustWatch } from "./trust-watch.ts";
 
 /** Destinations kept; the least recently used one is forgotten, with what was learned of it. */
 const MAX_DESTINATIONS = 4096;
@@ -32,6 +33,8 @@ export interface MeshUpstreamParts {
   readonly inboundPort: number;
   readonly discovery: Discovery;
   readonly dialer: MeshDialer;
+  /** Pools are of its generation: when that grows, requests take new connections. */
+  readonly trust: Pick<TrustWatch, "generation" | "dialled">;
   readonly engine: Pick<Engine, "knowsTrunks">;
   readonly observer: Observer;
   readonly clock: Clock;
@@ -56,15 +59,16 @@ export interface MeshUpstreams {
   destinationFor(view: DestinationView): MeshDestination;
   /** The balancer of a destination, brought up to date with `view`. */
   balancerFor(view: DestinationView): Balancer<Endpoint>;
-  /** The upstream of an endpoint: the same object as long as the endpoint is. A refused connection takes the endpoint out of its views. */
+  /** The upstream of an endpoint: the same object as long as the endpoint and the generation of trust are. A refused connection takes the endpoint out of its views. */
   upstreamFor(endpoint: Endpoint, protocol: MeshProtocol): Upstream;
 }
 
 /** Makes them. */
 export function createMeshUpstreams(parts: MeshUpstreamParts): MeshUpstreams {
-  const { observer, clock, discovery } = parts;
+  const { observer, clock, discovery, trust } = parts;
   const destinations = new LRUCache<string, MeshDestination & { endpoints: readonly Endpoint[] }>({ max: MAX_DESTINATIONS });
-  const upstreams = new WeakMap<Endpoint, Map<MeshProtocol, Upstream>>();
+  let upstreams = new WeakMap<Endpoint, Map<MeshProtocol, Upstream>>();
+  let { generation } = trust;
 
   function destinationFor(view: DestinationView): MeshDestination {
     let entry = destinations.get(view.key);
@@ -90,6 +94,10 @@ export function createMeshUpstreams(parts: MeshUpstreamParts): MeshUpstreams {
   }
 
   function upstreamFor(endpoint: Endpoint, protocol: MeshProtocol): Upstream {
+    if (trust.generation !== generation) {
+      generation = trust.generation;
+      upstreams = new WeakMap();
+    }
     let byProtocol = upstreams.get(endpoint);
     if (byProtocol === undefined) {
       byProtocol = new Map();
@@ -111,7 +119,7 @@ export function createMeshUpstreams(parts: MeshUpstreamParts): MeshUpstreams {
     const dialPort = isSelf ? parts.inboundPort : endpoint.inboundPort === 0 ? port : endpoint.inboundPort;
     return {
       address: `${address}:${port}`,
-      key: `mesh ${endpoint.id} ${address} ${dialPort} ${identity} ${protocol}`,
+      key: `mesh ${endpoint.id} ${address} ${dialPort} ${identity} ${protocol} ${generation}`,
       mayBeTrunk,
       flooded: (kind) => observer.flooded("outbound", "upstream", kind),
       dial: (done) =>
@@ -120,6 +128,7 @@ export function createMeshUpstreams(parts: MeshUpstreamParts): MeshUpstreams {
             if (error?.code === "connect_failed") discovery.markRefused(endpoint);
             return done(error, null);
           }
+          trust.dialled(mesh.socket);
           observer.secured("outbound", 0, mesh.peer, mesh.socket, port);
           done(null, { kind: "mesh", mesh });
         }),

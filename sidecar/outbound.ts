@@ -117,7 +117,14 @@ export function createOutbound(parts: OutboundParts): Outbound {
     destinationOf: (authority: string) => Destination | null,
     tunnelTo: OutboundTcp["tunnel"] | null,
   ): void {
-    const context: ConnectionContext = { connectionId: departure.id, direction: "outbound", protocol, peer: departure.peer, port };
+    const context: ConnectionContext = {
+      connectionId: departure.id,
+      direction: "outbound",
+      protocol,
+      peer: departure.peer,
+      port,
+      isRetired: false,
+    };
     const tunnelHere =
       tunnelTo === null ? null : (...[authority, client, head, answer]: TunnelCall) => tunnelTo(departure, authority, client, head, answer);
     engine.serve({ stream: departure.socket, context, handler: handlerFor(destinationOf), tunnel: tunnelHere });

@@ -20,6 +20,7 @@ import type { Discovery } from "./discovery/discovery.ts";
 import { startDiscovery } from "./discovery/start-discovery.ts";
 import type { IdentitySource } from "./identity/identity-source.ts";
 import { startIdentity } from "./identity/start-identity.ts";
+import { trustReport } from "./identity/trust-report.ts";
 import type { WorkloadCredential } from "./identity/workload-credential.ts";
 import { LAST_CALLS_MS } from "./traffic.ts";
 import { createTrafficHost, type TrafficHost } from "./traffic-host.ts";
@@ -173,6 +174,7 @@ function announce(parts: SidecarParts, identity: IdentitySource, host: TrafficHo
       channel: config.channel,
     },
     load: () => host.takeLoad(),
+    trust: () => trustReport(identity.current(), { trustDomain: identity.trustDomain, nowMs: clock.nowMs() }),
     follower: host.follower,
     stateDir: config.stateDir,
     clock,

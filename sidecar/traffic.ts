@@ -27,6 +27,7 @@ import { createVerifier } from "./signing/verifier.ts";
 import { type Listener, startListener } from "./transport/listener.ts";
 import { createMeshAcceptor } from "./transport/mesh-accept.ts";
 import { createMeshDialer } from "./transport/mesh-dial.ts";
+import { createTrustWatch } from "./trust-watch.ts";
 
 /** Time after deregistering in which peers that have not heard yet are still served, ms. */
 export const LAST_CALLS_MS = 500;
@@ -99,6 +100,7 @@ export async function openTraffic(parts: TrafficParts): Promise<Traffic> {
     idleTimeoutMs: config.idleTimeout,
   };
 
+  const trust = createTrustWatch({ identity, drainTimeoutMs: config.drainTimeout, clock, random, observer });
   const acceptor = createMeshAcceptor({
     identity,
     clock,
@@ -114,6 +116,7 @@ export async function openTraffic(parts: TrafficParts): Promise<Traffic> {
     declaredPorts: new Map(config.ports.map((port) => [port.number, port.protocol])),
     appHost: appHost(config),
     acceptor,
+    trust,
     access: config.allow,
     limiter: limits?.limiter ?? createRateLimiter({ rules: config.rateLimit, clock }),
     shed: inboundShed,
@@ -137,6 +140,7 @@ export async function openTraffic(parts: TrafficParts): Promise<Traffic> {
     opaquePorts: config.opaquePorts,
     discovery,
     dialer,
+    trust,
     random,
     ...resilience(config),
     shed: outboundShed,
@@ -172,6 +176,7 @@ export async function openTraffic(parts: TrafficParts): Promise<Traffic> {
     inboundShed,
     outboundShed,
     async close() {
+      trust.close();
       engine.close();
       dialer.close();
       acceptor.close();

@@ -72,6 +72,7 @@ export function startSidecar(options: SidecarOptions): SimulatedSidecar {
         refused: 0,
       };
     },
+    trust: () => ({ issuedByRoot: "", trustedRoots: [] }),
     credentials: () => ({ expiresAtMs: tally.certificatesEndMs, messageCertificate: options.messageCertificate }),
     answers: { inc() {}, child: () => nobody },
     clock,

@@ -46,8 +46,15 @@ export const controlSettings = {
     default: "remora-system",
     doc: "Namespace of the control plane's own identity, Secrets and ConfigMap.",
   }),
-  caCertFile: setting.text({ default: null, doc: "PEM root certificate to sign with, instead of one of our own making." }),
-  caKeyFile: setting.text({ default: null, doc: "PEM key of that root." }),
+  caCertFile: setting.text({
+    default: null,
+    doc: "PEM certificate to sign with, instead of a root of our own making: a root, or an issuer and those between it and its root. Read again when it changes.",
+  }),
+  caKeyFile: setting.text({ default: null, doc: "PEM key of that certificate." }),
+  caRootFile: setting.text({
+    default: null,
+    doc: "PEM roots that the mesh trusts, cert-manager's `ca.crt`. Needed for an issuer; without it `REMORA_CA_CERT_FILE` is the root.",
+  }),
   leafTtl: setting.duration({ default: "24h", min: "10s", max: "30d", doc: "Life of a workload's certificates; renewal starts at 70 %." }),
   store: setting.choice({
     values: ["memory", "redis"],
@@ -177,6 +184,8 @@ function contradictions(values: Readonly<Values<typeof controlSettings>>, roles:
   const mistakes: string[] = [];
   mistakes.push(...redisContradictions(values));
   if ((values.caCertFile === null) !== (values.caKeyFile === null)) mistakes.push("REMORA_CA_CERT_FILE and REMORA_CA_KEY_FILE go together");
+  if (values.caRootFile !== null && values.caCertFile === null)
+    mistakes.push("REMORA_CA_ROOT_FILE needs REMORA_CA_CERT_FILE and REMORA_CA_KEY_FILE, which are of one of its roots");
   if (values.lease < values.heartbeatInterval * 2) mistakes.push("REMORA_LEASE must be at least twice REMORA_HEARTBEAT_INTERVAL");
   if (roles.has("injector") && !inKubernetes)
     mistakes.push("the role injector works only in Kubernetes (REMORA_KUBERNETES=on uses your kubeconfig)");

@@ -1,5 +1,6 @@
 // The control plane's boot story (design 2, style 20): the roles that are wanted, one gRPC port for what sidecars ask, one HTTP port for people,
 // and the webhook. Shutdown is the same story backwards. Who the parts are and what they need from each other is all that is decided here.
+import { X509Certificate } from "node:crypto";
 import { buildInfo } from "../../core/build-info.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Environment } from "../../core/config.ts";
@@ -11,6 +12,8 @@ import type { Logger } from "../../core/log.ts";
 import { createMetrics } from "../../core/metrics.ts";
 import { startTracing } from "../../core/tracing.ts";
 import { identityService, registryService } from "../../core/wire/load.ts";
+import { findRoot } from "../../core/x509/chain.ts";
+import { fromPemBundle } from "../../core/x509/pem.ts";
 import { startControlAdmin } from "./admin.ts";
 import { openTrail } from "./audit-trail.ts";
 import type { ControlConfig } from "./config.ts";
@@ -86,9 +89,15 @@ export async function startControl(config: ControlConfig, { env, clock, log, onE
               }),
               tls: server.tls,
               onTlsChange: server.onTlsChange,
+              isTrusted: (client, issuers) => trusts(server.tls().ca, client, issuers),
             }),
           ),
         );
+
+  function trusts(rootsPem: string, client: X509Certificate, issuers: readonly X509Certificate[]): boolean {
+    const roots = fromPemBundle(rootsPem).map((der) => new X509Certificate(der));
+    return findRoot(client, { issuers, roots, trustDomain: config.trustDomain, nowMs: clock.nowMs() }) !== null;
+  }
 
   const injector = config.roles.has("injector") ? await lifecycle.start("injector", () => startInjectorRole(surroundings)) : null;
 
@@ -99,7 +108,7 @@ export async function startControl(config: ControlConfig, { env, clock, log, onE
       startControlAdmin({
         ...surroundings,
         health: () => health.report(),
-        routes: registry?.routes ?? [],
+        routes: [...(ca?.routes ?? []), ...(registry?.routes ?? [])],
         waitingFor: () => (isReady ? (injector?.waitingFor() ?? []) : ["start or shutdown"]),
         onExit,
       }),

@@ -7,6 +7,8 @@ export const trustBundle = message<TrustBundle>("TrustBundle", {
   trustDomain: field(1, TEXT),
   version: field(2, UINT64),
   roots: repeated(3, BYTES),
+  issuingRoot: field(4, BYTES),
+  renewWithinMs: field(5, UINT64),
 });
 
 export const certifyRequest = messageWithChoice<CertifyRequest, "credential" | "serviceAccountToken" | "joinToken">(

@@ -16,9 +16,9 @@ export interface CertifyRequest {
 }
 
 export interface CertifyResponse {
-  /** DER: leaf first, then the issuers up to but not including the root. */
+  /** DER: leaf first, then the issuers up to but not including the root; during a rotation also the root signed by the old one. */
   readonly certificateChain: readonly Buffer[];
-  /** DER. */
+  /** DER, followed by that of the issuers up to but not including the root. */
   readonly messageCertificate: Buffer;
   /** Epoch ms at which the earlier of the two ends. */
   readonly notAfterMs: number;
@@ -34,6 +34,10 @@ export interface TrustBundle {
   readonly version: number;
   /** DER. */
   readonly roots: readonly Buffer[];
+  /** First 8 bytes of the SHA-256 of the root that leaves chain to from now on; empty from versions that do not rotate. */
+  readonly issuingRoot: Buffer;
+  /** A leaf of another root is renewed at a random time within this; 0 from versions that do not rotate. */
+  readonly renewWithinMs: number;
 }
 
 /** What a server of `remora.v1.Identity` implements. */

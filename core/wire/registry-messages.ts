@@ -46,6 +46,8 @@ export const heartbeatRequest = message<HeartbeatRequest>("HeartbeatRequest", {
   load: field(11, load.kind),
   messageCertificate: field(12, BYTES),
   leaving: field(13, BOOL),
+  issuedByRoot: field(14, BYTES),
+  trustedRoots: repeated(15, BYTES),
 });
 
 export const heartbeatResponse = message<HeartbeatResponse>("HeartbeatResponse", {

@@ -50,6 +50,10 @@ export interface HeartbeatRequest {
   readonly messageCertificate: Buffer;
   /** True: remove the lease now. */
   readonly leaving: boolean;
+  /** First 8 bytes of the SHA-256 of the root that the TLS leaf chains to; empty from versions that do not say. */
+  readonly issuedByRoot: Buffer;
+  /** The same of every root that peers are believed by. */
+  readonly trustedRoots: readonly Buffer[];
 }
 
 export interface HeartbeatResponse {

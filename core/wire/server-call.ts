@@ -22,7 +22,10 @@ export interface BidiCall<Request, Response> {
   readonly writableEnded: boolean;
   /** `address:port`. */
   getPeer(): string;
-  getAuthContext(): { readonly transportSecurityType?: string; readonly sslPeerCertificate?: { readonly raw?: Buffer } };
+  getAuthContext(): {
+    readonly transportSecurityType?: string;
+    readonly sslPeerCertificate?: { readonly raw?: Buffer; readonly issuers?: readonly Buffer[] };
+  };
   on(event: "data", listener: (message: Request) => void): unknown;
   /** `end`: the client has said all. `cancelled` and `finish` are the two ways in which it is over, `close` follows either; `drain`: write again. */
   on(event: "end" | "drain" | "cancelled" | "close" | "finish", listener: () => void): unknown;

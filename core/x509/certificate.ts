@@ -25,6 +25,7 @@ import {
   basicConstraints,
   extendedKeyUsage,
   keyUsage,
+  nameConstraints,
   readCertificateExtensions,
   subjectAltName,
   subjectKeyIdentifier,
@@ -35,6 +36,9 @@ const COMMON_NAME = "2.5.4.3";
 const SERIAL_BYTES = 16;
 const KEY_ID_BYTES = 20;
 const VERSION_3 = Buffer.of(2);
+const SEQUENCE_TAG = 0x30;
+/** Of the length of a SEQUENCE: 16 MiB are more than anything here has. */
+const MAX_LENGTH_BYTES = 3;
 
 /** Who signs. */
 export interface Issuer {
@@ -57,6 +61,12 @@ export interface CertificateOptions {
   readonly commonName: string;
   readonly names: AltNames;
   readonly isCa: boolean;
+  /** For a CA: how many more may stand below it; default any number. */
+  readonly pathLength?: number;
+  /** For a CA: URI hosts of the names that may stand below it; default any. */
+  readonly permittedUriHosts?: readonly string[];
+  /** Name and key id of a certificate that stands for the same CA as another one: a cross-signed root. Beats `commonName`. */
+  readonly subject?: Pick<Issuer, "name" | "keyId">;
   readonly keyUsage: readonly KeyUsage[];
   /** Dotted OIDs; empty leaves the extension out. */
   readonly extendedKeyUsage: readonly string[];
@@ -69,11 +79,12 @@ export function createCertificate(options: CertificateOptions): Buffer {
   const { issuer, names } = options;
   const hasNames = [names.uris, names.dnsNames, names.addresses].some((list) => (list?.length ?? 0) > 0);
   const extensions = [
-    basicConstraints(options.isCa),
+    basicConstraints(options.isCa, options.pathLength),
     keyUsage(options.keyUsage),
+    ...(options.permittedUriHosts === undefined ? [] : [nameConstraints(options.permittedUriHosts)]),
     ...(options.extendedKeyUsage.length > 0 ? [extendedKeyUsage(options.extendedKeyUsage)] : []),
     ...(hasNames ? [subjectAltName(names, options.commonName === "")] : []),
-    subjectKeyIdentifier(keyIdOf(options.publicKey)),
+    subjectKeyIdentifier(options.subject?.keyId ?? keyIdOf(options.publicKey)),
     authorityKeyIdentifier(issuer.keyId),
   ];
   const algorithm = signatureAlgorithm(issuer.key);
@@ -83,7 +94,7 @@ export function createCertificate(options: CertificateOptions): Buffer {
     algorithm,
     decodeDer(issuer.name, "issuer name"),
     sequence(time(options.notBeforeMs), time(options.notAfterMs)),
-    nameOf(options.commonName),
+    options.subject === undefined ? nameOf(options.commonName) : decodeDer(options.subject.name, "subject name"),
     publicKeyInfo(options.publicKey),
     tagged(3, sequence(...extensions)),
   );
@@ -97,12 +108,17 @@ export function selfIssuer(key: KeyObject, commonName: string): Issuer {
 
 /** The issuer that `certificate` and its private key make. */
 export function issuerOf(certificate: X509Certificate, key: KeyObject): Issuer {
+  return { ...subjectOf(certificate), key };
+}
+
+/** The name and key id under which `certificate` issues. */
+export function subjectOf(certificate: X509Certificate): Pick<Issuer, "name" | "keyId"> {
   const [tbs] = readSequence(decodeDer(certificate.raw, "issuer certificate"), "issuer certificate");
   const fields = readSequence(tbs, "issuer certificate");
   // version [0] is left out in a version 1 certificate; then every field stands one place earlier.
   const subject = fields[isTagged(fields[0], 0) ? 5 : 4];
   const keyId = readCertificateExtensions(certificate.raw).subjectKeyId ?? keyIdOf(certificate.publicKey);
-  return { name: encodeDer(subject ?? sequence()), keyId, key };
+  return { name: encodeDer(subject ?? sequence()), keyId };
 }
 
 /** A positive serial of 128 random bits; `random` is `crypto.randomBytes` outside of tests. */
@@ -134,4 +150,26 @@ export function parseCertificate(der: Buffer): X509Certificate {
   } catch (cause) {
     throw malformed("certificate", "not an X.509 certificate", cause);
   }
+}
+
+/** The certificates that stand one after the other in `bytes`, at most `max`; throws `CertError("malformed")`. Only lengths are read here. */
+export function splitCertificates(bytes: Buffer, max: number): Buffer[] {
+  const found: Buffer[] = [];
+  for (let at = 0; at < bytes.length; ) {
+    const length = lengthOfSequence(bytes.subarray(at));
+    if (length === null || found.length >= max) throw malformed("certificates", `not up to ${max} certificates one after the other`);
+    found.push(bytes.subarray(at, at + length));
+    at += length;
+  }
+  return found;
+}
+
+/** Bytes of the SEQUENCE that `bytes` begins with, its header included; null when there is none or it is longer than `bytes`. */
+function lengthOfSequence(bytes: Buffer): number | null {
+  const [tag, first = 0] = bytes;
+  if (tag !== SEQUENCE_TAG) return null;
+  const sizeBytes = first < 0x80 ? 0 : first & 0x7f;
+  if (sizeBytes > MAX_LENGTH_BYTES || bytes.length < 2 + sizeBytes || first === 0x80) return null;
+  const length = 2 + sizeBytes + (sizeBytes === 0 ? first : bytes.readUIntBE(2, sizeBytes));
+  return length > bytes.length ? null : length;
 }

@@ -7,6 +7,7 @@ import {
   boolean,
   decodeDer,
   encodeDer,
+  integer,
   isBoolean,
   isTagged,
   malformed,
@@ -17,9 +18,11 @@ import {
   readOctetString,
   readOid,
   readSequence,
+  readSmallInteger,
   readTagged,
   readTaggedBytes,
   sequence,
+  tagged,
   taggedBytes,
 } from "./der.ts";
 
@@ -29,6 +32,7 @@ export const OID = {
   keyUsage: "2.5.29.15",
   subjectAltName: "2.5.29.17",
   basicConstraints: "2.5.29.19",
+  nameConstraints: "2.5.29.30",
   authorityKeyIdentifier: "2.5.29.35",
   extendedKeyUsage: "2.5.29.37",
   serverAuth: "1.3.6.1.5.5.7.3.1",
@@ -59,6 +63,12 @@ export interface Extensions {
   /** Number of names of other kinds. */
   readonly otherNames: number;
   readonly isCa: boolean;
+  /** Most CA certificates that may stand between this one and a leaf; null: any number. */
+  readonly pathLength: number | null;
+  /** URI hosts that names below this certificate may have (RFC 5280 4.2.1.10); null: any. */
+  readonly permittedUriHosts: readonly string[] | null;
+  /** True when it limits names in a way that this reader does not understand; a verifier must refuse it. */
+  readonly hasOddNameConstraints: boolean;
   readonly keyUsage: ReadonlySet<KeyUsage> | null;
   readonly extendedKeyUsage: readonly string[] | null;
   readonly subjectKeyId: Buffer | null;
@@ -85,8 +95,15 @@ export function subjectAltName(names: AltNames, critical: boolean): Der {
   return extension(OID.subjectAltName, critical, sequence(...general));
 }
 
-export function basicConstraints(isCa: boolean): Der {
-  return extension(OID.basicConstraints, true, isCa ? sequence(boolean(true)) : sequence());
+export function basicConstraints(isCa: boolean, pathLength: number | null = null): Der {
+  const limit = pathLength === null ? [] : [integer(Buffer.of(pathLength))];
+  return extension(OID.basicConstraints, true, isCa ? sequence(boolean(true), ...limit) : sequence());
+}
+
+/** Permits URI names of these hosts alone, below the certificate that carries it. */
+export function nameConstraints(permittedUriHosts: readonly string[]): Der {
+  const subtrees = permittedUriHosts.map((host) => sequence(taggedBytes(TAG_URI, Buffer.from(host, "latin1"))));
+  return extension(OID.nameConstraints, true, sequence(tagged(0, ...subtrees)));
 }
 
 export function keyUsage(usages: readonly KeyUsage[]): Der {
@@ -135,7 +152,8 @@ export function readExtensions(list: Der | undefined, what: string): Extensions 
   const known: ReadonlySet<string> = new Set(Object.values(OID));
   return {
     ...readAltNames(read(OID.subjectAltName), what),
-    isCa: readBasicConstraints(read(OID.basicConstraints), what),
+    ...readBasicConstraints(read(OID.basicConstraints), what),
+    ...readNameConstraints(read(OID.nameConstraints), what),
     keyUsage: readKeyUsage(read(OID.keyUsage), what),
     extendedKeyUsage: readUsages(read(OID.extendedKeyUsage), what),
     subjectKeyId: readKeyId(read(OID.subjectKeyIdentifier), what),
@@ -156,9 +174,25 @@ function readAscii(bytes: Buffer, what: string): string {
   return bytes.toString("latin1");
 }
 
-function readBasicConstraints(value: Der | null, what: string): boolean {
-  const [first] = value === null ? [] : readSequence(value, what);
-  return isBoolean(first) && readBoolean(first, what);
+function readBasicConstraints(value: Der | null, what: string): Pick<Extensions, "isCa" | "pathLength"> {
+  const parts = value === null ? [] : readSequence(value, what);
+  const isCa = isBoolean(parts[0]) && readBoolean(parts[0], what);
+  const limit = parts[isBoolean(parts[0]) ? 1 : 0];
+  return { isCa, pathLength: limit === undefined ? null : readSmallInteger(limit, what) };
+}
+
+/** Permitted URI hosts alone are understood: nothing else could concern names of the mesh, and what could is not guessed at. */
+function readNameConstraints(value: Der | null, what: string): Pick<Extensions, "permittedUriHosts" | "hasOddNameConstraints"> {
+  if (value === null) return { permittedUriHosts: null, hasOddNameConstraints: false };
+  const parts = readSequence(value, what);
+  const [permitted] = parts;
+  if (parts.length !== 1 || !isTagged(permitted, 0)) return { permittedUriHosts: null, hasOddNameConstraints: true };
+  const bases = readTagged(permitted, 0, what).map((subtree) => readSequence(subtree, what));
+  const isOdd = bases.some((subtree) => subtree.length !== 1 || !isTagged(subtree[0], TAG_URI));
+  return {
+    permittedUriHosts: isOdd ? null : bases.map(([base]) => readAscii(readTaggedBytes(base, TAG_URI, what), what)),
+    hasOddNameConstraints: isOdd,
+  };
 }
 
 function readKeyUsage(value: Der | null, what: string): ReadonlySet<KeyUsage> | null {

@@ -5,7 +5,8 @@ import { createHash } from "node:crypto";
 import { CertError } from "../errors.ts";
 import type { SpiffeId } from "../spiffe.ts";
 import { parseSpiffeId, spiffeParts } from "../spiffe.ts";
-import { parseCertificate } from "./certificate.ts";
+import { parseCertificate, splitCertificates } from "./certificate.ts";
+import { findRoot, MAX_ISSUERS } from "./chain.ts";
 import type { Extensions } from "./extensions.ts";
 import { OID, readCertificateExtensions } from "./extensions.ts";
 import { isStrongKey, keyName } from "./signature.ts";
@@ -46,14 +47,14 @@ export function checkPeerCertificate(certificate: X509Certificate, rules: PeerRu
 }
 
 /**
- * Checks a message certificate (design 9) with its issuer: it must be signed by one of `roots`, directly. Codes as
- * {@link checkPeerCertificate}, and `untrusted`.
+ * Checks a message certificate (design 9) with its issuer. `der` is the certificate, followed by the issuers between it and one of `roots` where there are any.
+ * Codes as {@link checkPeerCertificate}, and `untrusted`.
  */
 export function checkMessageCertificate(
   der: Buffer,
   rules: PeerRules & { readonly roots: readonly X509Certificate[] },
 ): MessageCertificate {
-  const certificate = parseCertificate(der);
+  const [certificate, ...issuers] = parseMessageChain(der);
   const extensions = checkLeaf(certificate, rules);
   const usages = extensions.extendedKeyUsage ?? [];
   if (usages.length !== 1 || usages[0] !== OID.messageSigning) {
@@ -66,7 +67,7 @@ export function checkMessageCertificate(
   if (extensions.unknownCritical.length > 0) {
     throw new CertError("malformed", `unknown critical extensions: ${extensions.unknownCritical.join(", ")}`);
   }
-  if (!rules.roots.some((root) => isIssuedBy(certificate, root, rules.nowMs))) {
+  if (findRoot(certificate, { ...rules, issuers }) === null) {
     throw new CertError("untrusted", "the message certificate is signed by no root of the mesh");
   }
   return {
@@ -77,15 +78,15 @@ export function checkMessageCertificate(
   };
 }
 
+/** A message certificate and the issuers behind it, as they travel together; throws `CertError("malformed")`. */
+export function parseMessageChain(der: Buffer): readonly [X509Certificate, ...X509Certificate[]] {
+  const [first = Buffer.alloc(0), ...rest] = splitCertificates(der, 1 + MAX_ISSUERS);
+  return [parseCertificate(first), ...rest.map(parseCertificate)];
+}
+
 /** Names a message key on the wire (`keyid`): the first 128 bits of the SHA-256 of its certificate, 22 characters of base64url. */
 export function messageKeyId(messageCertificateDer: Buffer): string {
   return createHash("sha256").update(messageCertificateDer).digest().subarray(0, KEY_ID_BYTES).toString("base64url");
-}
-
-/** True when `root` is a valid CA at `nowMs` and signed `certificate` itself. */
-export function isIssuedBy(certificate: X509Certificate, root: X509Certificate, nowMs: number): boolean {
-  if (!root.ca || !isValidAt(root, nowMs) || !certificate.checkIssued(root)) return false;
-  return certificate.verify(root.publicKey);
 }
 
 export function isValidAt(certificate: X509Certificate, nowMs: number): boolean {

@@ -58,6 +58,8 @@ export interface Observer {
   relayed(connection: RelayedConnection): void;
   /** A breaker moved from one state to another. */
   readonly breakerChanged: (endpoint: BrokenEndpoint, from: { readonly kind: string }, to: { readonly kind: string }) => void;
+  /** Connections of a removed root: their peers are asked to end them, or they are cut off. */
+  distrusted(connections: number, how: "asked" | "cut"): void;
   /** Inbound load since the last call, for the heartbeat. */
   takeLoad(): Load;
 }
@@ -102,6 +104,11 @@ export function createObserver(options: {
     name: "remora_http2_floods_total",
     help: "HTTP/2 connections cut off for more frames of one kind than their requests warrant.",
     labels: ["direction", "peer", "kind"],
+  });
+  const distrusted = metrics.counter({
+    name: "remora_distrusted_connections_total",
+    help: "Mesh connections of a removed root whose peers were asked to end them, or that were cut off.",
+    labels: ["how"],
   });
   const shadowed = metrics.counter({
     name: "remora_rate_limit_shadowed_total",
@@ -247,6 +254,10 @@ export function createObserver(options: {
         },
         "connection",
       );
+    },
+    distrusted(connections, how) {
+      distrusted.inc({ how }, connections);
+      log.info({ connections, how }, "connections of a removed root");
     },
     breakerChanged(endpoint, from, to) {
       log.warn({ endpoint: endpoint.id, address: `${endpoint.address}:${endpoint.port}`, from: from.kind, to: to.kind }, "breaker");

@@ -7,7 +7,7 @@ import { LRUCache } from "lru-cache";
 import type { Clock } from "../../core/clock.ts";
 import { ProtocolError } from "../../core/errors.ts";
 import type { ServedConnection, Upstream } from "../engine.ts";
-import { type Exchange, type Refusal, refuse } from "../exchange.ts";
+import { type ConnectionContext, type Exchange, type Refusal, refuse } from "../exchange.ts";
 import { editedFields, FlatFields } from "../fields.ts";
 import { resetStream } from "../transport/reset.ts";
 import { failureOf } from "../upstream-failure.ts";
@@ -31,8 +31,8 @@ export interface Forwarded {
 /** Parts of {@link createForwarder}. */
 export interface ForwarderParts {
   readonly clock: Clock;
-  /** True when connections of this direction end with the answer. */
-  readonly isDraining: (direction: Exchange["direction"]) => boolean;
+  /** True when the connection ends with the answer. */
+  readonly isLeaving: (context: ConnectionContext) => boolean;
   /** Answers with a refusal, or resets where an answer has begun. */
   readonly answer: (connection: ServedConnection, response: ServerResponse, exchange: Exchange, refusal: Refusal) => void;
 }
@@ -52,7 +52,7 @@ export interface Forwarder {
 }
 
 /** Makes the forwarder of one engine. */
-export function createForwarder({ clock, isDraining, answer }: ForwarderParts): Forwarder {
+export function createForwarder({ clock, isLeaving, answer }: ForwarderParts): Forwarder {
   const underWay = new WeakMap<IncomingMessage, Forwarded>();
   const pools = new LRUCache<string, UpstreamAgent>({ max: MAX_POOLS, dispose: (agent) => agent.destroy() });
   const proxy = createProxy();
@@ -147,7 +147,7 @@ export function createForwarder({ clock, isDraining, answer }: ForwarderParts): 
     const keepAliveHint = answered.headers["keep-alive"];
     answered.headers = headerObject(editedFields(answeredFields, edit)) as IncomingMessage["headers"];
     delete answered.headers.trailer; // as in a request
-    answered.headers.connection = response.shouldKeepAlive && !isDraining(connection.context.direction) ? "keep-alive" : "close";
+    answered.headers.connection = response.shouldKeepAlive && !isLeaving(connection.context) ? "keep-alive" : "close";
     answered.once("end", () => {
       // The agent reads it from here when it takes the connection back: a pooled one must not be used when the app is about to close it.
       if (keepAliveHint !== undefined) answered.headers["keep-alive"] = keepAliveHint;

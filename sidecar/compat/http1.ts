@@ -5,7 +5,7 @@ import type { Duplex } from "node:stream";
 import type { Clock } from "../../core/clock.ts";
 import type { Decision, ServedConnection } from "../engine.ts";
 import { HELD_BODY_BYTES } from "../engine.ts";
-import { type Exchange, type Refusal, refuse } from "../exchange.ts";
+import { type ConnectionContext, type Exchange, type Refusal, refuse } from "../exchange.ts";
 import { editedFields } from "../fields.ts";
 import { answerFor, RESCUE } from "../rescue.ts";
 import { resetStream } from "../transport/reset.ts";
@@ -33,6 +33,7 @@ type Forward = Extract<Decision, { kind: "forward" }>;
 export interface CompatHttp1 {
   serve(connection: ServedConnection): void;
   drain(direction: Exchange["direction"]): void;
+  retire(context: ConnectionContext): void;
   close(): void;
 }
 
@@ -51,7 +52,7 @@ interface Served extends ServedConnection {
 export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutMs?: number } = {}): CompatHttp1 {
   const served = new Map<Duplex, Served>();
   const draining = new Set<Exchange["direction"]>();
-  const forwarder = createForwarder({ clock, isDraining: (direction) => draining.has(direction), answer });
+  const forwarder = createForwarder({ clock, isLeaving, answer });
   const server = createServer(
     {
       maxHeaderSize: MAX_HEAD_BYTES,
@@ -134,7 +135,7 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
       if (!connection.open.delete(finish)) return;
       connection.inFlight -= 1;
       connection.handler.finish(exchange);
-      if (draining.has(connection.context.direction) && connection.inFlight === 0) endSoon(connection.stream, clock);
+      if (isLeaving(connection.context) && connection.inFlight === 0) endSoon(connection.stream, clock);
       else beginNext(connection);
     }
     connection.open.add(finish);
@@ -185,7 +186,7 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
       told: connection.context.peer.told,
     });
     exchange.status = answered.status;
-    const close = RESCUE[refusal.reason].close || draining.has(connection.context.direction);
+    const close = RESCUE[refusal.reason].close || isLeaving(connection.context);
     if (close) answered.headers.push("connection", "close");
     response.writeHead(answered.status, answered.headers);
     response.end(exchange.method === "HEAD" ? undefined : answered.body);
@@ -270,6 +271,16 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
     endSoon(socket, clock, "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
   }
 
+  function isLeaving({ direction, isRetired }: ConnectionContext): boolean {
+    return isRetired === true || draining.has(direction);
+  }
+
+  function retire(context: ConnectionContext): void {
+    for (const [stream, connection] of served) {
+      if (connection.context === context && connection.inFlight === 0) endSoon(stream, clock);
+    }
+  }
+
   function drain(direction: Exchange["direction"]): void {
     draining.add(direction);
     for (const [stream, connection] of served) {
@@ -294,5 +305,5 @@ export function createCompatHttp1(clock: Clock, options: { readonly headTimeoutM
     endSoon(connection.stream, clock, `${text}\r\n${body}`);
   }
 
-  return { serve, drain, close };
+  return { serve, drain, retire, close };
 }

@@ -11,7 +11,7 @@ import {
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../../core/clock.ts";
 import { type Decision, HELD_BODY_BYTES, type ServedConnection, type Upstream } from "../engine.ts";
-import { type Exchange, type Refusal, type RequestHead, refuse } from "../exchange.ts";
+import { type ConnectionContext, type Exchange, type Refusal, type RequestHead, refuse } from "../exchange.ts";
 import { editedFields, FlatFields } from "../fields.ts";
 import { noteGrpcStatus } from "../grpc-status.ts";
 import { answerFor } from "../rescue.ts";
@@ -62,6 +62,7 @@ interface SendAgain {
 export interface CompatHttp2 {
   serve(connection: ServedConnection): void;
   drain(direction: Exchange["direction"]): void;
+  retire(context: ConnectionContext): void;
   close(): void;
 }
 
@@ -329,12 +330,16 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
     for (const [session, connection] of sessions) if (connection.context.direction === direction) session.close();
   }
 
+  function retire(context: ConnectionContext): void {
+    for (const [session, connection] of sessions) if (connection.context === context) session.close();
+  }
+
   function close(): void {
     for (const session of sessions.keys()) session.destroy(undefined, NGHTTP2_REFUSED_STREAM);
     pools.clear();
   }
 
-  return { serve, drain, close };
+  return { serve, drain, retire, close };
 }
 
 const EMPTY = Buffer.alloc(0);

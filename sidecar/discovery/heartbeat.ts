@@ -56,6 +56,8 @@ export interface HeartbeatOptions {
   readonly load: () => SelfLoad;
   /** The certificates in use now. */
   readonly credentials: () => { readonly expiresAtMs: number; readonly messageCertificate: Buffer };
+  /** The root of the leaf in use, and all that are believed, by `rootIdOf`. */
+  readonly trust: () => { readonly issuedByRoot: string; readonly trustedRoots: readonly string[] };
   readonly answers: Counter;
   readonly clock: Clock;
   readonly random: () => number;
@@ -122,6 +124,7 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
 
   function message(leave: boolean): HeartbeatRequest {
     const { expiresAtMs, messageCertificate } = options.credentials();
+    const { issuedByRoot, trustedRoots } = options.trust();
     return {
       ...self,
       ports: self.ports.map(({ number, protocol, name }) => ({ number, protocol: wireProtocol(protocol), name })),
@@ -130,6 +133,8 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
       load: options.load(),
       messageCertificate,
       leaving: leave,
+      issuedByRoot: Buffer.from(issuedByRoot, "hex"),
+      trustedRoots: trustedRoots.map((id) => Buffer.from(id, "hex")),
     };
   }
 

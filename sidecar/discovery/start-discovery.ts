@@ -1,17 +1,17 @@
 // The sidecar's side of the registry, put together (design 8, 12): one heartbeat and one watch over one channel, the table of destinations, and
 // the file that remembers them. A registry that cannot be reached is no reason not to start.
 import type { ChannelOptions, Client, ClientDuplexStream, MethodDefinition } from "@grpc/grpc-js";
-import type { Clock } from "../../core/clock.ts";
+import type { Clock, Timer } from "../../core/clock.ts";
 import type { Logger } from "../../core/log.ts";
 import type { Metrics } from "../../core/metrics.ts";
 import type { HeartbeatRequest, HeartbeatResponse, WatchRequest, WatchUpdate } from "../../core/wire/registry.ts";
-import type { IdentitySource } from "../identity/identity-source.ts";
+import type { Credentials, IdentitySource } from "../identity/identity-source.ts";
 import type { ControlStream } from "./control-stream.ts";
 import { startControlStream } from "./control-stream.ts";
 import type { DestinationFollower, Destinations } from "./destinations.ts";
 import { createDestinations } from "./destinations.ts";
 import type { Discovery } from "./discovery.ts";
-import type { Self, SelfLoad } from "./heartbeat.ts";
+import type { HeartbeatOptions, Self, SelfLoad } from "./heartbeat.ts";
 import { startHeartbeat } from "./heartbeat.ts";
 import type { SnapshotFile, SnapshotFiles } from "./snapshot-file.ts";
 import { createSnapshotFile, loadSnapshotFile } from "./snapshot-file.ts";
@@ -20,6 +20,9 @@ import { watchRequest } from "./wire-endpoint.ts";
 const WATCH_BACKOFF_MOST_MS = 5000;
 /** Views of large services; the registry is trusted not to send more. */
 const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
+/** Streams move away from a connection of a removed root within this time. */
+const MOVE_WITHIN_MS = 5_000;
+const SAYS_NOTHING = { issuedByRoot: "", trustedRoots: [] };
 const CHANNEL_OPTIONS: ChannelOptions = {
   "grpc.keepalive_time_ms": 10_000,
   "grpc.keepalive_timeout_ms": 5000,
@@ -39,6 +42,8 @@ export interface DiscoveryOptions {
   readonly self: Self;
   /** Asked at each heartbeat. */
   readonly load: () => SelfLoad;
+  /** The root of the leaf in use and all that are believed, by `rootIdOf`; asked at each heartbeat. Default: they are not told. */
+  readonly trust?: HeartbeatOptions["trust"];
   /** Where destinations are remembered; null: nowhere. */
   readonly stateDir: string | null;
   readonly clock: Clock;
@@ -73,6 +78,8 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Discove
     () => destinations.size,
   );
   let opener = makeOpener();
+  let followed = identity.current();
+  let moving: Timer | null = null;
 
   const destinations: Destinations = createDestinations({
     clock,
@@ -112,6 +119,7 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Discove
     self: options.self,
     load: options.load,
     credentials: () => identity.current(),
+    trust: options.trust ?? (() => SAYS_NOTHING),
     answers: counters.answers,
     clock,
     random,
@@ -122,8 +130,19 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Discove
     for (const [destination, knownVersion] of destinations.watched()) stream.send(watchRequest(destination, knownVersion));
   }
 
-  /** New certificates: both streams go on over a new channel before the old one closes; nothing held is lost. */
+  /** A new leaf: at once. A root was removed: soon, as every sidecar hears of that in the same moment. A root was added: what is open is as good as before. */
+  function follow(credentials: Credentials): void {
+    const before = followed;
+    followed = credentials;
+    if (before.leaf !== credentials.leaf) return takeNewChannel();
+    moving?.cancel();
+    if (before.roots.some((root) => !credentials.roots.some((one) => one.raw.equals(root.raw))))
+      moving = clock.after(MOVE_WITHIN_MS * random(), takeNewChannel);
+  }
+
+  /** Both streams go on over a new channel before the old one closes; nothing held is lost. */
   function takeNewChannel(): void {
+    moving?.cancel();
     const before = opener;
     opener = makeOpener();
     stream.restart();
@@ -131,7 +150,7 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Discove
     before.close();
   }
 
-  const stopListening = identity.onChange(takeNewChannel);
+  const stopListening = identity.onChange(follow);
   return {
     get revision() {
       return destinations.revision;
@@ -147,6 +166,7 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Discove
     deregister: heartbeat.leave,
     async close() {
       stopListening();
+      moving?.cancel();
       heartbeat.close();
       stream.close();
       destinations.close();

@@ -292,9 +292,7 @@ export class ClientConnection implements WireOwner, PassageOwner {
   /** An answer whose head was out when the drain began could not say that it is the last: the client has a moment for what it was about to send. */
   get #keepAliveMs(): number {
     const { timeouts } = this.#engine;
-    return this.#engine.isDraining(this.served.context.direction)
-      ? Math.min(timeouts.lingerMs, timeouts.keepAliveMs)
-      : timeouts.keepAliveMs;
+    return this.#engine.isLeaving(this.served.context) ? Math.min(timeouts.lingerMs, timeouts.keepAliveMs) : timeouts.keepAliveMs;
   }
 
   /** A slow reader gets its last answer whole; then it has a moment to close. */

@@ -1,6 +1,6 @@
 // What a passage stands between: the engine that it takes its upstreams from, and the client connection that it is of.
 import type { ServedConnection, Upstream } from "../engine.ts";
-import type { Exchange } from "../exchange.ts";
+import type { ConnectionContext } from "../exchange.ts";
 import type { UpstreamPool as Http2Pool } from "../http2/upstream-pool.ts";
 import type { Wire } from "../transport/wire.ts";
 import type { Http1Timeouts, StallWatch } from "./patience.ts";
@@ -12,8 +12,8 @@ export interface PassageEngine {
   poolFor(upstream: Upstream): UpstreamPool;
   /** For an upstream that speaks HTTP/2. */
   http2PoolFor(upstream: Upstream): Http2Pool;
-  /** True when connections of this direction are to end after their current answer. */
-  isDraining(direction: Exchange["direction"]): boolean;
+  /** True when the connection is to end after its current answer. */
+  isLeaving(context: ConnectionContext): boolean;
 }
 
 /** The client connection that a passage is of. */

@@ -291,7 +291,7 @@ export class Passage implements ConnectionTaker, AnswerTaker, StreamAnswerTaker 
   /** True when no request can follow: the sidecar drains, or whether a client that waits for a 100 sends its body now is anyone's guess. */
   #isLast(): boolean {
     const awaits100 = !this.body.isDone && this.#request?.framing.expectContinue === true;
-    return awaits100 || this.#engine.isDraining(this.#owner.served.context.direction);
+    return awaits100 || this.#engine.isLeaving(this.#owner.served.context);
   }
 
   get onAnswerContent(): OnData | null {

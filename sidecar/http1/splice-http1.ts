@@ -2,7 +2,7 @@
 // of them instead of one each: waiting is counted in seconds, and a request that is answered in time costs nothing.
 import type { Clock } from "../../core/clock.ts";
 import type { ServedConnection, Upstream } from "../engine.ts";
-import type { Direction } from "../exchange.ts";
+import type { ConnectionContext, Direction } from "../exchange.ts";
 import type { Trunks } from "../http2/trunks.ts";
 import type { UpstreamPool as Http2Pool } from "../http2/upstream-pool.ts";
 import { SocketWire, type Wire, type WireOwner } from "../transport/wire.ts";
@@ -74,8 +74,8 @@ export class SpliceHttp1 implements Http1Engine {
     if (reader.isReusable && this.#readers.length < MAX_SPARE_READERS) this.#readers.push(reader);
   }
 
-  isDraining(direction: Direction): boolean {
-    return this.#draining.has(direction);
+  isLeaving({ direction, isRetired }: ConnectionContext): boolean {
+    return isRetired === true || this.#draining.has(direction);
   }
 
   forget(client: ClientConnection): void {
@@ -88,6 +88,10 @@ export class SpliceHttp1 implements Http1Engine {
       const { context, isTrunk } = client.served;
       if (context.direction === direction && isTrunk !== true) client.drain(); // a trunk tells those that it carries
     }
+  }
+
+  retire(context: ConnectionContext): void {
+    for (const client of this.#clients) if (client.served.context === context && client.served.isTrunk !== true) client.drain();
   }
 
   close(): void {

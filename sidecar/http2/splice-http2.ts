@@ -2,7 +2,7 @@
 // waiting is counted in seconds, and a request that is answered in time costs nothing.
 import type { Clock } from "../../core/clock.ts";
 import type { ServedConnection, Upstream } from "../engine.ts";
-import type { Direction } from "../exchange.ts";
+import type { ConnectionContext, Direction } from "../exchange.ts";
 import type { UpstreamPool as Http1Pool } from "../http1/upstream-pool.ts";
 import { sweepPeriodMs, UpstreamPools } from "../upstream-pools.ts";
 import { ClientConnection, type ClientEngine } from "./client-connection.ts";
@@ -71,6 +71,10 @@ export class SpliceHttp2 implements ClientEngine {
 
   drain(direction: Direction): void {
     for (const client of this.#clients) if (client.served.context.direction === direction) client.drain();
+  }
+
+  retire(context: ConnectionContext): void {
+    for (const client of this.#clients) if (client.served.context === context) client.drain();
   }
 
   close(): void {

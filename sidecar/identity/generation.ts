@@ -6,7 +6,8 @@ import { CertError } from "../../core/errors.ts";
 import type { SpiffeId } from "../../core/spiffe.ts";
 import { spiffeParts } from "../../core/spiffe.ts";
 import { parseCertificate } from "../../core/x509/certificate.ts";
-import { checkMessageCertificate, checkPeerCertificate, isIssuedBy } from "../../core/x509/peer-check.ts";
+import { findRoot } from "../../core/x509/chain.ts";
+import { checkMessageCertificate, checkPeerCertificate, parseMessageChain } from "../../core/x509/peer-check.ts";
 import { fromPemBundle, toPem } from "../../core/x509/pem.ts";
 import type { Credentials } from "./identity-source.ts";
 
@@ -32,15 +33,15 @@ export function toCredentials(
 ): Credentials {
   const roots = parseRoots(rootsPem);
   const { trustDomain } = spiffeParts(identity);
-  const leaf = parseCertificate(fromPemBundle(generation.certificateChainPem)[0] ?? Buffer.alloc(0));
+  const [leaf, ...issuers] = parseChain(generation.certificateChainPem);
   if (!leaf.checkPrivateKey(createPrivateKey(generation.privateKeyPem)))
     throw new CertError("malformed", "the certificate is for another key");
   expectIdentity(checkPeerCertificate(leaf, { trustDomain, usage: "client", nowMs }), identity);
-  if (!roots.some((root) => isIssuedBy(leaf, root, nowMs)))
+  if (findRoot(leaf, { issuers, roots, trustDomain, nowMs }) === null)
     throw new CertError("untrusted", "the certificate is signed by no root of the bundle");
   const message = checkMessageCertificate(generation.messageCertificate, { trustDomain, roots, nowMs });
   expectIdentity(message.identity, identity);
-  if (!parseCertificate(generation.messageCertificate).checkPrivateKey(generation.messageKey)) {
+  if (!parseMessageChain(generation.messageCertificate)[0].checkPrivateKey(generation.messageKey)) {
     throw new CertError("malformed", "the message certificate is for another key");
   }
   return {
@@ -55,6 +56,12 @@ export function toCredentials(
     messageKeyId: message.keyId,
     previous: before === null || before.messageKeyId === message.keyId ? (before?.previous ?? null) : previousOf(before),
   };
+}
+
+/** A chain as a TLS socket sends it: the leaf, then what signed it. Throws `CertError("malformed")`. */
+export function parseChain(chainPem: string): readonly [X509Certificate, ...X509Certificate[]] {
+  const [leaf = Buffer.alloc(0), ...rest] = fromPemBundle(chainPem);
+  return [parseCertificate(leaf), ...rest.map(parseCertificate)];
 }
 
 /** The roots of a bundle, PEM; throws `CertError` when one is not a CA certificate. */

@@ -8,7 +8,6 @@ import type { Metrics } from "../../core/metrics.ts";
 import type { SpiffeId } from "../../core/spiffe.ts";
 import { spiffeParts } from "../../core/spiffe.ts";
 import type { TrustBundle } from "../../core/wire/identity.ts";
-import { isIssuedBy } from "../../core/x509/peer-check.ts";
 import type { BackoffLimits } from "./backoff.ts";
 import { backoffMs, RUNNING, STARTING } from "./backoff.ts";
 import { certify } from "./certify.ts";
@@ -21,9 +20,13 @@ import type { ControlChannel, Credentials, IdentitySource } from "./identity-sou
 import { createAlarm, renewalTime } from "./renewal.ts";
 import { openStateFiles } from "./state-files.ts";
 import { bootstrapTrust } from "./trust-bootstrap.ts";
+import { trustReport } from "./trust-report.ts";
 import { createTrustWatch } from "./trust-watch.ts";
 import type { ReadCredential, WorkloadCredential } from "./workload-credential.ts";
 import { readCredential } from "./workload-credential.ts";
+
+/** Renewals that the control plane asks for are spread over this much at least. */
+const LEAST_SPREAD_MS = 1000;
 
 /** Settings and surroundings of {@link startIdentity}. */
 export interface IdentityOptions {
@@ -68,6 +71,9 @@ export async function startIdentity(options: IdentityOptions): Promise<IdentityS
   let current: Credentials | null = null;
   /** Made for `current` when first asked for. */
   let channel: ControlChannel | null = null;
+  let renewAtMs = Number.POSITIVE_INFINITY;
+  /** What the newest bundle asks: a leaf of another root is to be renewed soon. Empty: the control plane does not rotate. */
+  let wanted: Pick<TrustBundle, "issuingRoot" | "renewWithinMs"> = { issuingRoot: Buffer.alloc(0), renewWithinMs: 0 };
   let failures = 0;
   let isRenewing = false;
   let isClosed = false;
@@ -170,12 +176,37 @@ export async function startIdentity(options: IdentityOptions): Promise<IdentityS
     } finally {
       isRenewing = false;
     }
-    if (!isClosed) alarm.setAt(nextMs);
+    if (isClosed) return;
+    setRenewal(nextMs);
+    renewSoonWhereWanted(); // the replica that has answered may be one that has not heard of the step
+  }
+
+  function setRenewal(instantMs: number): void {
+    renewAtMs = instantMs;
+    alarm.setAt(instantMs);
   }
 
   function takeBundle(bundle: TrustBundle): void {
+    if (isClosed) return;
     const rootsPem = rootsToPem(bundle.roots);
-    if (isClosed || rootsPem === held().rootsPem) return;
+    if (rootsPem !== held().rootsPem) takeRoots(bundle, rootsPem);
+    wanted = bundle;
+    renewSoonWhereWanted();
+  }
+
+  /** Not at once: every sidecar of the mesh hears the same. */
+  function renewSoonWhereWanted(): void {
+    const { issuedByRoot } = report();
+    if (wanted.issuingRoot.length === 0 || issuedByRoot === "" || issuedByRoot === wanted.issuingRoot.toString("hex")) return;
+    const soonMs = clock.nowMs() + Math.max(wanted.renewWithinMs, LEAST_SPREAD_MS) * random();
+    if (soonMs < renewAtMs) setRenewal(soonMs);
+  }
+
+  function report(): ReturnType<typeof trustReport> {
+    return trustReport(held(), { trustDomain, nowMs: clock.nowMs() });
+  }
+
+  function takeRoots(bundle: TrustBundle, rootsPem: string): void {
     try {
       if (bundle.trustDomain !== trustDomain) throw new CertError("wrong_trust_domain", `the bundle is of ${bundle.trustDomain}`);
       const roots = parseRoots(rootsPem);
@@ -183,7 +214,7 @@ export async function startIdentity(options: IdentityOptions): Promise<IdentityS
       log.info({ version: bundle.version, roots: roots.length }, "trust bundle changed");
       void files.writeTrust({ rootsPem, pins });
       // A leaf of a removed root is refused by everybody who has heard already.
-      if (!roots.some((root) => isIssuedBy(held().leaf, root, clock.nowMs()))) void renew();
+      if (report().issuedByRoot === "") void renew();
     } catch (error) {
       log.error({ err: error, version: bundle.version }, "a trust bundle is refused");
     }
@@ -196,7 +227,7 @@ export async function startIdentity(options: IdentityOptions): Promise<IdentityS
 
   const firstRenewalMs = (await resume()) ?? (await obtainFirst());
   failures = 0;
-  alarm.setAt(firstRenewalMs);
+  setRenewal(firstRenewalMs);
   const watch = createTrustWatch({ channel: currentChannel, onBundle: takeBundle, clock, random, log });
   options.metrics.gauge({
     name: "remora_cert_expires_seconds",

@@ -4,15 +4,14 @@ import type { X509Certificate } from "node:crypto";
 import type { TLSSocket } from "node:tls";
 import { connect } from "node:tls";
 import { CertError } from "../../core/errors.ts";
-import { isIssuedBy } from "../../core/x509/peer-check.ts";
+import { findRoot } from "../../core/x509/chain.ts";
 import { toPem } from "../../core/x509/pem.ts";
 import { formatPin, matchesPin } from "../../core/x509/pin.ts";
+import { sentCertificates } from "../../core/x509/verify-peer.ts";
 import type { ControlPlane } from "./control-channel.ts";
 import { checkControlPlane, controlServerName } from "./control-channel.ts";
 
 const HANDSHAKE_TIMEOUT_MS = 5000;
-/** Certificates looked at in a chain. */
-const MAX_CHAIN = 8;
 
 /** The root that one of `pins` (64 hex digits) names, PEM. Throws `CertError`: `unavailable` (cannot connect), `untrusted` (no pin matches). */
 export async function bootstrapTrust(control: ControlPlane, pins: readonly string[]): Promise<string> {
@@ -28,7 +27,8 @@ export async function bootstrapTrust(control: ControlPlane, pins: readonly strin
       fields: { found: formatPin(last.raw) },
     });
   }
-  if (!isIssuedBy(leaf, root, control.clock.nowMs())) {
+  const { trustDomain } = control;
+  if (findRoot(leaf, { issuers: chain.slice(1), roots: [root], trustDomain, nowMs: control.clock.nowMs() }) === null) {
     throw new CertError("untrusted", `${control.address} shows the pinned root, but its certificate is not signed by it`);
   }
   const refusal = checkControlPlane(control, leaf);
@@ -42,7 +42,7 @@ function readChain(control: ControlPlane): Promise<readonly X509Certificate[]> {
     const socket: TLSSocket = connect(
       { host, port, servername: controlServerName(control), ALPNProtocols: ["h2"], minVersion: "TLSv1.3", rejectUnauthorized: false },
       () => {
-        resolve(chainOf(socket.getPeerX509Certificate()));
+        resolve(sentCertificates(socket));
         // Not destroyed: the server is still finishing its side of the handshake. The timeout below clears a peer that never closes.
         socket.end();
         socket.resume();
@@ -59,17 +59,6 @@ function readChain(control: ControlPlane): Promise<readonly X509Certificate[]> {
     // After a resolve this changes nothing; before one the peer hung up without an error.
     socket.on("close", () => fail("the connection was closed during the handshake"));
   });
-}
-
-/** Leaf first, as far as the peer sent it. */
-function chainOf(leaf: X509Certificate | undefined): readonly X509Certificate[] {
-  const chain: X509Certificate[] = [];
-  let next = leaf;
-  while (next !== undefined && chain.length < MAX_CHAIN && chain.at(-1)?.fingerprint256 !== next.fingerprint256) {
-    chain.push(next);
-    next = next.issuerCertificate;
-  }
-  return chain;
 }
 
 /** `host:port` or `[v6]:port`. */

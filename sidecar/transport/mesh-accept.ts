@@ -103,7 +103,9 @@ export function createMeshAcceptor(options: {
   }
 
   function examine(tls: TLSSocket): AcceptedMesh {
-    const peer = verifyPeer(tls, { trustDomain: options.identity.trustDomain, usage: "client", nowMs: options.clock.nowMs() });
+    const { trustDomain } = options.identity;
+    const { roots } = options.identity.current();
+    const peer = verifyPeer(tls, { trustDomain, usage: "client", roots, nowMs: options.clock.nowMs() });
     const asked = parseSni((tls as { servername?: string | false }).servername || "", options.identity.trustDomain);
     if (asked === null) throw new ProtocolError("bad_request", "the server name is not of the form p<port>.<sa>.<ns>.sa.<trust-domain>");
     if (asked.id !== options.identity.identity) {

@@ -90,6 +90,7 @@ export function createMeshDialer(options: {
           trustDomain: options.identity.trustDomain,
           usage: "server",
           expected: target.identity,
+          roots: options.identity.current().roots,
           nowMs: options.clock.nowMs(),
         });
         const channelBinding = channelBindingOf(socket);

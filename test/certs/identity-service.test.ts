@@ -29,7 +29,10 @@ async function start(t: Test, options: Partial<ThrowawayControlOptions> = {}): P
 /** The CA of `control`'s own root is reached with this ThrowawayCa's root given by files. */
 async function startWithGivenRoot(t: Test): Promise<ThrowawayControl> {
   const folder = t.testdir({ "ca.crt": ids.rootPem, "ca.key": ids.rootKeyPem, state: {} });
-  return start(t, { stateDir: `${folder}/state`, given: { certificateFile: `${folder}/ca.crt`, keyFile: `${folder}/ca.key` } });
+  return start(t, {
+    stateDir: `${folder}/state`,
+    given: { certificateFile: `${folder}/ca.crt`, keyFile: `${folder}/ca.key`, rootFile: null },
+  });
 }
 
 function connect(t: Test, control: ThrowawayControl, own: Leaf | null = null): Client {

@@ -13,7 +13,7 @@ const orders = { namespace: "shop", serviceAccount: "orders" };
 const refused = { name: "CertError", code: "credential_refused" };
 
 function open(stateDir: string, clock = createFakeClock()) {
-  return createJoinTokens({ stateDir, rootDer: ca.root.raw, trustDomain: "cluster.local", clock, random: randomBytes });
+  return createJoinTokens({ stateDir, rootDer: () => ca.root.raw, trustDomain: "cluster.local", clock, random: randomBytes });
 }
 
 t.test("a token proves its identity, once", async (t) => {

@@ -3,7 +3,7 @@ import type { Test } from "tap";
 import t from "tap";
 import { startCertificateAuthority } from "../../certs/certificate-authority.ts";
 import { connectKubernetes, createSecretRootStore, createTokenReviewer, publishTrust } from "../../certs/kubernetes.ts";
-import { loadOrCreateRoot } from "../../certs/root.ts";
+import { loadOrCreateRoot } from "../../certs/root-store.ts";
 import type { TokenReview } from "../../certs/service-account.ts";
 import { createServiceAccountCheck, TOKEN_AUDIENCE } from "../../certs/service-account.ts";
 import { systemClock } from "../../core/clock.ts";
@@ -29,7 +29,7 @@ t.test("replicas that start together agree on one root in one Secret", async (t)
   const all = await Promise.all(
     Array.from({ length: 5 }, async () => loadOrCreateRoot(createSecretRootStore(await connect(), namespace), settings)),
   );
-  t.equal(new Set(all.map(({ root }) => root.certificate.fingerprint256)).size, 1);
+  t.equal(new Set(all.map(({ state }) => state.signer.certificate.fingerprint256)).size, 1);
   t.equal(all.filter(({ created }) => created).length, 1);
   t.match(api.get("secrets", namespace, "remora-ca"), { type: "kubernetes.io/tls", data: { "tls.crt": String, "tls.key": String } });
 });

@@ -1,12 +1,12 @@
 // One of several processes that open the same state folder at the same time; prints the root that it got.
 import { randomBytes } from "node:crypto";
 import { createFileRootStore } from "../../certs/file-root-store.ts";
-import { loadOrCreateRoot } from "../../certs/root.ts";
+import { loadOrCreateRoot } from "../../certs/root-store.ts";
 
 const [, , folder = ""] = process.argv;
-const { root } = await loadOrCreateRoot(createFileRootStore(folder), {
+const { state } = await loadOrCreateRoot(createFileRootStore(folder), {
   trustDomain: "cluster.local",
   nowMs: Date.now(),
   random: randomBytes,
 });
-process.stdout.write(root.certificate.fingerprint256);
+process.stdout.write(state.signer.certificate.fingerprint256);

@@ -7,7 +7,9 @@ import { fileURLToPath } from "node:url";
 import type { Test } from "tap";
 import t from "tap";
 import { createFileRootStore, readPublicRoots, writePublicRoots } from "../../certs/file-root-store.ts";
-import { loadOrCreateRoot, readGivenRoot } from "../../certs/root.ts";
+import { readAuthority } from "../../certs/authority-data.ts";
+import { placeOf, readGivenFiles } from "../../certs/given-authority.ts";
+import { loadOrCreateRoot } from "../../certs/root-store.ts";
 import { createCertificate, selfIssuer } from "../../core/x509/certificate.ts";
 import { toPem } from "../../core/x509/pem.ts";
 import { createThrowawayCa } from "../support/throwaway-ca.ts";
@@ -22,8 +24,8 @@ t.test("the first start makes a root of ten years, for the owner's eyes only; la
   const second = await loadOrCreateRoot(createFileRootStore(folder), settings);
   t.ok(first.created);
   t.notOk(second.created);
-  t.equal(second.root.certificate.fingerprint256, first.root.certificate.fingerprint256);
-  t.equal(Math.round((first.root.certificate.validToDate.getTime() - settings.nowMs) / DAY_MS), 3650);
+  t.equal(second.state.signer.certificate.fingerprint256, first.state.signer.certificate.fingerprint256);
+  t.equal(Math.round((first.state.signer.certificate.validToDate.getTime() - settings.nowMs) / DAY_MS), 3650);
   t.equal(statSync(join(folder, "ca-root.pem")).mode & 0o777, 0o600);
   t.equal(statSync(folder).mode & 0o777, 0o700);
   t.same(readdirSync(folder), ["ca-root.pem"], "no drafts are left");
@@ -32,7 +34,7 @@ t.test("the first start makes a root of ten years, for the owner's eyes only; la
 t.test("starts that race in one process agree on one root", async (t) => {
   const folder = t.testdir();
   const all = await Promise.all(Array.from({ length: 20 }, () => loadOrCreateRoot(createFileRootStore(folder), settings)));
-  t.equal(new Set(all.map(({ root }) => root.certificate.fingerprint256)).size, 1);
+  t.equal(new Set(all.map(({ state }) => state.signer.certificate.fingerprint256)).size, 1);
   t.equal(all.filter(({ created }) => created).length, 1);
   t.same(readdirSync(folder), ["ca-root.pem"]);
 });
@@ -117,6 +119,11 @@ t.test("the public roots are there for those who have no key", async (t) => {
   writeFileSync(join(folder, "ca.crt"), "");
   await t.rejects(readPublicRoots(folder), { code: "unavailable" });
 });
+
+async function readGivenRoot({ nowMs, ...files }: { readonly certificateFile: string; readonly keyFile: string; readonly nowMs: number }) {
+  const given = { ...files, rootFile: null };
+  return readAuthority((await readGivenFiles(given)).data, placeOf(given), { trustDomain: settings.trustDomain, nowMs }).signer;
+}
 
 function makeRootLike(key: KeyObject, options: { readonly keyUsage: readonly "digitalSignature"[] }): string {
   const der = createCertificate({

@@ -12,8 +12,7 @@ function start(leafTtlMs = 24 * HOUR_MS) {
   const clock = createFakeClock();
   const ca = createThrowawayCa({ nowMs: clock.nowMs() });
   const trust = createTrustState([ca.root.raw]);
-  const root = { certificate: ca.root, certificatePem: ca.rootPem, issuer: ca.issuer };
-  const parts = { clock, random: randomBytes, leafTtlMs, root: () => root, trust, log: silentLogger() };
+  const parts = { clock, random: randomBytes, leafTtlMs, root: () => ca.signer, trust, log: silentLogger() };
   const own = createServerCredentials(ca.id("remora-system/remora-control"), parts);
   let changes = 0;
   own.onTlsChange(() => {

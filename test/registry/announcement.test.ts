@@ -8,7 +8,8 @@ import { createTestClient, heartbeatOf, startRegistryServer } from "./harness.ts
 const ORDERS = parseSpiffeId("spiffe://cluster.local/ns/default/sa/orders");
 
 t.test("an announcement means the same in wire words and in JSON words", async (t) => {
-  const wire = parseAnnouncement(heartbeatOf(), ORDERS);
+  const [one, two] = [Buffer.from("00112233445566aa", "hex"), Buffer.from("ffeeddccbbaa9988", "hex")];
+  const wire = parseAnnouncement(heartbeatOf({ issuedByRoot: one, trustedRoots: [two, one, two] }), ORDERS);
   const json = parseAnnouncement(
     JSON.parse(
       JSON.stringify({
@@ -16,6 +17,8 @@ t.test("an announcement means the same in wire words and in JSON words", async (
         ports: [{ number: 8080, protocol: "http1", name: "http" }],
         state: "ready",
         messageCertificate: Buffer.from("message certificate").toString("base64"),
+        issuedByRoot: "00112233445566aa",
+        trustedRoots: ["00112233445566aa", "ffeeddccbbaa9988"],
       }),
     ),
     ORDERS,

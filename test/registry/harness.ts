@@ -202,6 +202,8 @@ export function heartbeatOf(changes: Partial<HeartbeatRequest> = {}): HeartbeatR
     load: { inFlight: 1, rps: 2, p99Ms: 3, errorRatio: 0, requests: 40, errors: 4, refused: 2 },
     messageCertificate: Buffer.from("message certificate"),
     leaving: false,
+    issuedByRoot: Buffer.alloc(0),
+    trustedRoots: [],
     ...changes,
   };
 }

@@ -31,6 +31,7 @@ import { createSigner } from "../../sidecar/signing/signer.ts";
 import { createVerifier } from "../../sidecar/signing/verifier.ts";
 import { startListener } from "../../sidecar/transport/listener.ts";
 import { createMeshAcceptor } from "../../sidecar/transport/mesh-accept.ts";
+import { createTrustWatch } from "../../sidecar/trust-watch.ts";
 import { createMeshDialer } from "../../sidecar/transport/mesh-dial.ts";
 
 const HOST = "127.0.0.1";
@@ -116,6 +117,7 @@ export async function startCallee(identity: IdentitySource, options: CalleeOptio
     handshakeTimeoutMs: 1000,
     knowsTrunks: engine.knowsTrunks && options.knowsTrunks !== false,
   });
+  const trust = createTrustWatch({ identity, drainTimeoutMs: 1000, clock, random: Math.random, observer });
   const inbound = createInbound({
     mode: options.mode ?? "strict",
     identity: identity.identity,
@@ -125,6 +127,7 @@ export async function startCallee(identity: IdentitySource, options: CalleeOptio
     appHost: options.appHost ?? HOST,
     originalDst: null,
     acceptor,
+    trust,
     engine,
     access: parseAccess(options.allow ?? "*"),
     limiter: createRateLimiter({ rules: parseRateLimits(options.rateLimit ?? ""), clock }),
@@ -165,6 +168,7 @@ export async function startCallee(identity: IdentitySource, options: CalleeOptio
       for (const socket of accepted) socket.destroy();
     },
     async close() {
+      trust.close();
       engine.close();
       acceptor.close();
       await listener.close();
@@ -179,6 +183,7 @@ export async function startCaller(identity: IdentitySource, discovery: Discovery
   const engine = await createEngine(options.engine ?? "splice", clock, options.timeouts);
   const shed = createLoadShed({ maxInFlight: 1024 });
   const dialer = createMeshDialer({ identity, clock, connectTimeoutMs: 1000 });
+  const trust = createTrustWatch({ identity, drainTimeoutMs: 1000, clock, random: Math.random, observer });
   const own = { addresses: [] as string[], ports: [] as number[] };
   const outbound = createOutbound({
     egress: options.egress ?? "allow",
@@ -188,6 +193,7 @@ export async function startCaller(identity: IdentitySource, discovery: Discovery
     originalDst: null,
     discovery,
     dialer,
+    trust,
     engine,
     shed,
     signatures: createOutboundSignatures(

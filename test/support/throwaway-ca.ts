@@ -13,6 +13,7 @@ import { toPem } from "../../core/x509/pem.ts";
 import { formatPin } from "../../core/x509/pin.ts";
 import type { SpiffeId } from "../../core/spiffe.ts";
 import { parseSpiffeId, spiffeParts } from "../../core/spiffe.ts";
+import type { Root } from "../../certs/root.ts";
 import type { Credentials, IdentitySource } from "../../sidecar/identity/identity-source.ts";
 
 const DAY_MS = 86_400_000;
@@ -84,6 +85,8 @@ export interface ThrowawayCa {
   /** `sha256:<hex>` of the root. */
   readonly pin: string;
   readonly issuer: Issuer;
+  /** The root as the CA signs with it. */
+  readonly signer: Root;
   /** A TLS leaf for `identity` ("ns/sa" or a whole SPIFFE id). */
   leaf(identity: string, options?: LeafOptions): Leaf;
   /** A TLS leaf that breaks one rule. */
@@ -145,6 +148,7 @@ export function createThrowawayCa(options: { readonly trustDomain?: string; read
     rootKeyPem: pemOf(rootKey),
     pin: formatPin(rootDer),
     issuer,
+    signer: { certificate: root, issuer, issuers: [], anchor: root, notAfterMs: root.validToDate.getTime() },
     leaf,
     badLeaf: (kind, identity) => makeBadLeaf(leaf, kind, id(identity), nowMs),
     messageCertificate: (identity, given = {}) =>

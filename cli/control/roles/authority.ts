@@ -1,5 +1,6 @@
 // The role `ca`: where its root comes from in Kubernetes and on a laptop.
 import { randomBytes } from "node:crypto";
+import type { Route } from "../../../core/admin-server.ts";
 import { type CertificateAuthority, startCertificateAuthority } from "../../../certs/certificate-authority.ts";
 import type { Checks, RoleSurroundings } from "./role.ts";
 
@@ -10,6 +11,7 @@ const STATE_DIR_IN_KUBERNETES = "/var/run/remora";
 export interface AuthorityRole {
   readonly authority: CertificateAuthority;
   readonly checks: Checks;
+  readonly routes: readonly Route[];
   close(): Promise<void>;
 }
 
@@ -21,7 +23,9 @@ export async function startAuthorityRole({ config, clock, log, metrics, audit }:
     stateDir: config.stateDir ?? STATE_DIR_IN_KUBERNETES,
     controlNamespace: config.controlNamespace,
     given:
-      config.caCertFile === null || config.caKeyFile === null ? null : { certificateFile: config.caCertFile, keyFile: config.caKeyFile },
+      config.caCertFile === null || config.caKeyFile === null
+        ? null
+        : { certificateFile: config.caCertFile, keyFile: config.caKeyFile, rootFile: config.caRootFile },
     kubernetes,
     leafTtlMs: config.leafTtl,
     clock,
@@ -30,5 +34,11 @@ export async function startAuthorityRole({ config, clock, log, metrics, audit }:
     metrics,
     audit,
   });
-  return { authority, checks: { ca: () => authority.health() }, close: () => authority.close() };
+  return {
+    authority,
+    checks: { ca: () => authority.health() },
+    // Names, times and ids: nothing that certificates do not say to everybody they are shown to.
+    routes: [{ method: "GET", path: "/api/v1/ca", handle: () => ({ status: 200, body: authority.status() }) }],
+    close: () => authority.close(),
+  };
 }

@@ -50,7 +50,13 @@ t.test("a certify request arrives with its one credential", async (t) => {
 });
 
 t.test("a certify response arrives whole", async (t) => {
-  const trust: TrustBundle = { trustDomain: "cluster.local", version: 3, roots: [Buffer.from([5])] };
+  const trust: TrustBundle = {
+    trustDomain: "cluster.local",
+    version: 3,
+    roots: [Buffer.from([5])],
+    issuingRoot: Buffer.from([6]),
+    renewWithinMs: 7,
+  };
   const sent: CertifyResponse = {
     certificateChain: [Buffer.from([1, 2])],
     messageCertificate: Buffer.from([3]),
@@ -81,6 +87,8 @@ t.test("a heartbeat arrives whole, and an empty one with every default", async (
     load: { inFlight: 1, rps: 2.5, p99Ms: 3.5, errorRatio: 0.25, requests: 2 ** 40, errors: 7, refused: 3 },
     messageCertificate: Buffer.from([9]),
     leaving: true,
+    issuedByRoot: Buffer.from([10]),
+    trustedRoots: [Buffer.from([11]), Buffer.from([12])],
   };
   t.same(request<HeartbeatRequest>(registryService, "Heartbeat", sent), sent);
   const empty = request<HeartbeatRequest>(registryService, "Heartbeat", {});

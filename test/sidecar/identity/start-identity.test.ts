@@ -323,7 +323,13 @@ async function openConnection(t: Test, source: IdentitySource): Promise<{ echo(t
   const socket = connect({ host: "127.0.0.1", port, cert, key, ca, checkServerIdentity: () => undefined });
   t.teardown(() => socket.destroy());
   await new Promise((resolve) => socket.once("secureConnect", resolve));
-  verifyPeer(socket, { trustDomain: "cluster.local", usage: "server", expected: source.identity, nowMs: Date.now() });
+  verifyPeer(socket, {
+    trustDomain: "cluster.local",
+    usage: "server",
+    expected: source.identity,
+    roots: source.current().roots,
+    nowMs: Date.now(),
+  });
   return {
     echo: (text) =>
       new Promise((resolve) => {
@@ -335,7 +341,7 @@ async function openConnection(t: Test, source: IdentitySource): Promise<{ echo(t
 
 /** A control plane whose root can be changed while it runs, put together from the CA's own parts. Any join token will do. */
 async function startRotatingControl(t: Test) {
-  let root = { certificate: ids.root, certificatePem: ids.rootPem, issuer: ids.issuer };
+  let root = ids.signer;
   let streams = 0;
   const trust = createTrustState([ids.root.raw]);
   const joinTokens = {
@@ -360,6 +366,8 @@ async function startRotatingControl(t: Test) {
     issue,
     authenticate,
     trust,
+    bridges: () => [],
+    renewWithinMs: 1000,
     log,
     audit: auditToLog(log),
     count: () => {},
@@ -391,7 +399,7 @@ async function startRotatingControl(t: Test) {
     trust,
     streams: () => streams,
     setRoot(next: typeof ids) {
-      root = { certificate: next.root, certificatePem: next.rootPem, issuer: next.issuer };
+      root = next.signer;
     },
   };
 }
