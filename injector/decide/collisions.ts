@@ -72,6 +72,7 @@ function mountsOf(container: Container): readonly Mount[] {
 }
 
 function isWithin(path: string, folder: string): boolean {
-  const plain = path.replace(/\/+/g, "/").replace(/\/$/, "");
-  return plain === folder || plain.startsWith(`${folder}/`);
+  const plain = path.includes("//") ? path.replace(/\/+/g, "/") : path;
+  // Nothing, or a slash, comes after the folder itself.
+  return plain.startsWith(folder) && (plain.length === folder.length || plain[folder.length] === "/");
 }

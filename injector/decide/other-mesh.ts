@@ -70,8 +70,9 @@ export function findOtherMesh(pod: Pod): string | null {
 
 /** Another mesh whose injector the pod asks for, such as "Dapr (dapr.io/enabled: true)"; null when there is none. */
 export function asksOtherMesh(pod: Pod): string | null {
+  const { annotations, labels } = pod.metadata ?? {};
   for (const { mesh, asks } of MESHES) {
-    const ask = asks.find(([key, value]) => valuesOf(pod, key).includes(value));
+    const ask = asks.find(([key, value]) => ownText(annotations, key) === value || ownText(labels, key) === value);
     if (ask !== undefined) return `${mesh} (${ask[0]}: ${ask[1]})`;
   }
   return null;
@@ -93,19 +94,20 @@ function containerOf(pod: Pod): Found | null {
 }
 
 function markOf(pod: Pod): Found | null {
+  const { annotations, labels } = pod.metadata ?? {};
   for (const { mesh, left } of MESHES) {
-    const mark = left.find(([key, wanted]) =>
-      valuesOf(pod, key).some((value) => (wanted === undefined ? value !== "" && value !== "false" : value === wanted)),
-    );
+    // An annotation and a label of the same name may both be there.
+    const mark = left.find(([key, wanted]) => isMark(ownText(annotations, key), wanted) || isMark(ownText(labels, key), wanted));
     if (mark !== undefined) return { mesh, sign: mark[0] };
   }
   return null;
 }
 
-/** An annotation and a label of the same name may both be there. */
-function valuesOf(pod: Pod, key: string): readonly string[] {
-  return [pod.metadata?.annotations, pod.metadata?.labels].flatMap((texts) => {
-    const value = texts != null && Object.hasOwn(texts, key) ? texts[key] : undefined;
-    return value === undefined ? [] : [value];
-  });
+function isMark(value: string | undefined, wanted: string | undefined): boolean {
+  if (value === undefined) return false;
+  return wanted === undefined ? value !== "" && value !== "false" : value === wanted;
+}
+
+function ownText(texts: Readonly<Record<string, string>> | null | undefined, key: string): string | undefined {
+  return texts != null && Object.hasOwn(texts, key) ? texts[key] : undefined;
 }

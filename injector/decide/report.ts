@@ -104,7 +104,8 @@ function belongsToNode(pod: Pod): boolean {
 }
 
 function findOwnSidecar(pod: Pod, isAllowed: (image: string) => boolean, { image }: InjectorSettings): OwnSidecar | null {
-  const isOurs = (container: Container) => typeof container.image === "string" && repositoryOf(container.image) === repositoryOf(image);
+  const ours = repositoryOf(image);
+  const isOurs = (container: Container) => typeof container.image === "string" && repositoryOf(container.image) === ours;
   const named = allContainers(pod).find(({ name }) => name === SIDECAR_CONTAINER);
   if (named !== undefined) {
     const isMarked = readMarker(pod) !== null;

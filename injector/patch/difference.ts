@@ -27,9 +27,10 @@ function compare(before: unknown, after: unknown, path: string, operations: Patc
 
 function compareObjects(before: Fields, after: Fields, path: string, operations: PatchOperation[]): void {
   for (const key of Object.keys(before)) {
-    if (!hasValue(after, key)) operations.push({ op: "remove", path: `${path}/${escapePointer(key)}` });
+    if (after[key] !== before[key] && !hasValue(after, key)) operations.push({ op: "remove", path: `${path}/${escapePointer(key)}` });
   }
-  for (const [key, value] of Object.entries(after)) {
+  for (const key of Object.keys(after)) {
+    const value = after[key];
     if (value === undefined) continue;
     const isThere = hasValue(before, key);
     if (isThere && before[key] === value) continue; // nearly all of a pod: no path has to be made for it

@@ -114,5 +114,5 @@ function plain(given: readonly (readonly [string, string | number | boolean | nu
 
 /** `$(X)` would be replaced and `$$` halved by the kubelet; a lone `$` is safe as it is. */
 function escapeExpansion(text: string): string {
-  return /\$[($]/.test(text) ? text.replaceAll("$", "$$$$") : text;
+  return text.includes("$") && /\$[($]/.test(text) ? text.replaceAll("$", "$$$$") : text;
 }

@@ -112,6 +112,7 @@ function fitPod(
 ): Problem | null {
   const { limitRanges } = subject.surroundings;
   const { max, ratio } = podBounds(limitRanges, resource);
+  if (max === null && ratio === null) return null;
   const total = (side: ResourceSide, extra: number) => podTotal(subject.pod, resource, side, limitRanges, extra);
   if (max !== null) {
     for (const side of ["limits", "requests"] as const) {
@@ -125,9 +126,10 @@ function fitPod(
     const problem = checkRoom(draft, max, needs, asked);
     if (problem !== null) return { ...problem, source: max.source };
   }
+  if (ratio === null) return null;
   const rest = { limits: total("limits", 0), requests: total("requests", 0) };
-  const fitsWithout = ratio === null || rest.requests === 0 || rest.limits <= rest.requests * ratio.amount;
-  return ratio === null || !fitsWithout ? null : fitRatio(draft, ratio, rest.limits, rest.requests, each, needs, asked);
+  const fitsWithout = rest.requests === 0 || rest.limits <= rest.requests * ratio.amount;
+  return !fitsWithout ? null : fitRatio(draft, ratio, rest.limits, rest.requests, each, needs, asked);
 }
 
 /** `spec.resources`: what the containers reserve may not be more than the pod does, and no limit may be above the pod's. */

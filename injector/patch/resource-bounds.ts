@@ -27,12 +27,16 @@ export interface ContainerBounds extends Bounds {
   readonly usualLimit: number | null;
 }
 
+/** Nearly every namespace: nobody demands anything. */
+const NO_BOUNDS: ContainerBounds = { min: null, max: null, ratio: null, demandsRequest: null, demandsLimit: null, usualLimit: null };
+
 /** Bounds on each container. */
 export function containerBounds(
   ranges: readonly LimitRangeFacts[],
   quotas: readonly QuotaFacts[],
   resource: ResourceName,
 ): ContainerBounds {
+  if (ranges.length === 0 && quotas.length === 0) return NO_BOUNDS;
   const bounds = boundsOf(ranges, "Container", resource);
   const usual = ranges.flatMap(({ items }) => items.flatMap((item) => (item.type === "Container" ? [item.default[resource]] : [])));
   const [usualLimit] = usual.filter((text) => text !== undefined);
@@ -50,6 +54,7 @@ export function podBounds(ranges: readonly LimitRangeFacts[], resource: Resource
 }
 
 function boundsOf(ranges: readonly LimitRangeFacts[], type: "Container" | "Pod", resource: ResourceName): Bounds {
+  if (ranges.length === 0) return NO_BOUNDS;
   const all = (field: "min" | "max" | "maxLimitRequestRatio") =>
     ranges.flatMap(({ name, items }) =>
       items.filter((item) => item.type === type).flatMap((item) => boundIn(item, field, resource, `LimitRange ${name}`)),

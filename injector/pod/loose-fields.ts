@@ -6,6 +6,13 @@ export function fieldsOf(value: unknown): Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Readonly<Record<string, unknown>>) : {};
 }
 
+/** The entry `key` of an object as {@link textsOf} would have it; undefined where it has none. */
+export function textOf(value: unknown, key: string): string | undefined {
+  const fields = fieldsOf(value);
+  const text = Object.hasOwn(fields, key) ? fields[key] : undefined;
+  return typeof text === "string" ? text : typeof text === "number" ? String(text) : undefined;
+}
+
 /** The items of a list; none for anything else. */
 export function itemsOf(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : [];

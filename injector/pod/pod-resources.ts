@@ -1,6 +1,6 @@
 // How much of a resource a pod asks for, as the scheduler and the bounds of a namespace count it: containers and native sidecars together, or the
 // largest moment of the init containers. https://kubernetes.io/docs/concepts/workloads/pods/init-containers/#resource-sharing-within-containers
-import { fieldsOf, textsOf } from "./loose-fields.ts";
+import { fieldsOf, textOf } from "./loose-fields.ts";
 import type { Container, Pod } from "./pod.ts";
 import { parseQuantity, type QuantityUnit } from "./quantity.ts";
 import type { LimitRangeFacts } from "../surroundings.ts";
@@ -30,11 +30,12 @@ export function shareOf(container: Container, resource: ResourceName, ranges: re
 
 /** What stands in a `resources` field. */
 export function readShare(resources: unknown, resource: ResourceName): Share {
-  const read = (side: ResourceSide) => {
-    const text = textsOf(fieldsOf(resources)[side])[resource];
-    return text === undefined ? null : parseQuantity(text, UNIT_OF[resource]);
-  };
-  return { request: read("requests"), limit: read("limits") };
+  return { request: readSide(resources, resource, "requests"), limit: readSide(resources, resource, "limits") };
+}
+
+function readSide(resources: unknown, resource: ResourceName, side: ResourceSide): number | null {
+  const text = textOf(fieldsOf(resources)[side], resource);
+  return text === undefined ? null : parseQuantity(text, UNIT_OF[resource]);
 }
 
 /** Amount of `resource` for the whole pod, with `extra` running next to it all its life. */
@@ -50,7 +51,7 @@ export function podTotal(pod: Pod, resource: ResourceName, side: ResourceSide, r
     peak = Math.max(peak, container.restartPolicy === "Always" ? lasting : lasting + amount(container));
   }
   const running = pod.spec.containers.reduce((sum, container) => sum + amount(container), lasting);
-  const overhead = parseQuantity(textsOf(pod.spec["overhead"])[resource] ?? "0", UNIT_OF[resource]) ?? 0;
+  const overhead = parseQuantity(textOf(pod.spec["overhead"], resource) ?? "0", UNIT_OF[resource]) ?? 0;
   return Math.max(peak, running) + overhead;
 }
 

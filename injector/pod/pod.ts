@@ -99,7 +99,7 @@ export function parsePod(value: unknown): Pod {
   const pod = record(value, "the pod");
   const metadata = optionalRecord(pod["metadata"], "metadata");
   for (const field of ["labels", "annotations"]) texts(metadata?.[field], `metadata.${field}`);
-  for (const field of ["name", "generateName"]) optionalText(metadata?.[field], `metadata.${field}`);
+  for (const field of ["name", "generateName"]) optionalText(metadata, field, "metadata");
   const spec = record(pod["spec"], "spec");
   const containers = list(spec["containers"], "spec.containers");
   if (containers.length === 0) throw malformed("spec.containers", "at least one container", "an empty list");
@@ -141,17 +141,17 @@ export function nativeSidecars(pod: Pod): readonly Container[] {
 
 function checkContainer(value: unknown, path: string): void {
   const container = checkNamed(value, path);
-  for (const field of ["image", "restartPolicy"]) optionalText(container[field], `${path}.${field}`);
+  for (const field of ["image", "restartPolicy"]) optionalText(container, field, path);
   checkEach(container["ports"], `${path}.ports`, checkPort);
-  for (const field of PROBE_FIELDS) checkHandler(container[field], `${path}.${field}`);
+  for (const field of PROBE_FIELDS) if (container[field] != null) checkHandler(container[field], `${path}.${field}`);
   const lifecycle = optionalRecord(container["lifecycle"], `${path}.lifecycle`);
-  for (const hook of HOOKS) checkHandler(lifecycle?.[hook], `${path}.lifecycle.${hook}`);
+  for (const hook of HOOKS) if (lifecycle?.[hook] != null) checkHandler(lifecycle[hook], `${path}.lifecycle.${hook}`);
   optionalRecord(container["securityContext"], `${path}.securityContext`);
 }
 
 function checkPort(value: unknown, path: string): void {
   const port = record(value, path);
-  for (const field of ["name", "protocol"]) optionalText(port[field], `${path}.${field}`);
+  for (const field of ["name", "protocol"]) optionalText(port, field, path);
   const { containerPort } = port;
   if (typeof containerPort !== "number") throw malformed(`${path}.containerPort`, "a number", describe(containerPort));
 }
@@ -159,18 +159,19 @@ function checkPort(value: unknown, path: string): void {
 /** Checks the items of a list that may be missing. */
 function checkEach(value: unknown, path: string, check: (item: unknown, path: string) => void): void {
   if (value === undefined || value === null) return;
-  for (const [index, item] of list(value, path).entries()) check(item, `${path}[${index}]`);
+  const items = list(value, path);
+  for (let index = 0; index < items.length; index += 1) check(items[index], `${path}[${index}]`);
 }
 
 function checkHandler(value: unknown, path: string): void {
   const handler = optionalRecord(value, path);
   for (const kind of ["httpGet", "tcpSocket", "grpc"]) {
-    const ask = optionalRecord(handler?.[kind], `${path}.${kind}`);
-    if (ask === null) continue;
-    for (const field of ["path", "scheme", "host", "service"]) optionalText(ask[field], `${path}.${kind}.${field}`);
+    if (handler?.[kind] == null) continue;
+    const place = `${path}.${kind}`;
+    const ask = record(handler[kind], place);
+    for (const field of ["path", "scheme", "host", "service"]) optionalText(ask, field, place);
     const { port } = ask;
-    if (typeof port !== "number" && typeof port !== "string")
-      throw malformed(`${path}.${kind}.port`, "a number or a port name", describe(port));
+    if (typeof port !== "number" && typeof port !== "string") throw malformed(`${place}.port`, "a number or a port name", describe(port));
   }
 }
 
@@ -180,12 +181,16 @@ function checkNamed(value: unknown, path: string): Readonly<Record<string, unkno
   return item;
 }
 
-function optionalText(value: unknown, path: string): void {
-  if (value !== undefined && value !== null && typeof value !== "string") throw malformed(path, "a text", describe(value));
+/** Of an object at `path`, which is put together only where something is wrong. */
+function optionalText(object: Readonly<Record<string, unknown>> | null, field: string, path: string): void {
+  const value = object?.[field];
+  if (value !== undefined && value !== null && typeof value !== "string") throw malformed(`${path}.${field}`, "a text", describe(value));
 }
 
 function texts(value: unknown, path: string): void {
-  for (const [key, text] of Object.entries(optionalRecord(value, path) ?? {})) {
+  const object = optionalRecord(value, path) ?? {};
+  for (const key of Object.keys(object)) {
+    const text = object[key];
     if (typeof text !== "string") throw malformed(`${path}[${JSON.stringify(key.slice(0, 100))}]`, "a text", describe(text));
   }
 }

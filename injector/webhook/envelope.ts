@@ -79,17 +79,22 @@ export function parseReview(body: Buffer): AdmissionRequest {
 
 /** Prints the answer to the request with `uid`. */
 export function formatReview(uid: string, answer: AdmissionAnswer): string {
-  const { patch } = answer;
   const response = {
     uid,
     allowed: answer.allowed,
-    // A patch without its type, or an empty one, is an error to some API servers.
-    ...(answer.allowed && patch.length > 0 ? { patchType: "JSONPatch", patch: Buffer.from(JSON.stringify(patch)).toString("base64") } : {}),
     ...(answer.allowed ? {} : { status: { code: 422, reason: "Invalid", message: cut(printable(answer.message), MAX_MESSAGE_LENGTH) } }),
     ...(answer.warnings.length === 0 ? {} : { warnings: fitWarnings(answer.warnings) }),
     ...(Object.keys(answer.audit).length === 0 ? {} : { auditAnnotations: answer.audit }),
   };
-  return JSON.stringify({ apiVersion: API_VERSION, kind: KIND, response });
+  const text = JSON.stringify({ apiVersion: API_VERSION, kind: KIND, response });
+  // A patch without its type, or an empty one, is an error to some API servers.
+  return answer.allowed && answer.patch.length > 0 ? withPatch(text, answer.patch) : text;
+}
+
+/** Most of an answer is the patch: its base64, which needs no escapes, is put in front of the two closing braces as it is and not printed once more. */
+function withPatch(text: string, patch: readonly PatchOperation[]): string {
+  const base64 = Buffer.from(JSON.stringify(patch)).toString("base64");
+  return `${text.slice(0, -2)},"patchType":"JSONPatch","patch":"${base64}"}}`;
 }
 
 function fitWarnings(warnings: readonly string[]): readonly string[] {
