@@ -1,5 +1,5 @@
-// `npm run bench -- admission`: what the injector's webhook costs, measured on the process that a cluster would run, from the bundle and with the options
-// that the image has, with the role `injector` alone, on one core: reviews a second as fast as they go and the CPU of each, latency at a constant rate, the
+// `npm run bench -- admission`: what the injector's webhook costs, measured on the process that a cluster would run, from the bundle through
+// the image's launcher with what our manifest sets, with the role `injector` alone, on one core: reviews a second as fast as they go and the CPU of each, latency at a constant rate, the
 // time of a pod of 1 MB, and private memory. A plain server takes the same load on the same core in turns, because some of each figure is the machine's.
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { cpus, loadavg, tmpdir } from "node:os";
@@ -12,6 +12,7 @@ import { type Caller, createCaller } from "./caller.ts";
 import { startInjectorUnderTest } from "./cluster.ts";
 import { keepOff } from "./cores.ts";
 import { createGcWatch } from "./gc-watch.ts";
+import { manifestEnv } from "./manifest-env.ts";
 import { asFastAsItGoes, atConstantRate, IN_FLIGHT, type Load, oneAtATime } from "./measure.ts";
 import { type AdmissionBenchOptions, parseAdmissionOptions } from "./options.ts";
 import { startPlain } from "./plain.ts";
@@ -21,6 +22,7 @@ import type { Subject } from "./subject.ts";
 const DIFFERENT_REVIEWS = 500;
 const LARGE_BYTES = 1024 * 1024;
 const LARGE_CALLS = 20;
+const BURST_MS = 3_000;
 const WARM_UP_MS = 3_000;
 
 /** Runs the measurements and prints them; false when an argument is wrong or an answer was not what it should be. */
@@ -34,19 +36,23 @@ export async function runAdmission(words: readonly string[]): Promise<boolean> {
     keepOff(options.core);
     const dist = join(folder, "dist");
     await bundle({ outDir: dist });
-    const gc = options.gc ? createGcWatch(folder, options.nodeOptions) : null;
-    const env = gc?.env ?? (options.nodeOptions === "" ? {} : { NODE_OPTIONS: options.nodeOptions });
+    const given = await manifestEnv(dist);
+    const nodeOptions = `${given["NODE_OPTIONS"] ?? ""} ${options.nodeOptions}`.trim();
+    const gc = options.gc ? createGcWatch(folder, nodeOptions) : null;
+    const env = { ...given, NODE_OPTIONS: nodeOptions, ...gc?.env };
     const started = await startInjectorUnderTest({ dist, folder, start: processes.start, core: options.core, env });
     close = started.close;
     const bodies = Array.from({ length: DIFFERENT_REVIEWS }, (_, index) => Buffer.from(ordinaryReview(index)));
     const injector = contender(started.injector, bodies, options);
+    const firstMonoMs = performance.now();
     const answer = await injector.caller.call(bodies[0] as Buffer); // made just above
+    const firstMs = performance.now() - firstMonoMs;
     checkInjection(answer);
     const plain = contender(await startPlain(folder, processes.start, options.core, answer), bodies, options);
     say(
       `${cpus()[0]?.model}, ${cpus().length} cores, load ${loadavg()[0]?.toFixed(1)} before; Node ${process.version}; ${options.protocol}; reviews of ${sizeOf(bodies)} bytes`,
     );
-    say(`private memory idle ${megabytes(injector.pid)} MB`);
+    say(`private memory idle ${megabytes(injector.pid)} MB; the first review of all took ${firstMs.toFixed(0)} ms`);
     const sayGc = async () => void (gc !== null && say(`  ${await gc.since(injector.pid)}`));
     for (const one of [plain, injector]) await asFastAsItGoes(one, WARM_UP_MS);
     await sayGc();
@@ -57,7 +63,11 @@ export async function runAdmission(words: readonly string[]): Promise<boolean> {
     await large(plain, () => {});
     await large(injector, checkInjection);
     await sayGc();
-    say(`private memory at the end ${megabytes(injector.pid)} MB, at its highest ${await peakMegabytes(injector.pid)} MB resident`);
+    const peak = async () => `${megabytes(injector.pid)} MB, resident at its highest ${await peakMegabytes(injector.pid)} MB`;
+    say(`private memory at the end ${await peak()}`);
+    const { perSecond } = await asFastAsItGoes({ ...injector, bodies: largeBodies() }, BURST_MS);
+    await sayGc();
+    say(`${perSecond.toFixed(0)} pods of 1 MB a second, ${IN_FLIGHT} in flight; private memory then ${await peak()}`);
     for (const { caller } of [plain, injector]) caller.close();
     return true;
   } catch (error) {
@@ -110,12 +120,16 @@ async function constantRate(injector: Contender, plain: Contender, { seconds, ra
 }
 
 async function large(one: Contender, check: (answer: string) => void): Promise<void> {
-  const bodies = Array.from({ length: LARGE_CALLS }, (_, index) => Buffer.from(largeReview(index, LARGE_BYTES)));
+  const bodies = largeBodies();
   const { latencies, costMs } = await oneAtATime({ ...one, bodies }, check);
   const sorted = [...latencies].sort((a, b) => a - b);
   say(
     `${one.name}, a pod of ${(sizeOf(bodies) / 1024 / 1024).toFixed(2)} MB, one at a time: ${percentiles(sorted)}, first ${latencies[0]?.toFixed(1)} ms; ${costMs.toFixed(1)} ms CPU each`,
   );
+}
+
+function largeBodies(): readonly Buffer[] {
+  return Array.from({ length: LARGE_CALLS }, (_, index) => Buffer.from(largeReview(index, LARGE_BYTES)));
 }
 
 function percentiles(sorted: readonly number[]): string {

@@ -31,7 +31,7 @@ export interface Latencies {
   readonly lateP99Ms: number;
 }
 
-/** Calls as fast as the answers come. */
+/** Calls as fast as the answers come. Rejects with the first call that is refused. */
 export async function asFastAsItGoes({ caller, pid, bodies }: Load, forMs: number): Promise<Throughput> {
   const startedMs = performance.now();
   const cpuBefore = cpuMs(pid);

@@ -5,6 +5,7 @@ import type { Http2ServerRequest } from "node:http2";
 import { AdmissionError } from "../../core/errors.ts";
 import type { Selected } from "./admit.ts";
 import type { BodyBudget } from "./body-budget.ts";
+import type { JoinChunks } from "./join-chunks.ts";
 
 /** etcd stores at most 1.5 MiB; a review may hold the object and, for updates, the one before. */
 export const MAX_REVIEW_BYTES = 3 * 1024 * 1024;
@@ -62,10 +63,14 @@ export function hookOf(request: WebhookRequest): Hook {
   return hook;
 }
 
-/** Reads the whole body and gives it to `use` while its memory is accounted for. Throws `AdmissionError("too_large")` as soon as it is known to be. */
+/**
+ * Reads the whole body and gives it to `use` while its memory is accounted for. The bytes are those of the next body once `use` has returned, or come to its
+ * first `await`. Throws `AdmissionError("too_large")` as soon as it is known to be.
+ */
 export async function withBody<Result>(
   request: WebhookRequest,
   budget: BodyBudget,
+  join: JoinChunks,
   use: (body: Buffer) => Result | Promise<Result>,
 ): Promise<Result> {
   const declared = request.headers["content-length"];
@@ -74,13 +79,13 @@ export async function withBody<Result>(
   const turn = budget.take(bytes);
   if (turn !== null) await turn;
   try {
-    return await use(await readBody(request));
+    return await use(join(await readChunks(request)));
   } finally {
     budget.giveBack(bytes);
   }
 }
 
-function readBody(request: WebhookRequest): Promise<Buffer> {
+function readChunks(request: WebhookRequest): Promise<readonly Buffer[]> {
   return new Promise((resolve, reject) => {
     // It may have gone away while it waited for its turn.
     if (request.destroyed) {
@@ -99,10 +104,7 @@ function readBody(request: WebhookRequest): Promise<Buffer> {
       request.pause();
       reject(tooLarge());
     });
-    request.on("end", () => {
-      const [only] = chunks;
-      resolve(chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks, bytes));
-    });
+    request.on("end", () => resolve(chunks));
     request.on("error", (cause) => reject(cutShort(cause)));
     // A stream of HTTP/2 that is reset says nothing else.
     request.on("close", () => {

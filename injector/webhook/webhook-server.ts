@@ -12,6 +12,7 @@ import type { Admission, Selected } from "./admit.ts";
 import { createBodyBudget } from "./body-budget.ts";
 import { mayCall, type WebhookClients } from "./client-certificate.ts";
 import { type AdmissionAnswer, type AdmissionRequest, formatReview, parseReview } from "./envelope.ts";
+import { createJoin } from "./join-chunks.ts";
 import type { Validation } from "../validate/validate.ts";
 import { explainRefusal, type Hook, hookOf, MAX_REVIEW_BYTES, type WebhookRequest, withBody } from "./webhook-request.ts";
 
@@ -25,8 +26,8 @@ const IDLE_TIMEOUT_MS = 130_000;
 const MAX_CONNECTIONS = 2_048;
 /** How long a refused request of HTTP/2 may go on sending what nobody reads. */
 const DISCARD_MS = 2_000;
-/** Bodies in memory together. */
-const MAX_BODIES_BYTES = 16 * MAX_REVIEW_BYTES;
+/** Bodies in memory together. What is made of one takes three times as much again, but only one at a time. */
+const MAX_BODIES_BYTES = 6 * MAX_REVIEW_BYTES;
 const HTTP2_SETTINGS = { maxConcurrentStreams: 256, initialWindowSize: 1024 * 1024, enablePush: false } as const;
 /** Flow control of one connection; its default of 64 KB would let one large pod hold up all others. */
 const HTTP2_WINDOW_BYTES = 8 * 1024 * 1024;
@@ -79,6 +80,7 @@ export async function startWebhookServer(options: WebhookServerOptions): Promise
   const sockets = new Set<Socket>();
   const sessions = new Set<ServerHttp2Session>();
   const budget = createBodyBudget(MAX_BODIES_BYTES);
+  const join = createJoin(MAX_REVIEW_BYTES);
   let clients = options.clients;
   let retiring = false;
 
@@ -88,7 +90,7 @@ export async function startWebhookServer(options: WebhookServerOptions): Promise
     try {
       hook = hookOf(request);
       const of = hook;
-      const body = await withBody(request, budget, (bytes) => answer(of, parseReview(bytes)));
+      const body = await withBody(request, budget, join, (bytes) => answer(of, parseReview(bytes)));
       send(response, 200, body, "application/json", retiring);
     } catch (error) {
       refuse(error, hook, request, response);
