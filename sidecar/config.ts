@@ -39,6 +39,10 @@ export const sidecarSettings = {
     doc: "The app's ports: `8080=http1,9090=grpc,6379=tcp`; without a protocol it is detected.",
   }),
   controlAddress: setting.text({ default: "remora-control.remora-system.svc:15010", doc: "host:port of the control plane's gRPC port." }),
+  caAddress: setting.text({
+    default: null,
+    doc: "host:port of the CA where it runs apart from the registry. Default: the control plane's.",
+  }),
   controlNamespace: setting.text({ default: "remora-system", doc: "Namespace of the control plane's identity." }),
   trustPin: setting.list({ default: [], doc: "`sha256:HEX` of the trusted roots, for the first connection to the control plane." }),
   tokenFile: setting.text({ default: "/var/run/secrets/remora.io/token", doc: "Projected service-account token, audience remora.io." }),

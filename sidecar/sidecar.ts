@@ -147,6 +147,7 @@ function obtainIdentity({ config, clock, random, log, metrics }: SidecarParts): 
   }
   return startIdentity({
     controlAddress: config.controlAddress,
+    caAddress: config.caAddress,
     controlNamespace: config.controlNamespace,
     identity: identityOf(config),
     credential,

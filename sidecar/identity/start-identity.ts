@@ -32,6 +32,8 @@ const LEAST_SPREAD_MS = 1000;
 export interface IdentityOptions {
   /** `host:port` of the control plane's gRPC port. */
   readonly controlAddress: string;
+  /** `host:port` of the CA where it runs apart from the registry; default: `controlAddress`. */
+  readonly caAddress?: string | null;
   /** Default `remora-system`. */
   readonly controlNamespace?: string;
   readonly identity: SpiffeId;
@@ -62,6 +64,7 @@ export async function startIdentity(options: IdentityOptions): Promise<IdentityS
     namespace: options.controlNamespace ?? "remora-system",
     clock,
   };
+  const authority: ControlPlane = { ...control, address: options.caAddress ?? options.controlAddress };
   const files = openStateFiles(options.stateDir, log);
   const watchers = new Set<(credentials: Credentials) => void>();
   const alarm = createAlarm(clock, () => void renew());
@@ -109,7 +112,7 @@ export async function startIdentity(options: IdentityOptions): Promise<IdentityS
     if (current !== null) return current.rootsPem;
     const stored = await files.readTrust();
     if (stored !== null && stored.pins.join() === pins.join()) return stored.rootsPem;
-    return bootstrapTrust(control, pins);
+    return bootstrapTrust(authority, pins);
   }
 
   async function obtain(): Promise<number> {
@@ -117,7 +120,7 @@ export async function startIdentity(options: IdentityOptions): Promise<IdentityS
     ({ pins } = credential);
     const rootsPem = await knownRoots();
     const shown = credential.kind === "join_token" && current !== null ? ({ kind: "renewal" } as const) : credential;
-    const certified = await certify(createControlChannel(control, { rootsPem, own: current }), identity, shown);
+    const certified = await certify(createControlChannel(authority, { rootsPem, own: current }), identity, shown);
     if (isClosed) throw new CertError("unavailable", "the identity source was closed");
     const renewAtMs = await accept(certified.generation, certified.rootsPem, credential);
     log.info({ identity, notAfter: held().leaf.validToDate.toISOString(), credential: shown.kind }, "certificate obtained");
@@ -225,10 +228,16 @@ export async function startIdentity(options: IdentityOptions): Promise<IdentityS
     return channel;
   }
 
+  function authorityChannel(): ControlChannel {
+    return authority.address === control.address
+      ? currentChannel()
+      : createControlChannel(authority, { rootsPem: held().rootsPem, own: held() });
+  }
+
   const firstRenewalMs = (await resume()) ?? (await obtainFirst());
   failures = 0;
   setRenewal(firstRenewalMs);
-  const watch = createTrustWatch({ channel: currentChannel, onBundle: takeBundle, clock, random, log });
+  const watch = createTrustWatch({ channel: authorityChannel, onBundle: takeBundle, clock, random, log });
   options.metrics.gauge({
     name: "remora_cert_expires_seconds",
     help: "Seconds until the workload's certificate expires; negative once it did.",

@@ -1,0 +1,136 @@
+// kill -9: the process is gone without a word, and whoever starts processes starts it again.
+import { type Fault, NOTHING_FAILS, type Scene } from "./fault.ts";
+import { everyInstanceKnown, isHealthy } from "./health.ts";
+import type { PartName } from "./world.ts";
+
+const kind = "kill -9";
+
+async function killFor(scene: Scene, name: PartName, shortMs: number, longMs: number): Promise<void> {
+  const part = scene.world.parts[name];
+  scene.begin();
+  await part.kill();
+  await scene.hold(shortMs, longMs);
+  await part.start();
+  scene.over();
+}
+
+export const KILLS: readonly Fault[] = [
+  {
+    kind,
+    target: "sidecar",
+    what: "the caller's, started again at once",
+    promise: "fails while it is away, and not once it is ready again",
+    bound: { failed: "any", recoverMs: 250 },
+    isShort: true,
+    play: (scene) => killFor(scene, "caller", 0, 0),
+  },
+  {
+    kind,
+    target: "sidecar",
+    what: "the caller's, with registry and CA away too",
+    promise: "starts from disk: fails while it is away, and not once it is ready again",
+    bound: { failed: "any", recoverMs: 250 },
+    isShort: true,
+    async play(scene) {
+      const { ca, registry, caller } = scene.world.parts;
+      scene.begin();
+      await Promise.all([ca.kill(), registry.kill(), caller.kill()]);
+      scene.undo(() => Promise.all([ca, registry].filter((one) => !one.isRunning).map((one) => one.start())));
+      await caller.start();
+      scene.over();
+      await scene.hold(1_500, 10_000);
+      await Promise.all([ca.start(), registry.start()]);
+      await scene.becomes("every instance is known", 8_000, everyInstanceKnown(scene));
+    },
+  },
+  {
+    kind,
+    target: "sidecar",
+    what: "of one of two instances, back after 2 s",
+    promise: "only requests in flight fail; the other instance serves",
+    bound: { failed: 3, recoverMs: 0, gapMs: 1_000 },
+    isShort: true,
+    play: (scene) => killFor(scene, "sidecarB", 2_000, 20_000),
+  },
+  {
+    kind,
+    target: "registry",
+    what: "away for longer than the lease",
+    promise: "calls to every destination already seen, and heartbeats come back",
+    bound: NOTHING_FAILS,
+    isShort: true,
+    async play(scene) {
+      await killFor(scene, "registry", 4_000, 30_000);
+      await scene.becomes("every instance is known", 8_000, everyInstanceKnown(scene));
+    },
+  },
+  {
+    kind,
+    target: "registry",
+    what: "with leases in memory, away for longer than the lease",
+    promise: "the same: a registry that starts empty cuts nobody off",
+    bound: NOTHING_FAILS,
+    isShort: false,
+    store: "memory",
+    async play(scene) {
+      await killFor(scene, "registry", 4_000, 30_000);
+      await scene.becomes("every instance is known", 8_000, everyInstanceKnown(scene));
+    },
+  },
+  {
+    kind,
+    target: "CA",
+    what: "back after 3 s (30 s)",
+    promise: "everything until a leaf expires",
+    bound: NOTHING_FAILS,
+    isShort: true,
+    play: (scene) => killFor(scene, "ca", 3_000, 15_000),
+  },
+  {
+    kind,
+    target: "Redis",
+    what: "away for longer than the lease, back with what it had",
+    promise: "the registry serves and accepts heartbeats from memory, degraded; nobody is lost",
+    bound: NOTHING_FAILS,
+    isShort: true,
+    async play(scene) {
+      const { redis } = scene.world.parts;
+      scene.begin();
+      await redis.kill();
+      scene.undo(() => redis.isRunning || redis.start());
+      await scene.becomes("the registry says degraded", 5_000, async () => !(await isHealthy(scene.world.parts.registry)));
+      await scene.hold(2_500, 20_000);
+      await redis.start();
+      scene.over();
+      await scene.becomes("the registry is well", 8_000, () => isHealthy(scene.world.parts.registry));
+      await scene.becomes("every instance is known", 3_000, everyInstanceKnown(scene));
+    },
+  },
+  {
+    kind,
+    target: "app",
+    what: "one of two, its sidecar stays; back after 2 s",
+    promise: "only requests in flight fail; the other instance serves",
+    bound: { failed: 3, recoverMs: 0, gapMs: 1_000 },
+    isShort: true,
+    play: (scene) => killFor(scene, "appB", 2_000, 10_000),
+  },
+  {
+    kind,
+    target: "app",
+    what: "one of two with its sidecar, as a node that loses power",
+    promise: "only requests in flight fail; it leaves the registry within lease and sweep",
+    bound: { failed: 3, recoverMs: 0, gapMs: 1_000 },
+    isShort: false,
+    async play(scene) {
+      const { appB, sidecarB } = scene.world.parts;
+      scene.begin();
+      await Promise.all([appB.kill(), sidecarB.kill()]);
+      scene.undo(() => Promise.all([appB, sidecarB].filter((one) => !one.isRunning).map((one) => one.start())));
+      await scene.becomes("it left the registry", 6_000, async () => (await scene.world.instances())?.includes("sidecarB") === false);
+      await appB.start();
+      await sidecarB.start();
+      scene.over();
+    },
+  },
+];
