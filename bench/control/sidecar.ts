@@ -75,6 +75,7 @@ export function startSidecar(options: SidecarOptions): SimulatedSidecar {
     trust: () => ({ issuedByRoot: "", trustedRoots: [] }),
     credentials: () => ({ expiresAtMs: tally.certificatesEndMs, messageCertificate: options.messageCertificate }),
     answers: { inc() {}, child: () => nobody },
+    onSilent: () => {}, // channels are shared here: a slow answer is measured, not escaped
     clock,
     random: Math.random,
     log,

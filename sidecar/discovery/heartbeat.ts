@@ -1,7 +1,7 @@
 // The sidecar's heartbeat (design 8): tells the registry that the instance is there, in which state and how busy, in the interval the registry
 // asks for, ± 20 %. It owns the timing and what was accepted last; the stream below it comes and goes.
 import type { ClientDuplexStream } from "@grpc/grpc-js";
-import type { Clock } from "../../core/clock.ts";
+import type { Clock, Timer } from "../../core/clock.ts";
 import type { Logger } from "../../core/log.ts";
 import type { Counter } from "../../core/metrics.ts";
 import type { HeartbeatRequest, HeartbeatResponse } from "../../core/wire/registry.ts";
@@ -15,8 +15,12 @@ const INTERVAL_MOST_MS = 60_000;
 const JITTER = 0.2;
 /** Below the usual lease by far, so that a registry that was away shortly costs nobody a lease. */
 const BACKOFF_MOST_MS = 3000;
-/** Intervals without any answer after which the connection is taken for dead. */
-const SILENT_INTERVALS = 3;
+const FIRST_LEASE_MS = 15_000;
+/** Share of the lease that an answer may take; then the connection is taken for dead. Interval, patience and a new connection fit into one lease. */
+const PATIENCE_RATIO = 1 / 4;
+const PATIENCE_LEAST_MS = 1000;
+/** Patience doubles with each connection that stayed silent, so that a registry that is only slow is not drowned in new ones. */
+const MAX_DOUBLINGS = 4;
 const FAREWELL_TIMEOUT_MS = 1000;
 
 /** What a sidecar says about itself; the same in every heartbeat. */
@@ -59,6 +63,8 @@ export interface HeartbeatOptions {
   /** The root of the leaf in use, and all that are believed, by `rootIdOf`. */
   readonly trust: () => { readonly issuedByRoot: string; readonly trustedRoots: readonly string[] };
   readonly answers: Counter;
+  /** The registry does not answer on a connection that is open: restart this over a new one. */
+  readonly onSilent: () => void;
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Logger;
@@ -81,25 +87,32 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
   let state: InstanceState = "starting";
   let intervalMs = FIRST_INTERVAL_MS;
   let acceptedMonoMs = clock.monoMs();
-  let answeredMonoMs = clock.monoMs();
+  let leaseMs = FIRST_LEASE_MS;
+  /** Connections in a row that stayed silent. */
+  let silences = 0;
+  /** When the oldest heartbeat left that has no answer; null exactly while none waits for one. */
+  let askedMonoMs: number | null = null;
+  let patience: Timer | null = null;
   let lastRefusal = "";
   let leaving: (() => void) | null = null;
-  let timer = clock.after(jittered(), beat);
+  let timer = clock.after(jittered(), beatNow);
   const stream = startControlStream<HeartbeatRequest, HeartbeatResponse>({
     name: "heartbeat",
     open: options.open,
-    onOpen: () => queueMicrotask(opened),
+    onOpen: () => queueMicrotask(beatNow),
     onMessage: answered,
-    onDown: () => timer.cancel(),
+    onDown: rest,
     backoffMostMs: BACKOFF_MOST_MS,
     clock,
     random,
     log,
   });
 
-  function opened(): void {
-    answeredMonoMs = clock.monoMs();
-    beatNow();
+  /** Nothing is due and nothing is waited for. */
+  function rest(): void {
+    timer.cancel();
+    patience?.cancel();
+    askedMonoMs = null;
   }
 
   function jittered(): number {
@@ -109,17 +122,30 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
   function beatNow(): void {
     timer.cancel();
     if (leaving !== null) return;
-    stream.send(message(false));
-    timer = clock.after(jittered(), beat);
+    if (stream.send(message(false)) && askedMonoMs === null) waitForAnswer();
+    timer = clock.after(jittered(), beatNow);
   }
 
-  function beat(): void {
-    if (clock.monoMs() - answeredMonoMs > SILENT_INTERVALS * intervalMs) {
-      log.warn({ silentMs: Math.round(clock.monoMs() - answeredMonoMs) }, "the registry does not answer; connecting anew");
-      stream.restart();
-      return;
-    }
-    beatNow();
+  function waitForAnswer(): void {
+    askedMonoMs = clock.monoMs();
+    patience = clock.after(patienceMs() * 2 ** silences, giveUp);
+  }
+
+  function patienceMs(): number {
+    return Math.max(PATIENCE_LEAST_MS, leaseMs * PATIENCE_RATIO);
+  }
+
+  function giveUp(): void {
+    log.warn({ silentMs: Math.round(clock.monoMs() - (askedMonoMs ?? 0)) }, "the registry does not answer; connecting anew");
+    silences = Math.min(silences + 1, MAX_DOUBLINGS);
+    options.onSilent();
+  }
+
+  /** Patience stays with a registry that answers late: another connection would not be faster. */
+  function noteAnswer(): void {
+    patience?.cancel();
+    if (askedMonoMs !== null && clock.monoMs() - askedMonoMs < patienceMs() / 2) silences = 0;
+    askedMonoMs = null;
   }
 
   function message(leave: boolean): HeartbeatRequest {
@@ -138,8 +164,9 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
     };
   }
 
-  function answered({ accepted, reason, message: text, nextIntervalMs }: HeartbeatResponse): void {
-    answeredMonoMs = clock.monoMs();
+  function answered({ accepted, reason, message: text, nextIntervalMs, leaseMs: granted }: HeartbeatResponse): void {
+    noteAnswer();
+    if (granted > 0) leaseMs = granted;
     options.answers.inc({ outcome: accepted ? "accepted" : "refused" });
     if (leaving !== null) {
       leaving();
@@ -157,7 +184,7 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
     if (nextMs === intervalMs) return;
     intervalMs = nextMs;
     timer.cancel();
-    timer = clock.after(jittered(), beat);
+    timer = clock.after(jittered(), beatNow);
   }
 
   return {
@@ -170,17 +197,17 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
     restart: () => stream.restart(),
     leave() {
       return new Promise((resolve) => {
-        timer.cancel();
-        const patience = clock.after(FAREWELL_TIMEOUT_MS, resolve);
+        rest();
+        const farewell = clock.after(FAREWELL_TIMEOUT_MS, resolve);
         leaving = () => {
-          patience.cancel();
+          farewell.cancel();
           resolve();
         };
         if (!stream.send(message(true))) leaving();
       });
     },
     close() {
-      timer.cancel();
+      rest();
       stream.close();
     },
   };

@@ -121,6 +121,8 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Discove
     credentials: () => identity.current(),
     trust: options.trust ?? (() => SAYS_NOTHING),
     answers: counters.answers,
+    // The new stream on the old channel would wait on the same dead connection until its keepalive gives up, long after the lease.
+    onSilent: takeNewChannel,
     clock,
     random,
     log,

@@ -1,4 +1,5 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Test } from "tap";
@@ -105,6 +106,37 @@ async function registryOf(t: Test, options: Parameters<typeof startRegistryServe
   return server;
 }
 
+/** A way to `port` whose open connections can be silenced, as by a middlebox that forgets them: nothing passes any more, and nobody is told. */
+async function startSilencer(t: Test, port: number): Promise<{ readonly port: number; silence(): void; connections(): number }> {
+  const open = new Set<Socket>();
+  let connections = 0;
+  const server = createServer((client) => {
+    connections += 1;
+    const upstream = connect(port, "127.0.0.1");
+    for (const [one, other] of [
+      [client, upstream],
+      [upstream, client],
+    ] as const) {
+      open.add(one);
+      one.on("error", () => {});
+      one.on("data", (bytes) => other.write(bytes));
+      one.on("close", () => other.destroy());
+    }
+  });
+  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
+  t.teardown(() => {
+    for (const socket of open) socket.destroy();
+    server.close();
+  });
+  return {
+    port: (server.address() as AddressInfo).port,
+    silence() {
+      for (const socket of open) socket.removeAllListeners("data").removeAllListeners("close").pause();
+    },
+    connections: () => connections,
+  };
+}
+
 t.test("two sidecars find each other, with everything that a caller needs", async (t) => {
   const server = await registryOf(t);
   const orders = await startSidecar(t, "orders", server);
@@ -209,6 +241,26 @@ t.test("while the registry is away destinations stay, new ones are not found soo
   const stock = await startSidecar(t, "stock", second);
   stock.discovery.setState("ready");
   await eventually(() => web.discovery.peek("service/stock/0") !== null, "what was asked while it was away arrives");
+});
+
+t.test("a connection that died without a word is replaced before the lease ends", async (t) => {
+  const server = await registryOf(t, { heartbeatIntervalMs: 500, leaseMs: 4000 });
+  const path = await startSilencer(t, server.port);
+  const orders = await startSidecar(t, "orders", { ...server, address: `127.0.0.1:${path.port}` });
+  const web = await startSidecar(t, "web", server);
+  orders.discovery.setState("ready");
+  await eventually(async () => ids(await lookup(web.discovery, ORDERS))?.length === 1, "orders is found");
+  await eventually(() => orders.discovery.heartbeatAgeMs() < 400, "heartbeats flow");
+
+  path.silence();
+  const silencedMonoMs = performance.now();
+  while (performance.now() - silencedMonoMs < 6_000) {
+    if (server.store.leases.get("orders-1") === undefined) return t.fail("the lease of a live instance ended");
+    await new Promise((done) => setTimeout(done, 50));
+  }
+  await eventually(() => orders.discovery.heartbeatAgeMs() < 1_000, "heartbeats flow again");
+  t.equal(path.connections(), 2, "over one new connection, for both streams");
+  t.same(ids(await lookup(orders.discovery, { kind: "service", name: "web", port: 0 })), [], "and the watch goes on over it");
 });
 
 t.test("a sidecar that starts without a registry finds what it knew, and takes the truth when it comes", async (t) => {
