@@ -47,6 +47,8 @@ export class ServerCall implements BidiCall<unknown, unknown>, StreamTaker, Byte
   #take: TakeBytes | null = null;
   /** Messages that came while paused; the client's window bounds them. Null while there are none. */
   #kept: Buffer[] | null = null;
+  /** Octets whose window the client gets back when none is kept any more. */
+  #heldBytes = 0;
   #isPaused = false;
   #hasHead = false;
   #hasEnded = false;
@@ -130,6 +132,7 @@ export class ServerCall implements BidiCall<unknown, unknown>, StreamTaker, Byte
       if (this.#kept.length === 0) this.#kept = null;
       if (bytes !== undefined) this.#deliver(bytes);
     }
+    if (this.#kept === null) this.#giveBack();
     if (this.#hasEnded && this.#kept === null && !this.#isPaused) this.#tellEnd();
   }
 
@@ -139,7 +142,11 @@ export class ServerCall implements BidiCall<unknown, unknown>, StreamTaker, Byte
 
   onData(_stream: Stream, bytes: Buffer, start: number, end: number, isEnd: boolean): void {
     this.#reader.read(bytes, start, end);
-    if (!this.#isPaused || this.#kept === null) this.#stream.credit(end - start);
+    if (this.#kept === null) this.#stream.credit(end - start);
+    else {
+      this.#heldBytes += end - start;
+      this.#stream.holdUp(end - start);
+    }
     if (isEnd) this.#onClientEnd();
   }
 
@@ -213,6 +220,14 @@ export class ServerCall implements BidiCall<unknown, unknown>, StreamTaker, Byte
     this.#stream.sendAnswer("200", HEAD, NO_EDIT, false);
   }
 
+  #giveBack(): void {
+    const held = this.#heldBytes;
+    if (held === 0) return;
+    this.#heldBytes = 0;
+    this.#stream.release(held);
+    this.#stream.credit(held);
+  }
+
   #deliver(bytes: Buffer): void {
     if (this.#take !== null) return this.#take(bytes, 0, bytes.length);
     let message: unknown;
@@ -239,6 +254,7 @@ export class ServerCall implements BidiCall<unknown, unknown>, StreamTaker, Byte
     if (this.destroyed) return;
     this.destroyed = true;
     this.#kept = null;
+    this.#giveBack();
     this.#tell(how);
     this.#tell("close");
     this.#listeners.length = 0;
