@@ -10,7 +10,7 @@ import { createSparseIndex } from "./sparse-index.ts";
 /** Entries and their parts. */
 export interface Catalog {
   readonly entries: ReadonlyMap<string, ServiceEntry>;
-  /** The service with that cluster address. */
+  /** The service with that cluster address; of several, which is for moments only, the first by id. */
   byClusterAddress(address: string): ServiceEntry | undefined;
   /** The service behind a load balancer's address: of several the first by id, so that every replica says the same. */
   byBalancerAddress(address: string): ServiceEntry | undefined;
@@ -30,7 +30,7 @@ export function createCatalog(): Catalog {
   /** Nearly always one. */
   const slices = new Map<string, readonly SliceFacts[]>();
   const entries = new Map<string, ServiceEntry>();
-  const byClusterAddress = new Map<string, string>();
+  const byClusterAddress = createSparseIndex();
   const byBalancerAddress = createSparseIndex();
   /** By pod UID; by address where a backend is no pod. */
   const byMember = createSparseIndex();
@@ -39,29 +39,29 @@ export function createCatalog(): Catalog {
 
   function index(id: string, apply: "add" | "remove"): void {
     for (const address of indexed.get(id)?.balancerAddresses ?? []) byBalancerAddress[apply](address, id);
-    for (const address of indexed.get(id)?.clusterAddresses ?? []) {
-      if (apply === "add") byClusterAddress.set(address, id);
-      else if (byClusterAddress.get(address) === id) byClusterAddress.delete(address); // else it was given to another service meanwhile
-    }
+    for (const address of indexed.get(id)?.clusterAddresses ?? []) byClusterAddress[apply](address, id);
     const members = entries.get(id)?.members;
     if (members?.kind !== "endpoints") return;
     for (const { instanceId, address } of members.endpoints) byMember[apply](instanceId ?? address, id);
   }
 
+  function firstOf(ids: Iterable<string>): ServiceEntry | undefined {
+    const [first = "", ...more] = ids;
+    return entries.get(more.length === 0 ? first : ([first, ...more].sort()[0] ?? ""));
+  }
+
   function placeSlice(serviceId: string, name: string, slice: SliceFacts | null): void {
     const others = (slices.get(serviceId) ?? []).filter((known) => known.name !== name);
-    const kept = slice === null ? others : [...others, slice];
+    // By name, so that it is the same in every replica whatever came first.
+    const kept = slice === null ? others : [...others, slice].sort((a, b) => (a.name < b.name ? -1 : 1));
     if (kept.length > 0) slices.set(serviceId, kept);
     else slices.delete(serviceId);
   }
 
   return {
     entries,
-    byClusterAddress: (address) => entries.get(byClusterAddress.get(address) ?? ""),
-    byBalancerAddress(address) {
-      const [first = ""] = [...byBalancerAddress.get(address)].sort();
-      return entries.get(first);
-    },
+    byClusterAddress: (address) => firstOf(byClusterAddress.get(address)),
+    byBalancerAddress: (address) => firstOf(byBalancerAddress.get(address)),
     *selecting(lease) {
       for (const member of [lease.instanceId, ...lease.addresses]) yield* byMember.get(member);
     },
