@@ -45,6 +45,9 @@ const USAGE = `usage: npm run bench -- [OPTION…] | COMMAND
       --core N            the core of the first replica; default 0
       --node=FLAGS        flags of Node for the control plane
       --json FILE, --svg FILE
+  kubernetes-source [OPTION…]  the registry's watch of a large cluster, served by a real kube-apiserver (.ci/kubernetes): time, CPU, memory
+      --services N        each with one EndpointSlice; default 10000
+      --pods N            each an endpoint; default 50000
 See bench/README.md for how to read the numbers.
 `;
 const EXIT_USAGE = 2;
@@ -57,6 +60,7 @@ else if (command === "idle") process.exitCode = (await (await import("./load/idl
 else if (command === "handshakes") process.exitCode = (await (await import("./load/handshakes.ts")).runHandshakes(words)) ? 0 : 1;
 else if (command === "admission") process.exitCode = (await (await import("./admission/main.ts")).runAdmission(words)) ? 0 : 1;
 else if (command === "control") process.exitCode = (await (await import("./control/main.ts")).runControl(words)) ? 0 : 1;
+else if (command === "kubernetes-source") await (await import("./kubernetes-source/main.ts")).runKubernetesSourceBench(words);
 else if (command === "--help" || command === "-h") process.stdout.write(USAGE);
 else if (command === "" || command.startsWith("-"))
   process.exitCode = (await (await import("./load/main.ts")).runLoad(process.argv.slice(2))) ? 0 : 1;

@@ -87,7 +87,7 @@ export function followList<Facts>(options: WatchedListOptions<Facts>): WatchedLi
   let size = 0;
   let version: string | null = null; // null: to be listed (again)
   let heardMonoMs = clock.monoMs();
-  let standsMonoMs = heardMonoMs; // when the last watch began to stand
+  let hasSpoken = false; // the last watch, since it stands
   let lostAtMonoMs: number | null = heardMonoMs; // null while the watch stands
   let problem: string | null = null;
   let failures = 0;
@@ -160,6 +160,7 @@ export function followList<Facts>(options: WatchedListOptions<Facts>): WatchedLi
   function take(type: string, object: unknown): void {
     if (closed || type === "ERROR") return;
     heard();
+    hasSpoken = true;
     const { resourceVersion } = metadataOf(object);
     if (resourceVersion !== undefined) version = resourceVersion;
     failures = 0;
@@ -218,7 +219,7 @@ export function followList<Facts>(options: WatchedListOptions<Facts>): WatchedLi
     else if (error !== null && error !== undefined && !isSilence(error)) throw error;
     const wasShort = clock.monoMs() - startedMonoMs < SHORT_MS;
     failures = wasShort ? failures + 1 : 0;
-    if (version !== null && !wasShort && heardMonoMs <= standsMonoMs && !closed) await refuseFuture(version);
+    if (version !== null && !wasShort && !hasSpoken && !closed) await refuseFuture(version);
   }
 
   /**
@@ -234,7 +235,7 @@ export function followList<Facts>(options: WatchedListOptions<Facts>): WatchedLi
 
   function stand(): void {
     heard();
-    standsMonoMs = heardMonoMs;
+    hasSpoken = false;
     lostAtMonoMs = null;
     if (problem !== null) log.info({ what }, "the watch of the API server stands again");
     problem = null;
