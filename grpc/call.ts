@@ -11,8 +11,6 @@ import type { ByteSource, Stream, StreamTaker } from "../sidecar/http2/stream.ts
 import type { Peer } from "./connection.ts";
 import { type MessageFlaw, type MessageOwner, MessageReader } from "./message-reader.ts";
 
-/** Octets that wait for the client from which on `write` says that it should be waited for, and below half of which "drain" is told. */
-const MAX_WAITING_BYTES = 64 * 1024;
 const HEAD = new FlatFields(["content-type", "application/grpc"]);
 const OK = new FlatFields(["grpc-status", "0"]);
 
@@ -190,7 +188,8 @@ export class ServerCall implements BidiCall<unknown, unknown>, StreamTaker, Byte
 
   holdUp(bytes: number): void {
     this.#waitingBytes += bytes;
-    if (this.#waitingBytes > MAX_WAITING_BYTES) this.#isFull = true;
+    // With tens of thousands of calls, one message each that waits is all there is room for.
+    this.#isFull = true;
   }
 
   release(bytes: number): void {
@@ -198,7 +197,7 @@ export class ServerCall implements BidiCall<unknown, unknown>, StreamTaker, Byte
   }
 
   credit(): void {
-    if (!this.#isFull || this.#waitingBytes * 2 > MAX_WAITING_BYTES) return;
+    if (!this.#isFull || this.#waitingBytes > 0) return;
     this.#isFull = false;
     if (!this.destroyed) this.#tell("drain");
   }

@@ -1,5 +1,5 @@
 // The methods that a server serves, by path, and how a call of each kind reaches its handler.
-import type { MethodDefinition, UntypedServiceImplementation } from "@grpc/grpc-js";
+import type { MethodDefinition } from "@grpc/grpc-js";
 import { status } from "@grpc/grpc-js";
 import type { CallStatus } from "../core/wire/server-call.ts";
 import { FlatFields, NO_EDIT } from "../sidecar/fields.ts";
@@ -22,8 +22,8 @@ export function serveMethods(services: readonly GrpcService[], maxMessageBytes: 
   const methods = new Map<string, { readonly method: Method; readonly handle: Handle }>();
   for (const { definition, implementation } of services) {
     for (const [name, method] of Object.entries(definition)) {
-      const handler = implementation[method.originalName ?? name] ?? implementation[name];
-      if (handler !== undefined) methods.set(method.path, { method, handle: handleOf(method, handler) });
+      const handler = (implementation as Readonly<Record<string, unknown>>)[method.originalName ?? name];
+      if (typeof handler === "function") methods.set(method.path, { method, handle: handleOf(method, handler) });
     }
   }
 
@@ -47,7 +47,7 @@ const UNKNOWN_METHOD = new FlatFields([
 ]);
 
 /** Handlers are typed for grpc-js's calls; those here have of them what ours touch. */
-function handleOf(method: Method, handler: UntypedServiceImplementation[string]): Handle {
+function handleOf(method: Method, handler: object): Handle {
   const handle = handler as unknown as (call: object, done?: (error: CallStatus | null, answer?: unknown) => void) => void;
   return method.requestStream ? (call) => handle(call) : (call) => withRequest(call, method, handle);
 }

@@ -5,7 +5,7 @@ import { once } from "node:events";
 import type { AddressInfo, Socket } from "node:net";
 import { constants, X509Certificate } from "node:crypto";
 import { createServer, type TLSSocket, type TlsOptions } from "node:tls";
-import type { ServiceDefinition, UntypedServiceImplementation } from "@grpc/grpc-js";
+import type { ServiceDefinition } from "@grpc/grpc-js";
 import { systemClock, type Timer } from "../core/clock.ts";
 import type { Logger } from "../core/log.ts";
 import type { Stream } from "../sidecar/http2/stream.ts";
@@ -38,7 +38,8 @@ export interface GrpcServerTls {
 /** A service and its handlers. */
 export interface GrpcService {
   readonly definition: ServiceDefinition;
-  readonly implementation: UntypedServiceImplementation;
+  /** A function for each method, by its name: of `IdentityHandlers` or `RegistryHandlers`. */
+  readonly implementation: object;
 }
 
 /** What {@link startGrpcServer} needs. */

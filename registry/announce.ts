@@ -8,7 +8,7 @@ import type { SpiffeId } from "../core/spiffe.ts";
 import type { MayAnnounce } from "./announce-policy.ts";
 import type { Announcement } from "./announcement.ts";
 import { parseAnnouncement } from "./announcement.ts";
-import type { Lease } from "./lease.ts";
+import type { Lease, Load } from "./lease.ts";
 import { accountOf } from "./lease.ts";
 import type { LeaseStore } from "./lease-store.ts";
 import { MAX_LEASES_PER_ACCOUNT } from "./lease-store.ts";
@@ -29,8 +29,12 @@ export interface Announcer {
   readonly instanceId: string | null;
 }
 
-/** Handles one announcement. Never rejects for what a peer sent. */
-export type Announce = (message: unknown, announcer: Announcer) => Promise<AnnounceAnswer>;
+/** Handles announcements. Never rejects for what a peer sent. */
+export interface Announce {
+  (message: unknown, announcer: Announcer): Promise<AnnounceAnswer>;
+  /** The instance says again what `lease` says, with another load. */
+  again(lease: Lease, load: Load, announcer: Announcer): Promise<AnnounceAnswer>;
+}
 
 /** Makes the handler. */
 export function createAnnounce(parts: {
@@ -43,8 +47,7 @@ export function createAnnounce(parts: {
 }): Announce {
   const { store, mayAnnounce, metrics, log, audit, trail } = parts;
 
-  async function accept(message: unknown, { identity, remoteAddress, instanceId }: Announcer): Promise<Announcement> {
-    const announcement = parseAnnouncement(message, identity);
+  async function keep(announcement: Announcement, { remoteAddress, instanceId }: Announcer): Promise<Announcement> {
     const { lease } = announcement;
     if (instanceId !== null && instanceId !== lease.instanceId) {
       throw new RegistryError("bad_request", `the stream announced instance ${instanceId}, now ${lease.instanceId}`);
@@ -77,10 +80,12 @@ export function createAnnounce(parts: {
     await store.remove(instanceId, held.lease);
   }
 
-  return async (message, announcer) => {
+  const accepted = metrics.heartbeats.child({ outcome: "accepted" });
+
+  async function answer(read: () => Announcement, announcer: Announcer): Promise<AnnounceAnswer> {
     try {
-      const announcement = await accept(message, announcer);
-      metrics.heartbeats.inc({ outcome: "accepted" });
+      const announcement = await keep(read(), announcer);
+      accepted.inc();
       return { accepted: true, announcement };
     } catch (error) {
       const refusal = refusalOf(error);
@@ -91,7 +96,12 @@ export function createAnnounce(parts: {
       audit.record("announcement.refused", { reason, detail: text, identity: announcer.identity, peer: announcer.remoteAddress });
       return { accepted: false, reason, message: text };
     }
-  };
+  }
+
+  return Object.assign(
+    (message: unknown, announcer: Announcer) => answer(() => parseAnnouncement(message, announcer.identity), announcer),
+    { again: (lease: Lease, load: Load, announcer: Announcer) => answer(() => ({ lease, load, leaving: false }), announcer) },
+  );
 }
 
 function refusalOf(error: unknown): { readonly reason: Reason; readonly message: string } | null {

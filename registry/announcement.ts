@@ -158,7 +158,8 @@ function readRootId(field: string, value: unknown): string {
   return text;
 }
 
-function readLoad(value: unknown): Load {
+/** Checks a load. Raises `RegistryError("bad_request")`. */
+export function readLoad(value: unknown): Load {
   const fields = value === undefined || value === null ? {} : readRecord("load", value);
   const read = (name: string, most: number) => {
     const number = fields[name] ?? 0;

@@ -1,10 +1,13 @@
 // The server's end of one sidecar's heartbeat stream (design 8): one answer per message, in order, one message at a time. The end of the stream
 // says nothing about the instance: its lease lives on until it expires or until it said that it leaves.
-import type { ServerDuplexStream } from "@grpc/grpc-js";
 import { status } from "@grpc/grpc-js";
 import type { Clock } from "../core/clock.ts";
 import type { HeartbeatRequest, HeartbeatResponse } from "../core/wire/registry.ts";
-import type { Announce } from "./announce.ts";
+import { heartbeatRequest, heartbeatResponse } from "../core/wire/registry-messages.ts";
+import { type BidiCall, framed } from "../core/wire/server-call.ts";
+import type { Announce, AnnounceAnswer } from "./announce.ts";
+import { KnownHeartbeat } from "./known-heartbeat.ts";
+import { formatLease, type Lease } from "./lease.ts";
 import type { LeaseStore } from "./lease-store.ts";
 import type { Peer } from "./peer.ts";
 import type { RegistryMetrics } from "./registry-metrics.ts";
@@ -19,14 +22,40 @@ export interface HeartbeatParts {
   readonly store: LeaseStore;
   readonly clock: Clock;
   readonly metrics: RegistryMetrics;
-  readonly heartbeatIntervalMs: number;
-  readonly leaseMs: number;
+  readonly answers: HeartbeatAnswers;
+}
+
+/** What is said back. */
+export interface HeartbeatAnswers {
+  /** The encoded answer. */
+  of(answer: AnnounceAnswer): Buffer;
+}
+
+/** Nearly all sidecars get the same answer for minutes: it is encoded once. */
+export function createHeartbeatAnswers(terms: () => Pick<HeartbeatResponse, "nextIntervalMs" | "leaseMs" | "degraded">): HeartbeatAnswers {
+  let accepted: { readonly key: string; readonly bytes: Buffer } | null = null;
+  return {
+    of(answer) {
+      const { nextIntervalMs, leaseMs, degraded } = terms();
+      if (!answer.accepted) {
+        const { reason, message } = answer;
+        return framed(heartbeatResponse.encode({ accepted: false, reason, message, nextIntervalMs, leaseMs, degraded }));
+      }
+      const key = `${nextIntervalMs} ${leaseMs} ${degraded}`;
+      if (accepted?.key !== key)
+        accepted = { key, bytes: framed(heartbeatResponse.encode({ accepted: true, nextIntervalMs, leaseMs, degraded })) };
+      return accepted.bytes;
+    },
+  };
 }
 
 /** Serves one stream until either side ends it. */
-export function serveHeartbeat(call: ServerDuplexStream<HeartbeatRequest, HeartbeatResponse>, peer: Peer, parts: HeartbeatParts): void {
-  const { announce, store, clock, metrics, heartbeatIntervalMs, leaseMs } = parts;
+export function serveHeartbeat(call: BidiCall<HeartbeatRequest, HeartbeatResponse>, peer: Peer, parts: HeartbeatParts): void {
+  const { announce, answers, store, clock, metrics } = parts;
   let instanceId: string | null = null;
+  let known: KnownHeartbeat | null = null;
+  /** The octets of a heartbeat that is being looked at; null when it says what `known` says. */
+  let last: Buffer | null = null;
   let tokens = BURST;
   let filledMonoMs = clock.monoMs();
 
@@ -39,33 +68,52 @@ export function serveHeartbeat(call: ServerDuplexStream<HeartbeatRequest, Heartb
     return true;
   }
 
-  function end(code: status, reason: string, details: string): void {
+  function refuse(code: status, reason: string, details: string): void {
     metrics.refused.inc({ reason });
     call.emit("error", { code, details });
   }
 
-  async function answer(message: HeartbeatRequest): Promise<void> {
-    const answered = await announce(message, { identity: peer.identity, remoteAddress: peer.remoteAddress, instanceId });
+  function hear(bytes: Buffer, start: number, end: number): Promise<AnnounceAnswer> {
+    const announcer = { identity: peer.identity, remoteAddress: peer.remoteAddress, instanceId };
+    const load = known?.loadOf(bytes, start, end) ?? null;
+    // The store's own object, so that it sees at once that nothing changed; anything else in its place is judged from the start.
+    if (known !== null && load !== null && store.leases.get(known.lease.instanceId)?.lease === known.lease)
+      return announce.again(known.lease, load, announcer);
+    // Copied, for what is decoded are views of it; apart from Node's pool, of which a lease would keep 64 KiB in memory for as long as it lives.
+    last = Buffer.allocUnsafeSlow(end - start);
+    bytes.copy(last, 0, start, end);
+    return announce(heartbeatRequest.decode(last), announcer);
+  }
+
+  async function answer(hearing: Promise<AnnounceAnswer>): Promise<void> {
+    const answered = await hearing;
     if (call.cancelled || call.destroyed || call.writableEnded) return;
-    if (answered.accepted) instanceId = answered.announcement.lease.instanceId;
-    call.write({
-      accepted: answered.accepted,
-      reason: answered.accepted ? "" : answered.reason,
-      message: answered.accepted ? "" : answered.message,
-      nextIntervalMs: heartbeatIntervalMs,
-      leaseMs,
-      degraded: store.status().status === "degraded",
-    });
+    if (answered.accepted) remember(answered.announcement.lease);
+    call.writeFramed(answers.of(answered));
     call.resume();
   }
 
-  call.on("data", (message: HeartbeatRequest) => {
+  function remember(accepted: Lease): void {
+    ({ instanceId } = accepted);
+    if (last === null) return;
+    const held = store.leases.get(instanceId);
+    // A store that is shared may show what was accepted a moment later; until then each heartbeat is read whole.
+    const isHeld = held !== undefined && (held.lease === accepted || held.text === formatLease(accepted));
+    known = isHeld ? KnownHeartbeat.of(last, held.lease) : null;
+    last = null;
+  }
+
+  call.takeBytes((bytes, start, end) => {
     // Fails closed: a certificate that ended while the stream was open proves nothing any more.
-    if (clock.nowMs() >= peer.expiresAtMs) return end(status.UNAUTHENTICATED, "unauthenticated", "the client certificate has expired");
+    if (clock.nowMs() >= peer.expiresAtMs) return refuse(status.UNAUTHENTICATED, "unauthenticated", "the client certificate has expired");
     if (!mayCome())
-      return end(status.RESOURCE_EXHAUSTED, "rate_limited", `more than ${BURST} heartbeats at once and ${PER_SECOND} a second`);
+      return refuse(status.RESOURCE_EXHAUSTED, "rate_limited", `more than ${BURST} heartbeats at once and ${PER_SECOND} a second`);
     call.pause();
-    void answer(message);
+    try {
+      void answer(hear(bytes, start, end));
+    } catch (error) {
+      refuse(status.INTERNAL, "bad_request", `the message cannot be read: ${(error as Error).message}`);
+    }
   });
   call.on("end", () => call.end());
 }

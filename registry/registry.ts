@@ -1,6 +1,5 @@
 // The registry role of the control plane (design 8), put together: announcements come in over heartbeat streams and REST, go into the lease store,
 // and out to watchers as versioned answers. Nothing here knows Kubernetes, Redis or certificates; those arrive as arguments.
-import type { ServerDuplexStream } from "@grpc/grpc-js";
 import { status } from "@grpc/grpc-js";
 import type { Route } from "../core/admin-server.ts";
 import { type Audit, auditToLog } from "../core/audit/audit.ts";
@@ -10,9 +9,10 @@ import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
 import type { WatchRule } from "../core/policy/watch-rules.ts";
 import type { RegistryHandlers } from "../core/wire/registry.ts";
+import type { BidiCall } from "../core/wire/server-call.ts";
 import { createAnnounce } from "./announce.ts";
 import type { MayAnnounce } from "./announce-policy.ts";
-import { serveHeartbeat } from "./heartbeat-stream.ts";
+import { createHeartbeatAnswers, serveHeartbeat } from "./heartbeat-stream.ts";
 import type { LeaseStore } from "./lease-store.ts";
 import type { LeaseChange } from "./lease-table.ts";
 import type { MeshReaders } from "./mesh-readers.ts";
@@ -23,6 +23,7 @@ import { createRegistryMetrics } from "./registry-metrics.ts";
 import type { Authenticate } from "./rest.ts";
 import { createRegistryRoutes } from "./rest.ts";
 import type { ServiceSource } from "./service-source.ts";
+import { createUpdateEncoder } from "./update-encoder.ts";
 import { createViews } from "./views.ts";
 import { viewsFor } from "./visible-views.ts";
 import type { WarmUp } from "./watch-stream.ts";
@@ -112,7 +113,7 @@ export function createRegistry(options: RegistryOptions): Registry {
 
   /** Admits one call, or ends it with what is wrong. */
   function serve<Request, Response>(
-    call: ServerDuplexStream<Request, Response>,
+    call: BidiCall<Request, Response>,
     gauge: "watchers" | "heartbeatStreams",
     run: (peer: Peer) => void,
   ): void {
@@ -127,7 +128,7 @@ export function createRegistry(options: RegistryOptions): Registry {
     }
   }
 
-  function open<Request, Response>(call: ServerDuplexStream<Request, Response>, gauge: "watchers" | "heartbeatStreams"): void {
+  function open<Request, Response>(call: BidiCall<Request, Response>, gauge: "watchers" | "heartbeatStreams"): void {
     const stream = { end: () => void call.end() };
     streams.add(stream);
     metrics[gauge].inc();
@@ -139,7 +140,7 @@ export function createRegistry(options: RegistryOptions): Registry {
     call.on("finish", leave);
   }
 
-  function refuse<Request, Response>(call: ServerDuplexStream<Request, Response>, error: unknown): void {
+  function refuse<Request, Response>(call: BidiCall<Request, Response>, error: unknown): void {
     const known = error instanceof RegistryError;
     if (!known) log.error({ err: error }, "a stream could not be opened");
     metrics.refused.inc({ reason: known ? error.code : "overloaded" });
@@ -150,9 +151,21 @@ export function createRegistry(options: RegistryOptions): Registry {
   const stopCounting = store.leases.onChange(count);
   for (const { lease } of store.leases.all()) count({ before: null, after: lease });
   const sweeper = clock.every(SWEEP_PERIOD_MS, () => void sweep());
-  const heartbeatParts = { announce, store, clock, metrics, heartbeatIntervalMs, leaseMs };
+  const answers = createHeartbeatAnswers(() => ({
+    nextIntervalMs: heartbeatIntervalMs,
+    leaseMs,
+    degraded: store.status().status === "degraded",
+  }));
+  const heartbeatParts = { announce, answers, store, clock, metrics };
   const warmUp = createWarmUp(clock, store.leases.size === 0 ? leaseMs : 0);
-  const watchParts = { views, clock, metrics, clusterDomain: options.clusterDomain ?? "cluster.local", warmUp };
+  const watchParts = {
+    views,
+    updates: createUpdateEncoder(),
+    clock,
+    metrics,
+    clusterDomain: options.clusterDomain ?? "cluster.local",
+    warmUp,
+  };
   const visible = { views, rules: options.watchRules ?? null, metrics, audit };
   const authenticate = options.authenticate ?? null;
 

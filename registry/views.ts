@@ -12,6 +12,8 @@ import { serviceIdOf } from "./service-source.ts";
 
 /** Changes within this time travel together. */
 const GATHER_MS = 20;
+/** Least time between two versions of an answer: a service whose instances start or leave by the dozen is told in steps, not in one per instance. */
+const BETWEEN_MS = 100;
 /** How long a service that lost its last instance stays found, empty, so that callers refuse instead of going around the mesh. */
 const EMPTY_HOLD_MS = 60_000;
 /** Answers kept for nobody, so that a sidecar that comes back is told "unchanged". The oldest goes first. */
@@ -59,6 +61,8 @@ interface Topic {
   readonly question: Question;
   readonly watchers: Set<() => void>;
   current: View;
+  /** When its answer last changed. */
+  versionMonoMs: number;
   /** Monotonic instant until which an emptied service stays found; 0 while it has instances or never had. */
   heldUntilMonoMs: number;
 }
@@ -77,7 +81,7 @@ export function createViews({ leases, source, clock, random }: ViewsOptions): Vi
 
   function mark(found: Iterable<Topic> | undefined): void {
     for (const topic of found ?? []) marked.add(topic);
-    if (marked.size > 0) gathering ??= clock.after(GATHER_MS, flush);
+    if (marked.size > 0) gathering ??= clock.after(GATHER_MS, flushDue);
   }
 
   function onLease({ before, after }: LeaseChange): void {
@@ -108,6 +112,22 @@ export function createViews({ leases, source, clock, random }: ViewsOptions): Vi
     for (const topic of due) answerAgain(topic);
   }
 
+  /** Answers those that had no new version for a while; the others wait until they had none. */
+  function flushDue(): void {
+    gathering = null;
+    const now = clock.monoMs();
+    let nextMonoMs = Number.POSITIVE_INFINITY;
+    for (const topic of [...marked]) {
+      const dueMonoMs = topic.versionMonoMs + BETWEEN_MS;
+      if (dueMonoMs > now) nextMonoMs = Math.min(nextMonoMs, dueMonoMs);
+      else {
+        marked.delete(topic);
+        answerAgain(topic);
+      }
+    }
+    if (marked.size > 0) gathering ??= clock.after(Math.max(GATHER_MS, nextMonoMs - now), flushDue);
+  }
+
   function answerAgain(topic: Topic): void {
     const resolved = hold(topic, resolve(topic.question, leases, source));
     const before = topic.current;
@@ -121,6 +141,7 @@ export function createViews({ leases, source, clock, random }: ViewsOptions): Vi
       before.resolved.protocol === resolved.protocol;
     if (sameHead && upserts.length === 0 && removed.length === 0) return;
     topic.current = { version: nextVersion(), resolved, since: before.version, upserts, removed };
+    topic.versionMonoMs = clock.monoMs();
     for (const run of [...topic.watchers]) run();
   }
 
@@ -155,7 +176,7 @@ export function createViews({ leases, source, clock, random }: ViewsOptions): Vi
     if (known !== undefined) return known;
     const resolved = resolve(question, leases, source);
     const current = { version: nextVersion(), resolved, since: 0, upserts: resolved.endpoints, removed: [] };
-    const topic: Topic = { key, question, watchers: new Set(), current, heldUntilMonoMs: 0 };
+    const topic: Topic = { key, question, watchers: new Set(), current, versionMonoMs: Number.NEGATIVE_INFINITY, heldUntilMonoMs: 0 };
     topics.set(key, topic);
     index(topic, (map, name) => void (map.get(name)?.add(topic) ?? map.set(name, new Set([topic]))));
     return topic;

@@ -1,17 +1,16 @@
 // The server's end of one sidecar's watch stream (design 8). Destinations come and go on it; each gets its whole answer first and then what
 // changed. A reader that is slow holds up nothing: per destination at most one mark is kept, and it gets the whole answer when it reads again.
-import type { ServerDuplexStream } from "@grpc/grpc-js";
 import { status } from "@grpc/grpc-js";
 import type { Clock } from "../core/clock.ts";
 import { RegistryError } from "../core/errors.ts";
 import { spiffeParts } from "../core/spiffe.ts";
-import type { WatchRequest, WatchUpdate, WireEndpoint } from "../core/wire/registry.ts";
-import { wireProtocol, wireState } from "./lease.ts";
+import type { WatchRequest, WatchUpdate } from "../core/wire/registry.ts";
+import type { BidiCall } from "../core/wire/server-call.ts";
 import type { Peer } from "./peer.ts";
 import type { Question } from "./question.ts";
 import { addressQuestion, serviceQuestion } from "./question.ts";
 import type { RegistryMetrics } from "./registry-metrics.ts";
-import type { ResolvedEndpoint } from "./resolve.ts";
+import type { UpdateEncoder, UpdateKind } from "./update-encoder.ts";
 import type { View, Views, WatchedView } from "./views.ts";
 
 /** Destinations one stream may watch; one more ends it with RESOURCE_EXHAUSTED. */
@@ -21,6 +20,7 @@ const MAX_KEY_LENGTH = 512;
 /** What every stream shares. */
 export interface WatchParts {
   readonly views: Views;
+  readonly updates: UpdateEncoder;
   readonly clock: Clock;
   readonly metrics: RegistryMetrics;
   readonly clusterDomain: string;
@@ -48,9 +48,9 @@ interface Subscription {
 
 /** Serves one stream until either side ends it. */
 export function serveWatch(
-  call: ServerDuplexStream<WatchRequest, WatchUpdate>,
+  call: BidiCall<WatchRequest, WatchUpdate>,
   peer: Peer,
-  { views, clock, metrics, clusterDomain, warmUp }: WatchParts,
+  { views, updates, clock, metrics, clusterDomain, warmUp }: WatchParts,
 ): void {
   const { namespace } = spiffeParts(peer.identity);
   const subscriptions = new Map<string, Subscription>();
@@ -67,17 +67,18 @@ export function serveWatch(
     }
     const view = subscription.watched.current;
     if (view.version === subscription.sentVersion || isWithheld(subscription, view)) return;
-    send(subscription, updateFor(subscription.key, view, subscription.sentVersion));
+    // The delta when the client holds the version before, else everything.
+    send(subscription, view, view.since === 0 || view.since !== subscription.sentVersion ? "full" : "delta");
   }
 
   function isWithheld({ holdsAnswer, sentVersion }: Subscription, { resolved }: View): boolean {
     return holdsAnswer && sentVersion === 0 && resolved.endpoints.length === 0 && !warmUp.isOver();
   }
 
-  function send(subscription: Subscription, update: WatchUpdate): void {
-    metrics.updates.inc({ kind: update.full ? "full" : "delta" });
-    subscription.sentVersion = update.version;
-    writable = call.write(update);
+  function send(subscription: Subscription, view: View, kind: UpdateKind): void {
+    metrics.updates.inc({ kind });
+    subscription.sentVersion = view.version;
+    writable = call.writeFramed(updates.encode(subscription.key, view, kind));
   }
 
   function drain(): void {
@@ -104,9 +105,7 @@ export function serveWatch(
       push(subscription);
       return;
     }
-    metrics.updates.inc({ kind: "unchanged" });
-    subscription.sentVersion = view.version;
-    writable = call.write({ ...headOf(key, view), full: false, upserts: [], removed: [] });
+    send(subscription, view, "unchanged");
   }
 
   function unsubscribe(key: string): void {
@@ -182,33 +181,4 @@ function questionOf(request: WatchRequest, namespace: string, clusterDomain: str
   if (service !== undefined && service !== null) return serviceQuestion(service.name, service.port, namespace, clusterDomain);
   if (address !== undefined && address !== null) return addressQuestion(address.address, address.port);
   throw new RegistryError("bad_request", "a destination is expected: a service or an address");
-}
-
-/** The delta when the client holds the version before, else everything. */
-function updateFor(key: string, view: View, sentVersion: number): WatchUpdate {
-  const full = view.since === 0 || view.since !== sentVersion;
-  return {
-    ...headOf(key, view),
-    full,
-    upserts: (full ? view.resolved.endpoints : view.upserts).map(wireEndpoint),
-    removed: full ? [] : [...view.removed],
-  };
-}
-
-function headOf(key: string, { version, resolved }: View) {
-  return { key, version, found: resolved.found, service: resolved.service, protocol: wireProtocol(resolved.protocol) };
-}
-
-function wireEndpoint({ lease, address, port, protocol }: ResolvedEndpoint): WireEndpoint {
-  return {
-    instanceId: lease.instanceId,
-    identity: lease.identity,
-    address,
-    port,
-    inboundPort: lease.inboundPort,
-    protocol: wireProtocol(protocol),
-    messageCertificate: lease.messageCertificate ?? Buffer.alloc(0),
-    version: lease.version,
-    state: wireState(lease.state),
-  };
 }

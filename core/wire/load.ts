@@ -5,7 +5,6 @@ import type { MethodDefinition, ServiceDefinition } from "@grpc/grpc-js";
 import type { IdentityHandlers } from "./identity.ts";
 import { certifyRequest, certifyResponse, trustBundle, watchTrustRequest } from "./identity-messages.ts";
 import type { MessageType } from "./message.ts";
-import type { RegistryHandlers } from "./registry.ts";
 import { heartbeatRequest, heartbeatResponse, watchRequest, watchUpdate } from "./registry-messages.ts";
 
 /** `remora.v1.Identity`. */
@@ -15,10 +14,10 @@ export const identityService: ServiceDefinition<IdentityHandlers> = {
 } as unknown as ServiceDefinition<IdentityHandlers>; // grpc-js finds the handler `certify` of method `Certify` by its originalName
 
 /** `remora.v1.Registry`. */
-export const registryService: ServiceDefinition<RegistryHandlers> = {
+export const registryService: ServiceDefinition = {
   Heartbeat: method("Registry/Heartbeat", heartbeatRequest, heartbeatResponse, { requests: "many", responses: "many" }),
   Watch: method("Registry/Watch", watchRequest, watchUpdate, { requests: "many", responses: "many" }),
-} as unknown as ServiceDefinition<RegistryHandlers>;
+} as unknown as ServiceDefinition;
 
 function method<Request, Response>(
   path: string,

@@ -22,7 +22,8 @@ export const INSTANCE_STATE = oneOf<InstanceState>(["INSTANCE_STATE_STARTING", "
 
 const port = message<Port>("Port", { number: field(1, UINT32), protocol: field(2, PROTOCOL), name: field(3, TEXT) });
 
-const load = message<Load>("Load", {
+/** The load within a heartbeat: the one field that differs each time. */
+export const heartbeatLoad = message<Load>("Load", {
   inFlight: field(1, UINT32),
   rps: field(2, DOUBLE),
   p99Ms: field(3, DOUBLE),
@@ -43,7 +44,7 @@ export const heartbeatRequest = message<HeartbeatRequest>("HeartbeatRequest", {
   channel: field(8, TEXT),
   certExpiresAtMs: field(9, UINT64),
   state: field(10, INSTANCE_STATE),
-  load: field(11, load.kind),
+  load: field(11, heartbeatLoad.kind),
   messageCertificate: field(12, BYTES),
   leaving: field(13, BOOL),
   issuedByRoot: field(14, BYTES),

@@ -1,5 +1,5 @@
 // Types of registry.proto as core/wire/load.ts delivers them. Kept by hand; `test/core/wire/types.test.ts` fails when the two differ.
-import type { handleBidiStreamingCall, UntypedServiceImplementation } from "@grpc/grpc-js";
+import type { BidiCall } from "./server-call.ts";
 
 /** What a port speaks. Unspecified: detect by first bytes; TCP: opaque. */
 export type Protocol = "PROTOCOL_UNSPECIFIED" | "PROTOCOL_HTTP1" | "PROTOCOL_HTTP2" | "PROTOCOL_GRPC" | "PROTOCOL_TCP";
@@ -127,7 +127,7 @@ export interface WireEndpoint {
 }
 
 /** What a server of `remora.v1.Registry` implements. */
-export interface RegistryHandlers extends UntypedServiceImplementation {
-  heartbeat: handleBidiStreamingCall<HeartbeatRequest, HeartbeatResponse>;
-  watch: handleBidiStreamingCall<WatchRequest, WatchUpdate>;
+export interface RegistryHandlers {
+  readonly heartbeat: (call: BidiCall<HeartbeatRequest, HeartbeatResponse>) => void;
+  readonly watch: (call: BidiCall<WatchRequest, WatchUpdate>) => void;
 }
