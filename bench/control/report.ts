@@ -21,7 +21,7 @@ export function sayResult(result: Result): string {
           `  redis ${result.redisCores.toFixed(3)} cores, ${result.redisMicrosPerHeartbeat.toFixed(1)} µs a heartbeat, ${result.redisMb?.toFixed(0)} MB`,
         ]),
     `  updates ${result.updates}; a change was with its last watcher after ${sayLatency(result.spread)}`,
-    `  refused ${result.refusals}, leases expired ${result.expired}, interval asked for ${result.intervalMs} ms${result.settledSeconds === null ? "" : `, all settled after ${result.settledSeconds.toFixed(1)} s`}`,
+    `  refused ${result.refusals}, leases expired ${result.expired}, streams open ${result.streams}, interval asked for ${result.intervalMs} ms${result.settledSeconds === null ? "" : `, all settled after ${result.settledSeconds.toFixed(1)} s`}`,
     `  failures: ${failures.length === 0 ? "none" : failures.join("; ")}`,
   ].join("\n");
 }

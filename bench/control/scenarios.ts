@@ -34,6 +34,8 @@ export interface Result extends Counts {
   readonly expired: number;
   /** From the event to the last sidecar that is settled again, s; null where nothing happened. */
   readonly settledSeconds: number | null;
+  /** Streams that the replicas hold open at the end: two for each sidecar. */
+  readonly streams: number;
 }
 
 /** Starts the fleet, then plays `happen` while everything is measured. */
@@ -72,11 +74,15 @@ async function play(
     redisMb: redis?.privateMb ?? null,
     expired: (await expired(world)) - expiredBefore,
     settledSeconds,
+    streams: (await total(world, "remora_registry_heartbeat_streams")) + (await total(world, "remora_registry_watchers")),
   };
 }
 
-async function expired({ replicas }: World): Promise<number> {
-  const each = await Promise.all(replicas.map((replica) => replica.metric("remora_registry_expired_total")));
+const expired = (world: World) => total(world, "remora_registry_expired_total");
+
+/** A metric of all replicas together. */
+async function total({ replicas }: World, metric: string): Promise<number> {
+  const each = await Promise.all(replicas.map((replica) => replica.metric(metric)));
   return each.reduce((sum, one) => sum + one, 0);
 }
 
