@@ -1,8 +1,8 @@
 // The one thing that checks ask of a cluster: a call of the Kubernetes API with the rights of the user's own kubeconfig. An interface, so that a test
-// answers from a table. The client library knows how to authenticate; the answers stay plain JSON.
+// answers from a table. How one authenticates is `injector/cluster/kube-access.ts`; the answers stay plain JSON, with their status and date.
 import { request as httpRequest, type RequestOptions } from "node:http";
 import { request as httpsRequest } from "node:https";
-import { ConfigError } from "../../core/errors.ts";
+import { findKubeContext } from "../../injector/cluster/kube-access.ts";
 
 const CALL_TIMEOUT_MS = 15_000;
 const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
@@ -23,33 +23,18 @@ export interface CheckApi {
   call(method: "GET" | "POST", path: string, body?: unknown, headers?: Readonly<Record<string, string>>): Promise<ApiAnswer>;
 }
 
-/** Loads the kubeconfig. @throws ConfigError when it cannot be used */
+/** Finds the cluster as kubectl does. @throws ConfigError when there is none */
 export async function connectApi({ kubeconfig, context }: { readonly kubeconfig?: string; readonly context?: string }): Promise<CheckApi> {
-  const { KubeConfig } = await import("@kubernetes/client-node");
-  const config = new KubeConfig();
-  try {
-    if (kubeconfig === undefined) config.loadFromDefault();
-    else config.loadFromFile(kubeconfig);
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new ConfigError("invalid_settings", `cannot use the kubeconfig: ${why}`, { cause });
-  }
-  if (context !== undefined) {
-    if (config.getContextObject(context) === null)
-      throw new ConfigError("invalid_settings", `the kubeconfig has no context ${JSON.stringify(context)}`);
-    config.setCurrentContext(context);
-  }
-  const cluster = config.getCurrentCluster();
-  if (cluster === null) throw new ConfigError("invalid_settings", "the kubeconfig names no cluster");
-  const server = cluster.server.replace(/\/$/, "");
+  // As if the variable named it, so that paths in it are relative to it.
+  const env = kubeconfig === undefined ? process.env : { KUBECONFIG: kubeconfig };
+  const found = await findKubeContext({ env, ...(context === undefined ? {} : { context }) });
   return {
-    server,
-    async call(method, path, body, own = {}) {
+    server: found.server.replace(/\/$/, ""),
+    async call(method, path, body) {
+      const { server, tls, headers: credentials } = await found.access();
       const text = body === undefined ? null : JSON.stringify(body);
-      const headers = { ...own, accept: "application/json", ...(text === null ? {} : { "content-type": "application/json" }) };
-      const options: RequestOptions = { method, headers, timeout: CALL_TIMEOUT_MS };
-      if (server.startsWith("https:")) await config.applyToHTTPSOptions(options);
-      return send(`${server}${path}`, options, text);
+      const headers = { ...credentials, accept: "application/json", ...(text === null ? {} : { "content-type": "application/json" }) };
+      return send(server.replace(/\/$/, "") + path, { method, headers, timeout: CALL_TIMEOUT_MS, ...tls }, text);
     },
   };
 }

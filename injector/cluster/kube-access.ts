@@ -5,9 +5,9 @@ import type { RequestOptions } from "node:https";
 import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import type { KubeConfig } from "@kubernetes/client-node";
-import { parse } from "yaml";
 import type { Environment } from "../../core/config.ts";
 import { ConfigError } from "../../core/errors.ts";
+import { contextOf, type Fields, type KubeconfigFile, type Kubeconfig, mergeKubeconfigs } from "./kubeconfig.ts";
 
 /** TLS of a request. */
 export type KubeTls = Pick<RequestOptions, "ca" | "cert" | "key" | "rejectUnauthorized" | "servername">;
@@ -35,6 +35,8 @@ export interface AccessOptions {
 /** Access, and what else a person's kubeconfig says. */
 export interface KubeContext {
   readonly access: KubeAccess;
+  /** Where the API is. */
+  readonly server: string;
   /** Namespace of the context; null where it names none. */
   readonly namespace: string | null;
 }
@@ -45,19 +47,19 @@ export async function findKubeAccess(options: AccessOptions): Promise<KubeAccess
 }
 
 /**
- * The given kubeconfig, else that of `KUBECONFIG`, else the pod's service account, else the user's kubeconfig. @throws ConfigError when there is none,
+ * The given kubeconfig, else those of `KUBECONFIG`, else the pod's service account, else the user's kubeconfig. @throws ConfigError when there is none,
  * or when it has no such context
  */
 export async function findKubeContext({ kubeconfig, env, context }: AccessOptions): Promise<KubeContext> {
-  if (kubeconfig !== undefined) return accessOfKubeconfig(kubeconfig, process.cwd(), context);
-  const [named] = (env["KUBECONFIG"] ?? "").split(":").filter((path) => path !== "");
-  if (named !== undefined) return accessOfFile(named, context);
+  if (kubeconfig !== undefined) return accessOfKubeconfigs([{ text: kubeconfig, folder: process.cwd() }], context);
+  const named = (env["KUBECONFIG"] ?? "").split(":").filter((path) => path !== "");
+  if (named.length > 0) return accessOfKubeconfigs(await readFiles(named), context);
   const host = env["KUBERNETES_SERVICE_HOST"];
   // Before the home folder: the user of a container has none, and asking for it fails.
   if (host !== undefined && (await isThere(join(SERVICE_ACCOUNT, "token"))))
-    return { access: accessOfPod(host, env["KUBERNETES_SERVICE_PORT"] ?? "443"), namespace: null };
+    return accessOfPod(host, env["KUBERNETES_SERVICE_PORT"] ?? "443");
   const usual = join(homedir(), ".kube", "config");
-  if (await isThere(usual)) return accessOfFile(usual, context);
+  if (await isThere(usual)) return accessOfKubeconfigs(await readFiles([usual]), context);
   throw new ConfigError("invalid_settings", `there is no kubeconfig (KUBECONFIG, ${usual}), and no service account of a pod`);
 }
 
@@ -68,24 +70,28 @@ async function isThere(path: string): Promise<boolean> {
   );
 }
 
-async function accessOfFile(path: string, context?: string): Promise<KubeContext> {
-  const text = await readFile(path, "utf8").catch((cause: unknown) => {
-    throw new ConfigError(
-      "invalid_settings",
-      `KUBECONFIG: ${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`,
-      {
-        cause,
-      },
-    );
-  });
-  return accessOfKubeconfig(text, dirname(resolve(path)), context);
+/** Those that are there, as kubectl has it; one of them has to be. */
+async function readFiles(paths: readonly string[]): Promise<readonly KubeconfigFile[]> {
+  const files: KubeconfigFile[] = [];
+  let failure: ConfigError | null = null;
+  for (const path of paths) {
+    try {
+      files.push({ text: await readFile(path, "utf8"), folder: dirname(resolve(path)) });
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      failure = new ConfigError("invalid_settings", `KUBECONFIG: ${path} cannot be read: ${why}`, { cause });
+      if ((cause as NodeJS.ErrnoException).code !== "ENOENT") throw failure;
+    }
+  }
+  if (files.length === 0 && failure !== null) throw failure;
+  return files;
 }
 
-function accessOfPod(host: string, port: string): KubeAccess {
+function accessOfPod(host: string, port: string): KubeContext {
   const server = `https://${host.includes(":") ? `[${host}]` : host}:${port}`;
   const token = rereadFile(join(SERVICE_ACCOUNT, "token"));
   const ca = rereadFile(join(SERVICE_ACCOUNT, "ca.crt"));
-  return async () => ({ server, tls: { ca: await ca() }, headers: bearer(await token()) });
+  return { access: async () => ({ server, tls: { ca: await ca() }, headers: bearer(await token()) }), server, namespace: null };
 }
 
 /** What of a login a kubeconfig may hold that is understood here; anything else is left to the client library. */
@@ -98,26 +104,15 @@ const KNOWN_LOGIN: ReadonlySet<string> = new Set([
   "client-key-data",
 ]);
 
-type Fields = Readonly<Record<string, unknown>>;
-
-async function accessOfKubeconfig(text: string, folder: string, asked?: string): Promise<KubeContext> {
-  const config = fields(parse(text));
-  const found = entry(config["contexts"], asked ?? config["current-context"], "context");
-  if (asked !== undefined && found === undefined)
-    throw new ConfigError("invalid_settings", `the kubeconfig has no context ${JSON.stringify(asked.slice(0, 100))}`);
-  const context = fields(found);
-  const namespace = typeof context["namespace"] === "string" ? context["namespace"] : null;
-  const cluster = fields(entry(config["clusters"], context["cluster"], "cluster"));
-  const user = fields(entry(config["users"], context["user"], "user"));
-  const server = cluster["server"];
-  if (typeof server !== "string")
-    throw new ConfigError("invalid_settings", "the kubeconfig's current context names no cluster with a server");
+async function accessOfKubeconfigs(files: readonly KubeconfigFile[], asked?: string): Promise<KubeContext> {
+  const config = mergeKubeconfigs(files);
+  const { server, cluster, user, namespace } = contextOf(config, asked);
   if (Object.keys(user).some((key) => !KNOWN_LOGIN.has(key)) || cluster["proxy-url"] !== undefined)
-    return { access: await accessOfLibrary(text, asked), namespace };
+    return { access: await accessOfLibrary(config, asked), server, namespace };
   const [ca, cert, key] = await Promise.all([
-    dataOrFile(cluster, "certificate-authority", folder),
-    dataOrFile(user, "client-certificate", folder),
-    dataOrFile(user, "client-key", folder),
+    dataOrFile(cluster, "certificate-authority"),
+    dataOrFile(user, "client-certificate"),
+    dataOrFile(user, "client-key"),
   ]);
   const tls: KubeTls = {
     ...(ca === null ? {} : { ca }),
@@ -128,17 +123,17 @@ async function accessOfKubeconfig(text: string, folder: string, asked?: string):
   };
   const { token, tokenFile } = user;
   if (typeof tokenFile === "string") {
-    const read = rereadFile(resolve(folder, tokenFile));
-    return { access: async () => ({ server, tls, headers: bearer(await read()) }), namespace };
+    const read = rereadFile(tokenFile);
+    return { access: async () => ({ server, tls, headers: bearer(await read()) }), server, namespace };
   }
   const headers = typeof token === "string" ? bearer(token) : {};
-  return { access: async () => ({ server, tls, headers }), namespace };
+  return { access: async () => ({ server, tls, headers }), server, namespace };
 }
 
-async function accessOfLibrary(text: string, context?: string): Promise<KubeAccess> {
+async function accessOfLibrary(merged: Kubeconfig, context?: string): Promise<KubeAccess> {
   const { KubeConfig } = await import("@kubernetes/client-node");
   const config = new KubeConfig();
-  config.loadFromString(text);
+  config.loadFromString(JSON.stringify(merged));
   if (context !== undefined) config.setCurrentContext(context);
   return accessOfConfig(config);
 }
@@ -158,11 +153,11 @@ function accessOfConfig(config: KubeConfig): KubeAccess {
 }
 
 /** `KEY-data` in base64, or the file that `KEY` names. */
-async function dataOrFile(from: Fields, key: string, folder: string): Promise<string | null> {
+async function dataOrFile(from: Fields, key: string): Promise<string | null> {
   const data = from[`${key}-data`];
   if (typeof data === "string" && data !== "") return Buffer.from(data, "base64").toString("utf8");
   const path = from[key];
-  return typeof path === "string" && path !== "" ? readFile(resolve(folder, path), "utf8") : null;
+  return typeof path === "string" && path !== "" ? readFile(path, "utf8") : null;
 }
 
 function rereadFile(path: string): () => Promise<string> {
@@ -178,14 +173,4 @@ function rereadFile(path: string): () => Promise<string> {
 
 function bearer(token: string): Readonly<Record<string, string>> {
   return { authorization: `Bearer ${token.trim()}` };
-}
-
-/** Lists of a kubeconfig hold `{ name, KIND: … }`. */
-function entry(list: unknown, name: unknown, kind: string): unknown {
-  const found = (Array.isArray(list) ? list : []).map(fields).find((item) => item["name"] === name);
-  return found?.[kind];
-}
-
-function fields(value: unknown): Fields {
-  return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Fields) : {};
 }

@@ -39,4 +39,34 @@ t.test("a kubeconfig gives server, credentials and namespace of the current cont
   });
   await t.rejects(findKubeContext({ env, context: "broken" }), { message: /names no cluster with a server/ });
   await t.rejects(findKubeContext({ env: { KUBECONFIG: join(folder, "none") } }), { message: /cannot be read/ });
+  await t.rejects(findKubeContext({ env, kubeconfig: "a: [" }), { code: "invalid_settings", message: /^the kubeconfig is no YAML: / });
 });
+
+t.test(
+  "several files are one: the first that names something holds, paths are those of their own file, and what is not there is left out",
+  async (t) => {
+    const [first, second] = [temporaryFolder(t), temporaryFolder(t)];
+    writeFileSync(
+      join(first, "config"),
+      `
+clusters:
+- {name: a, cluster: {server: "https://first.example"}}
+contexts:
+- {name: mixed, context: {cluster: a, user: v}}
+- {name: one, context: {cluster: b, user: v}}
+`,
+    );
+    writeFileSync(join(second, "config"), KUBECONFIG);
+    writeFileSync(join(second, "token"), "of the second folder");
+    const env = { KUBECONFIG: [join(first, "none"), join(first, "config"), join(second, "config")].join(":") };
+    const current = await findKubeContext({ env });
+    t.equal(current.server, "http://b.example:8001/", "current-context is of the second file, and its context of the first");
+    t.equal(current.namespace, null);
+    t.match(await (await findKubeContext({ env, context: "mixed" })).access(), {
+      server: "https://first.example",
+      headers: { authorization: "Bearer of the second folder" },
+    });
+    t.equal((await findKubeContext({ env, context: "two" })).server, "http://b.example:8001/");
+    await t.rejects(findKubeContext({ env: { KUBECONFIG: `${join(first, "none")}:${join(second, "none")}` } }), /cannot be read/);
+  },
+);
