@@ -5,7 +5,7 @@ import type { Logger } from "../../core/log.ts";
 import { parseLease } from "../announcement.ts";
 import type { Lease } from "../lease.ts";
 import type { LeaseTable } from "../lease-table.ts";
-import type { Calls } from "./calls.ts";
+import type { Calls, ShardSnapshot } from "./calls.ts";
 import type { HeardLeases } from "./heard.ts";
 import type { RedisLink, StreamEntry } from "./link.ts";
 import type { Shard } from "./shards.ts";
@@ -109,6 +109,14 @@ export function createMirror({ table, shards, heard, calls, link, clock, log, le
     if (isOutage || !grace.has(instanceId)) grace.set(instanceId, clock.monoMs() + leaseMs);
   }
 
+  /** A shard that nobody wrote to yet has no generation; a sweep gives it one, so that it can be told later whether it is the same. */
+  async function snapshotOf({ keys }: Shard): Promise<ShardSnapshot> {
+    const snapshot = await calls.snapshot(keys);
+    if (snapshot.generation !== "") return snapshot;
+    await calls.sweep(keys, 0);
+    return calls.snapshot(keys);
+  }
+
   function applyEntries(entries: readonly StreamEntry[]): void {
     for (const entry of entries) {
       const shard = shardByStream.get(entry.stream);
@@ -139,7 +147,7 @@ export function createMirror({ table, shards, heard, calls, link, clock, log, le
       return true;
     },
     async reload(shard, isOutage) {
-      const { generation, sequence, newest, isWhole, texts } = await calls.snapshot(shard.keys);
+      const { generation, sequence, newest, isWhole, texts } = await snapshotOf(shard);
       const hasForgotten = sequence < shard.sequence || (shard.generation !== "" && generation !== shard.generation);
       Object.assign(shard, { generation, sequence, cursor: newest, suspect: false });
       const present = new Set<string>();
