@@ -37,7 +37,7 @@ export interface AuthoritySource {
   signsSinceMs(): number;
   /** Null while what is in use is what is kept. */
   trouble(): ReloadTrouble | null;
-  /** Looks now. */
+  /** Looks now; resolves when it is done, or the look that was under way is. */
   look(): Promise<void>;
   close(): void;
 }
@@ -62,7 +62,8 @@ export function followAuthority(options: AuthoritySourceOptions): AuthoritySourc
   const signedUntilMs = new Map<string, number>();
   let { state, kept } = options.first;
   let trouble: ReloadTrouble | null = null;
-  let isLooking = false;
+  /** Set while a look is under way. */
+  let looking: Promise<void> | null = null;
   // Who began with it has signed nothing else; the process before may have, until it looked.
   let signsSinceMs = state.sinceMs + 2 * place.pollMs;
   const reloads = options.metrics.counter({
@@ -81,9 +82,14 @@ export function followAuthority(options: AuthoritySourceOptions): AuthoritySourc
     read: () => (state.signer.notAfterMs - clock.nowMs()) / 1000,
   });
 
-  async function look(): Promise<void> {
-    if (isLooking) return;
-    isLooking = true;
+  function look(): Promise<void> {
+    looking ??= lookOnce().finally(() => {
+      looking = null;
+    });
+    return looking;
+  }
+
+  async function lookOnce(): Promise<void> {
     try {
       const found = await place.load();
       if (found === null) throw new CertError("unavailable", `${place.place} is gone; the CA that was read from it is still in use`);
@@ -91,8 +97,6 @@ export function followAuthority(options: AuthoritySourceOptions): AuthoritySourc
       recovered();
     } catch (error) {
       refuse(error);
-    } finally {
-      isLooking = false;
     }
   }
 

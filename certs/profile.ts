@@ -14,7 +14,7 @@ export const BACKDATE_MS = 20_000;
 /** Default life of leaves and message certificates. */
 export const LEAF_TTL_MS = DAY_MS;
 /** Life of a root that we make ourselves. */
-const ROOT_TTL_MS = 3650 * DAY_MS;
+export const ROOT_TTL_MS = 3650 * DAY_MS;
 
 /** Random bytes: `crypto.randomBytes` outside of tests. */
 export type RandomBytes = (bytes: number) => Buffer;

@@ -143,9 +143,8 @@ function some(code: Obstacle["code"], leaves: readonly LiveLeaf[], say: (who: st
   if (leaves.length === 0) return [];
   const named = leaves.slice(0, NAMED).map(({ identity, instanceId }) => `${account(identity)} (${instanceId.slice(0, 8)})`);
   const rest = leaves.length > NAMED ? `, and ${leaves.length - NAMED} more` : "";
-  return [
-    obstacle(code, say(`${leaves.length} live ${leaves.length === 1 ? "workload does" : "workloads do"}`) + `: ${named.join(", ")}${rest}`),
-  ];
+  const who = `${leaves.length} live ${leaves.length === 1 ? "workload does" : "workloads do"}`;
+  return [obstacle(code, `${say(who)}: ${named.join(", ")}${rest}`)];
 }
 
 function account(identity: string): string {

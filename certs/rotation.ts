@@ -133,12 +133,14 @@ export function crossSign(
 
 function startFrom(action: RotationAction, data: AuthorityData, context: StepContext) {
   const state = readAuthority(data, context.place, context);
-  if (state.step !== ACTION_FROM[action])
-    throw new CertError(
-      "conflict",
-      `"${action}" follows from the step "${ACTION_FROM[action]}", the rotation in ${context.place} is at "${state.step}"`,
-    );
+  expectStep(action, state.step, context.place);
   return state;
+}
+
+/** Throws `CertError("conflict")` when `action` does not follow from `step`. */
+export function expectStep(action: RotationAction, step: RotationStep, place: string): void {
+  if (step === ACTION_FROM[action]) return;
+  throw new CertError("conflict", `"${action}" follows from the step "${ACTION_FROM[action]}", the rotation in ${place} is at "${step}"`);
 }
 
 /** What is written must be what can be read. */

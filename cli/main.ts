@@ -22,6 +22,7 @@ interface CommandEntry {
 
 const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   control: { summary: "run the control plane: CA, registry and injector", load: () => import("./control-command.ts") },
+  ca: { summary: "make, show and rotate the mesh's root", load: () => import("./ca-command.ts") },
   token: { summary: "make a one-time token with which a sidecar joins the mesh", load: () => import("./token-command.ts") },
   run: { summary: "run a local program with a sidecar next to it", load: () => import("./run-command.ts") },
   sidecar: { summary: "run a sidecar (what the injector puts into pods)", load: () => import("./sidecar-command.ts") },
