@@ -13,12 +13,15 @@ import { createPodDirectory } from "./pod-directory.ts";
 import type { ServiceEntry, ServiceSource, SourceProblem } from "./service-source.ts";
 import { createSourceMetrics } from "./source-metrics.ts";
 
-const SYNC_TIMEOUT_MS = 60_000;
+const SYNC_TIMEOUT_MS = 90_000;
 const GATHER_MS = 20;
 /** Longer than it takes to begin a watch anew that the API server ended as it was told to. */
 const STALE_AFTER_MS = 5_000;
 /** Pods are up to 30 KB each: 3 MB for a page of them, which does not keep heartbeats waiting for long. */
 const PAGE_ITEMS = 100;
+
+/** What changes with the ports that pods skip: answers about instances by their own addresses. */
+const INSTANCES: ReadonlySet<string> = new Set([""]);
 
 /** Settings of {@link startKubernetesSource}. */
 export interface KubernetesSourceOptions {
@@ -28,7 +31,7 @@ export interface KubernetesSourceOptions {
   readonly random: () => number;
   readonly log: Logger;
   readonly metrics?: Metrics;
-  /** How long the first lists may take. Default 60000. */
+  /** How long the first lists may take. Default 90000. */
   readonly syncTimeoutMs?: number;
   /** How long one watch lasts; silent for 5 s more, it is taken for dead. Default 25. */
   readonly watchSeconds?: number;
@@ -85,7 +88,9 @@ export async function startKubernetesSource(options: KubernetesSourceOptions): P
   const services = follow("services", readService, (changes) => markStale(catalog.takeServices(changes)));
   const slices = follow("endpointslices", readSlice, (changes) => markStale(catalog.takeSlices(changes)));
   const podList = follow("pods", readPod, (changes) => pods.take(changes));
-  const namespaces = follow("namespaces", readNamespace, () => {});
+  const namespaces = follow("namespaces", readNamespace, (changes) => {
+    if (changes.length > 0) for (const run of listeners) run(INSTANCES);
+  });
   const lists = { services, endpointslices: slices, pods: podList, namespaces };
   counted.observe(lists);
 

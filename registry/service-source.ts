@@ -101,7 +101,7 @@ export interface ServiceSource {
   readonly pods: Pods | null;
   /** Grants for one identity. */
   grants(identity: SpiffeId): Iterable<AnnounceGrant>;
-  /** Calls `run` with the ids of services that changed, appeared or went; returns how to stop. */
+  /** Calls `run` with the ids of services that changed, appeared or went, "" for instances by their own addresses; returns how to stop. */
   onChange(run: (serviceIds: ReadonlySet<string>) => void): () => void;
   /** Null while all is well; else what is wrong and since when, for health. */
   problem(): SourceProblem | null;

@@ -3,6 +3,7 @@
 import { createHash } from "node:crypto";
 
 const NAMESPACES = 50;
+const WITH_ADDRESS = 300;
 const CREATED = "2026-01-01T00:00:00Z";
 
 /** One object and its key in etcd. */
@@ -19,7 +20,6 @@ export function* clusterObjects(services: number, pods: number): Iterable<Stored
     const namespace = `ns-${at % NAMESPACES}`;
     const members = Array.from({ length: perService }, (_, member) => memberOf(at * perService + member, at));
     yield { key: `/registry/services/specs/${namespace}/service-${at}`, object: service(at, namespace) };
-    yield { key: `/registry/ipaddresses/${clusterIpOf(at)}`, object: ipAddress(at, namespace) };
     yield { key: `/registry/endpointslices/${namespace}/service-${at}-x`, object: slice(at, namespace, members) };
     for (const member of members) yield { key: `/registry/pods/${namespace}/${member.name}`, object: pod(at, namespace, member) };
   }
@@ -50,24 +50,9 @@ function namespaceCalled(name: string): object {
   return { apiVersion: "v1", kind: "Namespace", metadata, spec: { finalizers: ["kubernetes"] }, status: { phase: "Active" } };
 }
 
-/** The first thousand are left to the API server's own. */
+/** The first have cluster addresses; the API server does not start while it has to account for thousands that it did not give out itself. */
 function clusterIpOf(at: number): string {
-  return `10.96.${4 + (at >> 8)}.${at & 255}`;
-}
-
-/** The API server does not start while cluster addresses are not accounted for. */
-function ipAddress(at: number, namespace: string): object {
-  return {
-    apiVersion: "networking.k8s.io/v1",
-    kind: "IPAddress",
-    metadata: {
-      name: clusterIpOf(at),
-      uid: uidOf(`address ${at}`),
-      creationTimestamp: CREATED,
-      labels: { "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io", "ipaddress.kubernetes.io/ip-family": "IPv4" },
-    },
-    spec: { parentRef: { group: "", resource: "services", namespace, name: `service-${at}` } },
-  };
+  return at < WITH_ADDRESS ? `10.96.${4 + (at >> 8)}.${at & 255}` : "None";
 }
 
 function service(at: number, namespace: string): object {

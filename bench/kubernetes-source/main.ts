@@ -28,7 +28,6 @@ export async function runKubernetesSourceBench(args: readonly string[]): Promise
   try {
     const kubernetes = await startKubernetes(scope, { lifeMs: LIFE_MS });
     await fill(kubernetes.etcdUrl, clusterObjects(services, pods));
-    await kubernetes.restart(); // it lists what is there now, instead of following how it came
     const folder = mkdtempSync(join(tmpdir(), "remora-bench-"));
     cleanups.push(() => rmSync(folder, { recursive: true }));
     const path = join(folder, "kubeconfig");

@@ -277,6 +277,7 @@ t.test("services of a real cluster", { skip: lacksKubernetes }, async (t) => {
     const init = { name: "remora-init", image: "remora", env: [{ name: "REMORA_SKIP_INBOUND_PORTS", value: "9090" }] };
     await mesh(t, cluster, "skips-1", ["10.1.9.1"]);
     await mesh(t, cluster, "skips-2", ["10.1.9.2"], { spec: { initContainers: [init] } });
+    t.match(await ask(served, askAddress("10.1.9.1", 7070)), { found: true }, "nothing is said yet");
     const annotations = { "remora.io/skip-inbound-ports": "7070" };
     await cluster.kubernetes.api.call(`/api/v1/namespaces/${SHOP}`, { ...merge, body: { metadata: { annotations } } });
     await eventually(async () => !(await ask(served, askAddress("10.1.9.1", 7070))).found, "the namespace's annotation");
