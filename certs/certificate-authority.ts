@@ -21,6 +21,7 @@ import { placeOf, readGivenFiles } from "./given-authority.ts";
 import { createIdentityService } from "./identity-service.ts";
 import { createIssuance } from "./issuance.ts";
 import { createIssueLimit } from "./issue-limit.ts";
+import { createIssueQueue } from "./issue-queue.ts";
 import type { JoinTokenRequest, JoinTokens } from "./join-tokens.ts";
 import { createJoinTokens } from "./join-tokens.ts";
 import type { KubernetesApis } from "./kubernetes.ts";
@@ -66,6 +67,8 @@ export interface CertificateAuthorityOptions {
   readonly metrics: Metrics;
   /** Default: the log. */
   readonly audit?: Audit;
+  /** How often one identity may be certified; default: see issue-limit.ts. */
+  readonly issueLimit?: Parameters<typeof createIssueLimit>[1];
 }
 
 /** The running CA. */
@@ -111,7 +114,13 @@ export async function startCertificateAuthority(options: CertificateAuthorityOpt
   const serviceAccounts = kubernetes === null ? null : createServiceAccountCheck(createTokenReviewer(kubernetes), trustDomain);
   const authenticate = createAuthenticator({ trustDomain, clock, roots: () => trust.current().certificates, serviceAccounts, joinTokens });
   const signing = { clock, random, leafTtlMs, root: () => source.current().signer };
-  const issue = createIssuance({ ...signing, authenticate, limit: createIssueLimit(clock) });
+  const queue = createIssueQueue({ clock });
+  metrics.gauge({
+    name: "remora_certificate_requests_waiting",
+    help: "Requests for certificates that wait for their turn.",
+    read: () => queue.waiting,
+  });
+  const issue = createIssuance({ ...signing, authenticate, limit: createIssueLimit(clock, options.issueLimit), queue });
   const issued = metrics.counter({
     name: "remora_certificates_issued_total",
     help: "Requests for certificates by result: issued, or why not.",

@@ -9,6 +9,7 @@ import { CertError } from "../core/errors.ts";
 import { peerCertificate, sentIssuers } from "../core/peer-certificate.ts";
 import type { Logger } from "../core/log.ts";
 import type { CertifyRequest, CertifyResponse, IdentityHandlers, TrustBundle, WatchTrustRequest } from "../core/wire/identity.ts";
+import type { CallStatus } from "../core/wire/server-call.ts";
 import type { Authenticator, Credential } from "./authenticator.ts";
 import type { Issue, Issued } from "./issuance.ts";
 import type { TrustState } from "./trust-bundle.ts";
@@ -47,7 +48,7 @@ export function createIdentityService(parts: IdentityServiceParts): { readonly i
       const credential = credentialOf(call);
       kind = credential.kind;
       const { csr, messageCsr } = requestsOf(call.request);
-      const issued = await parts.issue({ credential, csr, messageCsr });
+      const issued = await parts.issue({ credential, csr, messageCsr, isGone: () => call.cancelled });
       parts.count("issued");
       auditIssued(parts.audit, issued, kind, call.getPeer());
       return answer(issued, parts);
@@ -156,8 +157,10 @@ const STATUS_BY_CODE = {
   conflict: status.ABORTED,
 } as const satisfies Record<CertErrorCode, status>;
 
-function statusOf(error: unknown): { code: status; details: string } {
+function statusOf(error: unknown): CallStatus {
   // What is not ours may name files and addresses; it is in the log, the peer learns no more.
   if (!(error instanceof CertError)) return { code: status.INTERNAL, details: "internal error" };
-  return { code: STATUS_BY_CODE[error.code], details: `${error.code}: ${error.message}` };
+  const { waitMs } = error.fields;
+  const retryAfter = typeof waitMs === "number" ? { retryAfterMs: waitMs } : {};
+  return { code: STATUS_BY_CODE[error.code], details: `${error.code}: ${error.message}`, ...retryAfter };
 }

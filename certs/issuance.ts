@@ -9,6 +9,7 @@ import { createOwnCsrReader, type ReadOwnCsr } from "../core/x509/own-csr.ts";
 import { keyName } from "../core/x509/signature.ts";
 import type { Authenticator, Credential } from "./authenticator.ts";
 import type { IssueLimit } from "./issue-limit.ts";
+import type { IssueQueue } from "./issue-queue.ts";
 import type { RandomBytes } from "./profile.ts";
 import { type SignedCertificate, signLeaf, signMessageCertificate, spkiOf } from "./profile.ts";
 import type { Root } from "./root.ts";
@@ -19,6 +20,8 @@ export interface IssueRequest {
   /** PKCS#10 DER. */
   readonly csr: Buffer;
   readonly messageCsr: Buffer;
+  /** True once nobody waits for the answer. Default: somebody does. */
+  readonly isGone?: () => boolean;
 }
 
 /** What was signed. */
@@ -41,6 +44,7 @@ export type Issue = (request: IssueRequest) => Promise<Issued>;
 export interface IssuanceParts {
   readonly authenticate: Authenticator;
   readonly limit: IssueLimit;
+  readonly queue: IssueQueue;
   readonly clock: Clock;
   readonly random: RandomBytes;
   readonly leafTtlMs: number;
@@ -49,7 +53,8 @@ export interface IssuanceParts {
 
 export function createIssuance(parts: IssuanceParts): Issue {
   const readOwnCsr = createOwnCsrReader();
-  return async (request) => {
+
+  async function issue(request: IssueRequest): Promise<Issued> {
     const proof = await parts.authenticate(request.credential);
     const key = readRequest(request.csr, "csr", proof.identity, readOwnCsr);
     const messageKey = readRequest(request.messageCsr, "message_csr", proof.identity, readOwnCsr);
@@ -64,6 +69,11 @@ export function createIssuance(parts: IssuanceParts): Issue {
     }
     await proof.spend();
     return sign(parts, proof.identity, key, messageKey);
+  }
+
+  return (request) => {
+    const urgency = request.credential.kind === "client_certificate" ? "renewal" : "first";
+    return parts.queue.run(urgency, request.isGone ?? (() => false), () => issue(request));
   };
 }
 

@@ -6,9 +6,8 @@ import type { Audit } from "../core/audit/audit.ts";
 import type { Clock } from "../core/clock.ts";
 import { CertError } from "../core/errors.ts";
 import type { Metrics } from "../core/metrics.ts";
-import { peerCertificate } from "../core/peer-certificate.ts";
+import { clientIdentity, peerCertificate } from "../core/peer-certificate.ts";
 import type { SpiffeId } from "../core/spiffe.ts";
-import { checkPeerCertificate } from "../core/x509/peer-check.ts";
 import type { CallMeter, ServerCall } from "./call.ts";
 import { createIdentityLimits, type IdentityLimitOptions, type IdentityShare } from "./identity-limits.ts";
 
@@ -69,7 +68,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
     const certificate = peerCertificate(call);
     if (certificate === null) return null;
     try {
-      return checkPeerCertificate(certificate, { trustDomain, usage: "client", nowMs: clock.nowMs() });
+      return clientIdentity(certificate, { trustDomain, nowMs: clock.nowMs() });
     } catch (error) {
       if (!(error instanceof CertError)) throw error;
       return unauthenticated(`the client certificate is refused: ${error.message}`);

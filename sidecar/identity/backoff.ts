@@ -17,3 +17,8 @@ export function backoffMs(failures: number, limits: BackoffLimits, random: () =>
   const step = Math.min(limits.firstMs * 2 ** Math.min(failures - 1, 30), limits.maxMs);
   return step / 2 + (step / 2) * random();
 }
+
+/** As {@link backoffMs}, and not before the control plane wants to be asked again: `waitMs`, plus up to half of it, so that those who were told the same come apart. */
+export function pushedBackMs(waitMs: number, failures: number, limits: BackoffLimits, random: () => number): number {
+  return Math.max(waitMs * (1 + random() / 2), backoffMs(failures, limits, random));
+}

@@ -15,6 +15,8 @@ import { rootsToPem } from "./generation.ts";
 import type { ControlChannel } from "./identity-source.ts";
 
 const CALL_TIMEOUT_MS = 10_000;
+/** No answer makes a workload wait longer than this, ms. */
+const MAX_PUSHBACK_MS = 60_000;
 
 /** What proves the workload; `renewal` is the channel's own client certificate. */
 export type CertifyCredential =
@@ -75,7 +77,16 @@ function call(channel: ControlChannel, kind: CertifyCredential["kind"], request:
 
 /** Statuses as certs/identity-service.ts gives them. */
 function toCertError(error: ServiceError, address: string, credential: CertifyCredential["kind"]): CertError {
-  return new CertError(codeOf(error.code), `the control plane at ${address}: ${error.details}`, { cause: error, fields: { credential } });
+  const waitMs = pushbackMs(error);
+  const fields = waitMs === null ? { credential } : { credential, waitMs };
+  return new CertError(codeOf(error.code), `the control plane at ${address}: ${error.details}`, { cause: error, fields });
+}
+
+/** After how long the control plane wants to be asked again; null when it did not say. */
+function pushbackMs({ metadata }: ServiceError): number | null {
+  const [text] = metadata?.get("grpc-retry-pushback-ms") ?? [];
+  const waitMs = typeof text === "string" && /^\d{1,9}$/.test(text) ? Number(text) : null;
+  return waitMs === null ? null : Math.min(waitMs, MAX_PUSHBACK_MS);
 }
 
 function codeOf(code: status): CertErrorCode {

@@ -9,7 +9,7 @@ import type { SpiffeId } from "../../core/spiffe.ts";
 import { spiffeParts } from "../../core/spiffe.ts";
 import type { TrustBundle } from "../../core/wire/identity.ts";
 import type { BackoffLimits } from "./backoff.ts";
-import { backoffMs, RUNNING, STARTING } from "./backoff.ts";
+import { pushedBackMs, RUNNING, STARTING } from "./backoff.ts";
 import { certify } from "./certify.ts";
 import type { ControlPlane } from "./control-channel.ts";
 import { createControlChannel } from "./control-channel.ts";
@@ -161,7 +161,8 @@ export async function startIdentity(options: IdentityOptions): Promise<IdentityS
 
   function noteFailure(error: unknown, limits: BackoffLimits, message: string): number {
     failures += 1;
-    const waitMs = Math.round(backoffMs(failures, limits, random));
+    const wanted = error instanceof CertError ? error.fields["waitMs"] : null;
+    const waitMs = Math.round(pushedBackMs(typeof wanted === "number" ? wanted : 0, failures, limits, random));
     log.warn({ code: error instanceof CertError ? error.code : null, detail: (error as Error).message, failures, waitMs }, message);
     return waitMs;
   }

@@ -27,11 +27,12 @@ async function start(t: Test, options: Partial<ThrowawayControlOptions> = {}): P
 }
 
 /** The CA of `control`'s own root is reached with this ThrowawayCa's root given by files. */
-async function startWithGivenRoot(t: Test): Promise<ThrowawayControl> {
+async function startWithGivenRoot(t: Test, changes: Partial<ThrowawayControlOptions> = {}): Promise<ThrowawayControl> {
   const folder = t.testdir({ "ca.crt": ids.rootPem, "ca.key": ids.rootKeyPem, state: {} });
   return start(t, {
     stateDir: `${folder}/state`,
     given: { certificateFile: `${folder}/ca.crt`, keyFile: `${folder}/ca.key`, rootFile: null },
+    ...changes,
   });
 }
 
@@ -200,7 +201,7 @@ t.test("a bad certificate renews nothing and watches nothing", async (t) => {
 });
 
 t.test("one identity cannot ask without end; others are not touched by it", async (t) => {
-  const control = await startWithGivenRoot(t);
+  const control = await startWithGivenRoot(t, { issueLimit: { burst: 20, intervalMs: 3000 } });
   const client = connect(t, control, ids.leaf("shop/orders"));
   const answers = await Promise.all(Array.from({ length: 25 }, () => certify(client, request())));
   t.equal(answers.filter((answer) => !("code" in answer)).length, 20);

@@ -1,5 +1,5 @@
 import t from "tap";
-import { backoffMs, RUNNING } from "../../../sidecar/identity/backoff.ts";
+import { backoffMs, pushedBackMs, RUNNING } from "../../../sidecar/identity/backoff.ts";
 import { createAlarm, renewalTime } from "../../../sidecar/identity/renewal.ts";
 import { createFakeClock } from "../../support/fake-clock.ts";
 
@@ -54,4 +54,14 @@ t.test("an alarm rings once, at the wall clock's time", async (t) => {
   alarm.close();
   clock.advance(HOUR_MS);
   t.equal(rings, 3);
+});
+
+t.test("who is told when to come again comes not before, and not all at once", async (t) => {
+  const waits = [0, 0.5, 1].map((random) => pushedBackMs(4000, 1, { firstMs: 250, maxMs: 10_000 }, () => random));
+  t.same(waits, [4000, 5000, 6000]);
+  t.equal(
+    pushedBackMs(0, 1, { firstMs: 250, maxMs: 10_000 }, () => 1),
+    250,
+    "without a word it is the usual backoff",
+  );
 });

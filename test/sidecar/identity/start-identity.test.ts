@@ -8,6 +8,7 @@ import { createAuthenticator } from "../../../certs/authenticator.ts";
 import { createIdentityService } from "../../../certs/identity-service.ts";
 import { createIssuance } from "../../../certs/issuance.ts";
 import { createIssueLimit } from "../../../certs/issue-limit.ts";
+import { createIssueQueue } from "../../../certs/issue-queue.ts";
 import { createServerCredentials } from "../../../certs/server-credentials.ts";
 import { createTrustState } from "../../../certs/trust-bundle.ts";
 import { auditToLog } from "../../../core/audit/audit.ts";
@@ -360,7 +361,12 @@ async function startRotatingControl(t: Test) {
   });
   const log = silentLogger();
   const parts = { clock: systemClock, random: randomBytes, leafTtlMs: 24 * HOUR_MS, root: () => root };
-  const issue = createIssuance({ ...parts, authenticate, limit: createIssueLimit(systemClock) });
+  const issue = createIssuance({
+    ...parts,
+    authenticate,
+    limit: createIssueLimit(systemClock),
+    queue: createIssueQueue({ clock: systemClock }),
+  });
   const service = createIdentityService({
     trustDomain: "cluster.local",
     issue,
