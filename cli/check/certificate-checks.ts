@@ -62,7 +62,9 @@ export const certificateChecks: readonly Check[] = [
     needs: ["ca-valid"],
     async look(cluster) {
       const days = Math.floor(((await root(cluster)).validToDate.getTime() - cluster.nowMs()) / DAY_MS);
-      return days >= ROOT_WARNING_DAYS ? ok(`${days} days`) : failed(`${days} days are left`, remakeCa(cluster));
+      const { controlNamespace } = cluster;
+      const fix = `remora ca rotate --plan --kubernetes --control-namespace ${controlNamespace}    # three steps, while everything runs; an issuer is renewed where it is from`;
+      return days >= ROOT_WARNING_DAYS ? ok(`${days} days`) : failed(`${days} days are left`, fix);
     },
   },
   {
@@ -78,11 +80,12 @@ export const certificateChecks: readonly Check[] = [
       const fix = `kubectl -n ${controlNamespace} rollout restart deployment/remora-control`;
       const found = await cluster.get(`/api/v1/namespaces/${controlNamespace}/configmaps/remora-trust`);
       if (found === null) return failed(`there is no ConfigMap ${controlNamespace}/remora-trust`, fix);
-      const own = formatPin((await root(cluster)).raw);
+      const own = await rootPins(cluster);
       const pins = pinsIn(textAt(found, "data", "pin"));
-      if (!pins.includes(own)) return failed(`it pins ${some(pins, 1) || "nothing"}, the CA is ${own}`, fix);
+      const missing = own.find((pin) => !pins.includes(pin));
+      if (missing !== undefined) return failed(`it pins ${some(pins, 1) || "nothing"}, a root of the CA is ${missing}`, fix);
       const written = fromPemBundle(textAt(found, "data", "ca.crt")).map(formatPin);
-      return written.includes(own) ? ok(`${pins.length} roots`) : failed("its ca.crt lacks the CA's certificate", fix);
+      return own.every((pin) => written.includes(pin)) ? ok(`${pins.length} roots`) : failed("its ca.crt lacks a root of the CA", fix);
     },
   },
   {
@@ -143,6 +146,12 @@ export const certificateChecks: readonly Check[] = [
     },
   },
 ];
+
+/** Pins of the roots that the CA's Secret says are trusted: several in a rotation, and an issuer's root is none of its own. */
+async function rootPins(cluster: Cluster): Promise<readonly string[]> {
+  const roots = secretText(await secret(cluster, "remora-ca"), "ca.crt");
+  return roots === "" ? [formatPin((await root(cluster)).raw)] : fromPemBundle(roots).map(formatPin);
+}
 
 async function root(cluster: Cluster): Promise<X509Certificate> {
   return new X509Certificate(secretText(await secret(cluster, "remora-ca"), "tls.crt"));

@@ -276,7 +276,7 @@ const BREAKAGES: readonly {
       };
     },
     detail: /^12 days are left$/,
-    fix: /remora-ca/,
+    fix: /^remora ca rotate --plan --kubernetes/,
   },
   {
     name: "a CA that has ended",
@@ -292,7 +292,7 @@ const BREAKAGES: readonly {
     name: "a trust bundle of another CA",
     id: "trust-bundle",
     change: () => ({ [`${NS}/configmaps/remora-trust`]: { data: { pin: "sha256:00", "ca.crt": CA.pem } } }),
-    detail: /^it pins sha256:00, the CA is sha256:/,
+    detail: /^it pins sha256:00, a root of the CA is sha256:/,
     fix: /rollout restart deployment\/remora-control$/,
   },
   {

@@ -6,6 +6,8 @@ import { type HelperProcess, startProcess, type Teardown } from "../support/proc
 
 /** A command may start together with many others on a slow machine. */
 const RUN_TIMEOUT_MS = 60_000;
+/** So may a control plane. */
+const START_TIMEOUT_MS = 40_000;
 const REMORA = join(import.meta.dirname, "..", "..", "bin", "remora");
 
 /** Starts it; the environment is `env` and a PATH. */
@@ -31,6 +33,6 @@ export function temporaryFolder(t: Teardown): string {
 export async function startedControl(t: Teardown, env: Readonly<Record<string, string>> = {}) {
   const stateDir = temporaryFolder(t);
   const control = remora(t, ["control", "--state-dir", stateDir, "--grpc-port", "0", "--admin-port", "0"], env);
-  const [, grpc = "", admin = ""] = await control.line(/"ports":\{"grpc":(\d+),"admin":(\d+).*control plane ready/);
+  const [, grpc = "", admin = ""] = await control.line(/"ports":\{"grpc":(\d+),"admin":(\d+).*control plane ready/, START_TIMEOUT_MS);
   return { control, stateDir, grpcPort: Number(grpc), adminPort: Number(admin) };
 }
