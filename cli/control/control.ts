@@ -17,6 +17,7 @@ import { fromPemBundle } from "../../core/x509/pem.ts";
 import { startControlAdmin } from "./admin.ts";
 import { openTrail } from "./audit-trail.ts";
 import type { ControlConfig } from "./config.ts";
+import { watchEventLoop } from "./event-loop.ts";
 import { listening } from "./listening.ts";
 import { forgetAddress, rememberAddress } from "./local-address.ts";
 import { startAuthorityRole } from "./roles/authority.ts";
@@ -49,6 +50,7 @@ export async function startControl(config: ControlConfig, { env, clock, log, onE
   const lifecycle = createLifecycle({ log, clock, drainTimeoutMs: config.drainTimeout });
   let isReady = false;
   await lifecycle.start("tracing", () => startTracing({ component: "control", env, log }));
+  await lifecycle.start("event loop", () => watchEventLoop(metrics));
   const trail = await openTrail(config, { clock, log, metrics, lifecycle });
   const surroundings = { config, env, clock, log, metrics, audit: trail.audit, random: Math.random };
 

@@ -130,6 +130,10 @@ export function createObserver(options: {
     help: "Retries that the budget of their destination did not allow, by the failure's reason.",
     labels: ["reason"],
   });
+  const breakersOpened = metrics.counter({
+    name: "remora_breakers_opened_total",
+    help: "Times that an endpoint was left alone because it failed repeatedly, further times after a failed probe included.",
+  });
   const relayedBytes = metrics.counter({
     name: "remora_tcp_bytes_total",
     help: "Payload of opaque connections.",
@@ -260,6 +264,7 @@ export function createObserver(options: {
       log.info({ connections, how }, "connections of a removed root");
     },
     breakerChanged(endpoint, from, to) {
+      if (to.kind === "open") breakersOpened.inc();
       log.warn({ endpoint: endpoint.id, address: `${endpoint.address}:${endpoint.port}`, from: from.kind, to: to.kind }, "breaker");
     },
     takeLoad: () => load.take(),
