@@ -27,66 +27,64 @@ export function sidecarEnv(
   { appProbes, appHooks }: RedirectedAsks,
   settings: InjectorSettings,
 ): readonly EnvVar[] {
-  const given: readonly [string, string | number | boolean | null | undefined][] = [
-    ["REMORA_CAPTURE", capture],
-    // Peers and the kubelet come over the pod's address; explicit capture alone would mean loopback. The outbound port still serves only the pod.
-    ["REMORA_BIND_ADDRESS", capture === "explicit" ? "::" : null],
-    ["REMORA_MODE", values.mode ?? settings.mode],
-    ["REMORA_TRUST_DOMAIN", settings.trustDomain],
-    ["REMORA_CONTROL_ADDRESS", settings.controlAddress],
-    ["REMORA_CONTROL_NAMESPACE", settings.controlNamespace],
-    ["REMORA_TRUST_PIN", settings.trustPins.join(",")],
-    ["REMORA_TOKEN_FILE", TOKEN_FILE],
-    ["REMORA_STATE_DIR", STATE_DIR],
-    ["REMORA_OUTBOUND_PORT", settings.outboundPort],
-    ["REMORA_INBOUND_PORT", settings.inboundPort],
-    ["REMORA_ADMIN_PORT", settings.adminPort],
-    ["REMORA_PORTS", derivePorts(pod, values)],
-    ["REMORA_OPAQUE_PORTS", values["opaque-ports"]?.join(",")],
-    ["REMORA_EGRESS", values.egress],
-    ["REMORA_ALLOW", values.allow],
-    ["REMORA_RATE_LIMIT", values["rate-limit"]],
-    ["REMORA_MAX_INFLIGHT", values["max-inflight"]],
-    ["REMORA_ROUTES", values.routes],
-    ["REMORA_REQUEST_TIMEOUT", values["request-timeout"]],
-    ["REMORA_ANSWER_TIMEOUT", values["answer-timeout"]],
-    ["REMORA_STREAM_IDLE_TIMEOUT", values["stream-idle-timeout"]],
-    ["REMORA_RETRY_BUDGET", values["retry-budget"]],
-    ["REMORA_BREAKER_FAILURES", values["breaker-failures"]],
-    ["REMORA_BREAKER_MIN_BACKOFF", values["breaker-min-backoff"]],
-    ["REMORA_BREAKER_MAX_BACKOFF", values["breaker-max-backoff"]],
-    ["REMORA_ENGINE", values.engine],
-    ["REMORA_WORKERS", values.workers],
-    ["REMORA_SIGNING", values.signing],
-    ["REMORA_VERIFY", values.verify],
-    ["REMORA_CHANNEL", channel],
-    ["REMORA_LOG_LEVEL", values["log-level"]],
-    ["REMORA_ACCESS_LOG", values["access-log"]],
-    ["REMORA_DRAIN_TIMEOUT", values["drain-timeout"] ?? `${usualDrainSeconds(pod)}s`],
-    ["REMORA_PROBES", Object.keys(appProbes).length === 0 ? null : JSON.stringify(appProbes)],
-    ["REMORA_HOOKS", Object.keys(appHooks).length === 0 ? null : JSON.stringify(appHooks)],
-  ];
-  return [
+  const env: EnvVar[] = [
     field("REMORA_INSTANCE_ID", "metadata.uid"),
     field("REMORA_POD_NAME", "metadata.name"),
     field("REMORA_NAMESPACE", "metadata.namespace"),
     field("REMORA_SERVICE_ACCOUNT", "spec.serviceAccountName"),
     field("REMORA_POD_IPS", "status.podIPs"),
-    ...plain(given),
   ];
+  add(env, "REMORA_CAPTURE", capture);
+  // Peers and the kubelet come over the pod's address; explicit capture alone would mean loopback. The outbound port still serves only the pod.
+  add(env, "REMORA_BIND_ADDRESS", capture === "explicit" ? "::" : null);
+  add(env, "REMORA_MODE", values.mode ?? settings.mode);
+  add(env, "REMORA_TRUST_DOMAIN", settings.trustDomain);
+  add(env, "REMORA_CONTROL_ADDRESS", settings.controlAddress);
+  add(env, "REMORA_CONTROL_NAMESPACE", settings.controlNamespace);
+  add(env, "REMORA_TRUST_PIN", settings.trustPins.join(","));
+  add(env, "REMORA_TOKEN_FILE", TOKEN_FILE);
+  add(env, "REMORA_STATE_DIR", STATE_DIR);
+  add(env, "REMORA_OUTBOUND_PORT", settings.outboundPort);
+  add(env, "REMORA_INBOUND_PORT", settings.inboundPort);
+  add(env, "REMORA_ADMIN_PORT", settings.adminPort);
+  add(env, "REMORA_PORTS", derivePorts(pod, values));
+  add(env, "REMORA_OPAQUE_PORTS", values["opaque-ports"]?.join(","));
+  add(env, "REMORA_EGRESS", values.egress);
+  add(env, "REMORA_ALLOW", values.allow);
+  add(env, "REMORA_RATE_LIMIT", values["rate-limit"]);
+  add(env, "REMORA_MAX_INFLIGHT", values["max-inflight"]);
+  add(env, "REMORA_ROUTES", values.routes);
+  add(env, "REMORA_REQUEST_TIMEOUT", values["request-timeout"]);
+  add(env, "REMORA_ANSWER_TIMEOUT", values["answer-timeout"]);
+  add(env, "REMORA_STREAM_IDLE_TIMEOUT", values["stream-idle-timeout"]);
+  add(env, "REMORA_RETRY_BUDGET", values["retry-budget"]);
+  add(env, "REMORA_BREAKER_FAILURES", values["breaker-failures"]);
+  add(env, "REMORA_BREAKER_MIN_BACKOFF", values["breaker-min-backoff"]);
+  add(env, "REMORA_BREAKER_MAX_BACKOFF", values["breaker-max-backoff"]);
+  add(env, "REMORA_ENGINE", values.engine);
+  add(env, "REMORA_WORKERS", values.workers);
+  add(env, "REMORA_SIGNING", values.signing);
+  add(env, "REMORA_VERIFY", values.verify);
+  add(env, "REMORA_CHANNEL", channel);
+  add(env, "REMORA_LOG_LEVEL", values["log-level"]);
+  add(env, "REMORA_ACCESS_LOG", values["access-log"]);
+  add(env, "REMORA_DRAIN_TIMEOUT", values["drain-timeout"] ?? `${usualDrainSeconds(pod)}s`);
+  add(env, "REMORA_PROBES", Object.keys(appProbes).length === 0 ? null : JSON.stringify(appProbes));
+  add(env, "REMORA_HOOKS", Object.keys(appHooks).length === 0 ? null : JSON.stringify(appHooks));
+  return env;
 }
 
 /** Environment of `remora init`. */
 export function initEnv(values: AnnotationValues, settings: InjectorSettings): readonly EnvVar[] {
-  return plain([
-    ["REMORA_OUTBOUND_PORT", settings.outboundPort],
-    ["REMORA_INBOUND_PORT", settings.inboundPort],
-    ["REMORA_ADMIN_PORT", settings.adminPort],
-    ["REMORA_PROXY_UID", settings.proxyUid],
-    ["REMORA_SKIP_INBOUND_PORTS", values["skip-inbound-ports"]?.join(",")],
-    ["REMORA_SKIP_OUTBOUND_PORTS", values["skip-outbound-ports"]?.join(",")],
-    ["REMORA_SKIP_OUTBOUND_CIDRS", values["skip-outbound-cidrs"]],
-  ]);
+  const env: EnvVar[] = [];
+  add(env, "REMORA_OUTBOUND_PORT", settings.outboundPort);
+  add(env, "REMORA_INBOUND_PORT", settings.inboundPort);
+  add(env, "REMORA_ADMIN_PORT", settings.adminPort);
+  add(env, "REMORA_PROXY_UID", settings.proxyUid);
+  add(env, "REMORA_SKIP_INBOUND_PORTS", values["skip-inbound-ports"]?.join(","));
+  add(env, "REMORA_SKIP_OUTBOUND_PORTS", values["skip-outbound-ports"]?.join(","));
+  add(env, "REMORA_SKIP_OUTBOUND_CIDRS", values["skip-outbound-cidrs"]);
+  return env;
 }
 
 /** Draining ends before the kubelet's patience does: the pod's grace period less a margin, 1 s to 30 s. */
@@ -103,13 +101,10 @@ function field(name: string, fieldPath: string): EnvVar {
   return { name, valueFrom: { fieldRef: { fieldPath } } };
 }
 
-function plain(given: readonly (readonly [string, string | number | boolean | null | undefined])[]): readonly EnvVar[] {
-  const variables: EnvVar[] = [];
-  for (const [name, value] of given) {
-    if (value === null || value === undefined || value === "") continue;
-    variables.push({ name, value: escapeExpansion(String(value)) });
-  }
-  return variables;
+/** Adds a variable; nothing for a value that is not there. */
+function add(env: EnvVar[], name: string, value: string | number | boolean | null | undefined): void {
+  if (value === null || value === undefined || value === "") return;
+  env.push({ name, value: escapeExpansion(String(value)) });
 }
 
 /** `$(X)` would be replaced and `$$` halved by the kubelet; a lone `$` is safe as it is. */

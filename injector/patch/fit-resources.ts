@@ -46,7 +46,7 @@ export function fitResource(subject: FitSubject, resource: ResourceName, wanted:
     request: parseQuantity(wanted.request, unit) ?? 0,
     limit: wanted.limit === null ? null : parseQuantity(wanted.limit, unit),
   };
-  const draft: Mutable = { ...asked, sources: new Set() };
+  const draft: Mutable = { request: asked.request, limit: asked.limit, sources: new Set() };
   const bounds = containerBounds(subject.surroundings.limitRanges, subject.surroundings.quotas, resource);
   const problem =
     fitContainer(draft, bounds, needs, asked) ??

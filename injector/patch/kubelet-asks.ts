@@ -77,12 +77,8 @@ interface Found {
 function redirectContainer(container: Container, options: RedirectOptions, found: Found): Container {
   const probes = redirectProbes(container, options, found);
   const hooks = redirectHooks(container, options, found);
-  if (Object.keys(probes).length + Object.keys(hooks).length === 0) return container;
-  return {
-    ...container,
-    ...probes,
-    ...(Object.keys(hooks).length === 0 ? {} : { lifecycle: { ...container.lifecycle, ...hooks } }),
-  };
+  if (!hasAny(probes) && !hasAny(hooks)) return container;
+  return { ...container, ...probes, ...(hasAny(hooks) ? { lifecycle: { ...container.lifecycle, ...hooks } } : {}) };
 }
 
 function redirectProbes(
@@ -90,7 +86,8 @@ function redirectProbes(
   { adminPort, uncaptured }: RedirectOptions,
   found: Found,
 ): ContainerOriginals<ProbeField, Probe> {
-  const originals: [ProbeField, Probe][] = [];
+  const originals: Partial<Record<ProbeField, Probe>> = {};
+  const redirected: Partial<Record<ProbeField, Probe>> = {};
   for (const field of PROBE_FIELDS) {
     const probe = container[field];
     if (probe == null) continue;
@@ -98,15 +95,17 @@ function redirectProbes(
     if (reading.kind === "unresolved") found.concerns.push(unresolved(container, field, reading.port));
     if (reading.kind !== "ask" || isOwn(probe, adminPort) || uncaptured.includes(reading.port)) continue;
     found.appProbes.push([appProbeName(container.name, field), reading.probe]);
-    originals.push([field, probe]);
+    originals[field] = probe;
+    redirected[field] = redirectProbe(probe, container.name, field, adminPort);
   }
-  if (originals.length > 0) found.probes.push([container.name, Object.fromEntries(originals)]);
-  return Object.fromEntries(originals.map(([field, probe]) => [field, redirectProbe(probe, container.name, field, adminPort)]));
+  if (hasAny(originals)) found.probes.push([container.name, originals]);
+  return redirected;
 }
 
 function redirectHooks(container: Container, options: RedirectOptions, found: Found): ContainerOriginals<Hook, ProbeHandler> {
   const { adminPort, uncaptured, hookToken } = options;
-  const originals: [Hook, ProbeHandler][] = [];
+  const originals: Partial<Record<Hook, ProbeHandler>> = {};
+  const redirected: Partial<Record<Hook, ProbeHandler>> = {};
   for (const hook of HOOKS) {
     const handler = container.lifecycle?.[hook];
     if (handler?.httpGet == null) continue;
@@ -114,12 +113,15 @@ function redirectHooks(container: Container, options: RedirectOptions, found: Fo
     if (reading.kind === "unresolved") found.concerns.push(unresolved(container, `the ${hook} hook`, reading.port));
     if (reading.kind !== "ask" || isOwn(handler, adminPort) || uncaptured.includes(reading.port)) continue;
     found.appHooks.push([appHookName(container.name, hook), reading.hook]);
-    originals.push([hook, handler]);
+    originals[hook] = handler;
+    redirected[hook] = redirectHook(handler, container.name, hook, hookToken(), adminPort);
   }
-  if (originals.length > 0) found.hooks.push([container.name, Object.fromEntries(originals)]);
-  return Object.fromEntries(
-    originals.map(([hook, handler]) => [hook, redirectHook(handler, container.name, hook, hookToken(), adminPort)]),
-  );
+  if (hasAny(originals)) found.hooks.push([container.name, originals]);
+  return redirected;
+}
+
+function hasAny(fields: object): boolean {
+  return Object.keys(fields).length > 0;
 }
 
 /** Asks the sidecar already. */
