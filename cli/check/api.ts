@@ -30,10 +30,15 @@ export async function connectApi({ kubeconfig, context }: { readonly kubeconfig?
   const found = await findKubeContext({ env, ...(context === undefined ? {} : { context }) });
   return {
     server: found.server.replace(/\/$/, ""),
-    async call(method, path, body) {
+    async call(method, path, body, own = {}) {
       const { server, tls, headers: credentials } = await found.access();
       const text = body === undefined ? null : JSON.stringify(body);
-      const headers = { ...credentials, accept: "application/json", ...(text === null ? {} : { "content-type": "application/json" }) };
+      const headers = {
+        ...own,
+        ...credentials,
+        accept: "application/json",
+        ...(text === null ? {} : { "content-type": "application/json" }),
+      };
       return send(server.replace(/\/$/, "") + path, { method, headers, timeout: CALL_TIMEOUT_MS, ...tls }, text);
     },
   };
