@@ -5,7 +5,7 @@ import { RegistryError } from "../core/errors.ts";
 import { followList, type ObjectChange, type WatchedList } from "../core/kubernetes/watched-list.ts";
 import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
-import { connectKubernetesApi, type WatchedKind } from "./kubernetes-api.ts";
+import { connectKubernetesApi, WATCHED_PATHS, type WatchedKind } from "./kubernetes-api.ts";
 import { createCatalog } from "./kubernetes-catalog.ts";
 import { readNamespace, readPod } from "./kubernetes-pods.ts";
 import { readService, readSlice } from "./kubernetes-services.ts";
@@ -68,8 +68,8 @@ export async function startKubernetesSource(options: KubernetesSourceOptions): P
   ): WatchedList<Facts> {
     return followList<Facts>({
       what: kind,
-      path: api.paths[kind],
-      list: api.lists[kind],
+      path: WATCHED_PATHS[kind],
+      list: (page) => api.list(WATCHED_PATHS[kind], page),
       watch: api.watch,
       read,
       isSame: (before, after) => before.resourceVersion !== "" && before.resourceVersion === after.resourceVersion,

@@ -113,7 +113,7 @@ export function followList<Facts>(options: WatchedListOptions<Facts>): WatchedLi
     const changes = [...differences(facts, fresh)];
     facts = fresh;
     size = [...fresh.values()].reduce((sum, siblings) => sum + siblings.size, 0);
-    version = listed ?? null;
+    version = listed === "" ? null : (listed ?? null);
     onChange(changes);
     synced.resolve();
   }
