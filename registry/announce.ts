@@ -40,6 +40,8 @@ export interface Announce {
 export function createAnnounce(parts: {
   readonly store: LeaseStore;
   readonly mayAnnounce: MayAnnounce;
+  /** How long an announcement lasts that is accepted now, ms. Default: as long as the store's leases. */
+  readonly leaseMs?: () => number;
   readonly metrics: RegistryMetrics;
   readonly log: Logger;
   readonly audit: Audit;
@@ -62,7 +64,7 @@ export function createAnnounce(parts: {
     refuseCrowd(lease);
     const replaced = superseded(store.leases, lease, proven);
     const before = store.leases.get(lease.instanceId)?.lease;
-    await store.renew(lease, announcement.load);
+    await store.renew(lease, announcement.load, parts.leaseMs?.());
     trail.announced(before, lease, remoteAddress);
     for (const id of replaced) await removeReplaced(id, remoteAddress);
     return announcement;

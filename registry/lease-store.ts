@@ -16,10 +16,10 @@ export interface LeaseStore {
   readonly kind: "memory" | "redis";
   readonly leases: Leases;
   /**
-   * Registers or renews for one lease time. Raises `RegistryError("forbidden")` when the instance belongs to another identity or a newer
+   * Registers or renews for `lastsMs`, one lease time when it is left out. Raises `RegistryError("forbidden")` when the instance belongs to another identity or a newer
    * process, `RegistryError("overloaded")` when the store is full.
    */
-  renew(lease: Lease, load: Load): Promise<void>;
+  renew(lease: Lease, load: Load, lastsMs?: number): Promise<void>;
   /** Ends a lease now, if `identity` holds it and no newer process took it. */
   remove(instanceId: string, claim: { readonly identity: SpiffeId; readonly epoch: number }): Promise<void>;
   /** Ends what nobody renewed in time. Returns how many leases ended. */

@@ -15,6 +15,8 @@ export interface HeldLease {
   load: Load | null;
   /** When this replica last heard of it, `clock.monoMs()`. */
   heardMonoMs: number;
+  /** How long after that it lasts, ms; null: one lease time of its store. */
+  lastsMs: number | null;
 }
 
 /** One lease before and after; null: not there. Never both null. */
@@ -43,7 +45,7 @@ export interface Leases {
 /** {@link Leases} for the store that owns them. */
 export interface LeaseTable extends Leases {
   /** Puts or replaces a lease. Only a different text is a change. */
-  put(lease: Lease, load: Load | null, heardMonoMs: number): void;
+  put(lease: Lease, load: Load | null, heardMonoMs: number, lastsMs?: number): void;
   delete(instanceId: string): boolean;
 }
 
@@ -88,16 +90,17 @@ export function createLeaseTable(): LeaseTable {
       listeners.add(run);
       return () => void listeners.delete(run);
     },
-    put(lease, load, heardMonoMs) {
+    put(lease, load, heardMonoMs, lastsMs) {
       const before = held.get(lease.instanceId);
       // Leases are immutable: the same one has the same text.
       const text = before?.lease === lease ? before.text : formatLease(lease);
       if (before !== undefined && before.text === text) {
         before.load = load ?? before.load;
         before.heardMonoMs = heardMonoMs;
+        before.lastsMs = lastsMs ?? null;
         return;
       }
-      held.set(lease.instanceId, { lease, text, load, heardMonoMs });
+      held.set(lease.instanceId, { lease, text, load, heardMonoMs, lastsMs: lastsMs ?? null });
       change(before?.lease ?? null, lease);
     },
     delete(instanceId) {

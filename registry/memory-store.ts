@@ -21,23 +21,23 @@ export function createMemoryStore({ clock, leaseMs = 15_000, maxLeases = MAX_LEA
   return {
     kind: "memory",
     leases: table,
-    async renew(lease, load) {
+    async renew(lease, load, lastsMs) {
       const held = table.get(lease.instanceId);
       refuseTakeover(held?.lease, lease);
       if (held === undefined && table.size >= maxLeases) {
         throw new RegistryError("overloaded", `the registry holds its most, ${maxLeases} instances`);
       }
-      table.put(lease, load, clock.monoMs());
+      table.put(lease, load, clock.monoMs(), lastsMs);
     },
     async remove(instanceId, claim) {
       refuseTakeover(table.get(instanceId)?.lease, claim);
       table.delete(instanceId);
     },
     async sweep() {
-      const oldest = clock.monoMs() - leaseMs;
+      const now = clock.monoMs();
       let ended = 0;
-      for (const { lease, heardMonoMs } of table.all()) {
-        if (heardMonoMs >= oldest) continue;
+      for (const { lease, heardMonoMs, lastsMs } of table.all()) {
+        if (now - heardMonoMs <= (lastsMs ?? leaseMs)) continue;
         table.delete(lease.instanceId);
         ended += 1;
       }

@@ -18,6 +18,7 @@ import type { LeaseChange } from "./lease-table.ts";
 import type { MeshReaders } from "./mesh-readers.ts";
 import type { Peer } from "./peer.ts";
 import { identifyPeer } from "./peer.ts";
+import { createPressure, type Pressure } from "./pressure.ts";
 import { createRegistryAudit } from "./registry-audit.ts";
 import { createRegistryMetrics } from "./registry-metrics.ts";
 import type { Authenticate } from "./rest.ts";
@@ -53,6 +54,8 @@ export interface RegistryOptions {
   readonly heartbeatIntervalMs?: number;
   /** What sidecars are told; the store's own setting decides. Default 15000. */
   readonly leaseMs?: number;
+  /** Share of the time in which this process worked since the last call (0..1): under pressure sidecars are asked to report less often. Default: never. */
+  readonly utilization?: () => number;
   /** Who may learn where which services are; null or absent: everybody of all. */
   readonly watchRules?: readonly WatchRule[] | null;
   /** Who may read the whole mesh from elsewhere; default: nobody. */
@@ -86,7 +89,26 @@ export function createRegistry(options: RegistryOptions): Registry {
   const views = createViews({ leases: store.leases, source, clock, random: options.random });
   const audit = options.audit ?? auditToLog(log);
   const trail = createRegistryAudit(audit, store.leases);
-  const announce = createAnnounce({ store, mayAnnounce: options.mayAnnounce, metrics, log, audit, trail });
+  const pressure = createPressure({
+    usual: { intervalMs: heartbeatIntervalMs, leaseMs },
+    utilization: options.utilization ?? (() => 0),
+    clock,
+    onChange: (terms, busyRatio) => log.warn({ ...terms, busyRatio }, "sidecars are asked to report in another interval"),
+  });
+  options.metrics.gauge({
+    name: "remora_registry_heartbeat_interval_seconds",
+    help: "How often sidecars are asked to report; more than configured while this process is short of CPU.",
+    read: () => pressure.terms.intervalMs / 1000,
+  });
+  const announce = createAnnounce({
+    store,
+    mayAnnounce: options.mayAnnounce,
+    leaseMs: () => pressure.terms.leaseMs,
+    metrics,
+    log,
+    audit,
+    trail,
+  });
   const streams = new Set<{ end(): void }>();
   let sweeping = false;
 
@@ -152,8 +174,8 @@ export function createRegistry(options: RegistryOptions): Registry {
   for (const { lease } of store.leases.all()) count({ before: null, after: lease });
   const sweeper = clock.every(SWEEP_PERIOD_MS, () => void sweep());
   const answers = createHeartbeatAnswers(() => ({
-    nextIntervalMs: heartbeatIntervalMs,
-    leaseMs,
+    nextIntervalMs: pressure.terms.intervalMs,
+    leaseMs: pressure.terms.leaseMs,
     degraded: store.status().status === "degraded",
   }));
   const heartbeatParts = { announce, answers, store, clock, metrics };
@@ -183,13 +205,14 @@ export function createRegistry(options: RegistryOptions): Registry {
       leaseMs,
       readers: { ...(options.readers ?? NO_READERS), authenticate, metrics, audit },
     }),
-    health: () => healthOf(store, source),
+    health: () => healthOf(store, source, pressure),
     async close() {
       sweeper.cancel();
       stopCounting();
       trail.close();
       views.close();
       warmUp.close();
+      pressure.close();
       for (const stream of streams) stream.end();
     },
   };
@@ -214,9 +237,11 @@ function createWarmUp(clock: Clock, forMs: number): WarmUp & { close(): void } {
   };
 }
 
-function healthOf(store: LeaseStore, source: ServiceSource): RegistryHealth {
+function healthOf(store: LeaseStore, source: ServiceSource, pressure: Pressure): RegistryHealth {
   const kept = store.status();
   if (kept.status === "degraded") return { status: "degraded", since: kept.since, message: `redis: ${kept.message}` };
   const problem = source.problem();
+  if (problem === null && pressure.since !== null)
+    return { status: "degraded", since: pressure.since, message: `short of CPU: heartbeats each ${pressure.terms.intervalMs / 1000} s` };
   return problem === null ? { status: "ok" } : { status: "degraded", since: problem.since, message: `services: ${problem.message}` };
 }

@@ -105,7 +105,8 @@ export async function startRedisStore(options: RedisStoreOptions): Promise<Lease
   }
 
   async function renewShared(lease: Lease, load: Load, lastsMs: number): Promise<void> {
-    const text = formatLease(lease);
+    const mirrored = table.get(lease.instanceId);
+    const text = mirrored?.lease === lease ? mirrored.text : formatLease(lease);
     refuse(lease.instanceId, await calls.renew(shardOf(shards, lease.instanceId).keys, lease, text, lastsMs, false));
     heard.hear(lease, load, lastsMs);
     // Only changes of the lease go through the stream; load and time of a lease that is already mirrored are noted here.

@@ -31,6 +31,8 @@ export interface RegistryServerOptions {
   readonly leaseMs?: number;
   readonly heartbeatIntervalMs?: number;
   readonly authenticate?: NonNullable<RegistryOptions["authenticate"]>;
+  /** Default: never busy, however slow the machine is. */
+  readonly utilization?: () => number;
   readonly readers?: NonNullable<RegistryOptions["readers"]>;
   readonly watchRules?: NonNullable<RegistryOptions["watchRules"]>;
   readonly audit?: NonNullable<RegistryOptions["audit"]>;
@@ -66,6 +68,7 @@ export async function startRegistryServer(options: RegistryServerOptions = {}): 
     trustDomain: ca.trustDomain,
     heartbeatIntervalMs,
     leaseMs,
+    utilization: options.utilization ?? (() => 0),
     ...(options.authenticate === undefined ? {} : { authenticate: options.authenticate }),
     ...(options.readers === undefined ? {} : { readers: options.readers }),
     ...(options.watchRules === undefined ? {} : { watchRules: options.watchRules }),

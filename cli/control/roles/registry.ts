@@ -6,6 +6,7 @@ import { ConfigError } from "../../../core/errors.ts";
 import { createAnnouncePolicy } from "../../../registry/announce-policy.ts";
 import type { LeaseStore } from "../../../registry/lease-store.ts";
 import { createMemoryStore } from "../../../registry/memory-store.ts";
+import { createUtilization } from "../../../registry/pressure.ts";
 import { createRegistry, type Registry } from "../../../registry/registry.ts";
 import { noServices, type ServiceSource } from "../../../registry/service-source.ts";
 import { startServicesFile } from "../../../registry/services-file.ts";
@@ -47,6 +48,7 @@ export async function startRegistryRole(options: RegistryRoleOptions): Promise<R
     readers: { readers: config.meshReaders ?? [], token: config.readToken },
     heartbeatIntervalMs: config.heartbeatInterval,
     leaseMs: config.lease,
+    utilization: createUtilization(),
     ...(ca === null ? {} : { authenticate: authenticateWith(ca) }),
   });
   return {
