@@ -55,8 +55,8 @@ export function register(program: Command): void {
     )
     .requiredOption("--out <folder>", "folder for the files; made when missing")
     .option("--trust-domain <name>", "trust domain of the mesh", "cluster.local")
-    .option("--root-ttl <duration>", "life of the root", parseDuration, parseDurationMs("3650d"))
-    .option("--issuer-ttl <duration>", "life of the issuer", parseDuration, parseDurationMs("365d"))
+    .addOption(durationOption("--root-ttl <duration>", "life of the root", "3650d"))
+    .addOption(durationOption("--issuer-ttl <duration>", "life of the issuer", "365d"))
     .option("--root-from <folder>", "take root.crt and root.key of this folder instead of making them: a further issuer")
     .option("--old-root <folder>", "also sign the new root with root.crt and root.key of this folder (cross.crt), for a rotation")
     .option("--no-issuer", "make a root alone, that is to sign itself")
@@ -79,7 +79,7 @@ export function register(program: Command): void {
     .argument("[step]", "add, issue, remove, back or cancel", parseAction)
     .option("--plan", "change nothing, only say what would happen")
     .option("--from <folder>", "add: the next CA from a folder of `remora ca init`, instead of a new root made here")
-    .option("--wait <duration>", "wait as long as this for the step to be safe", parseDuration, 0)
+    .addOption(durationOption("--wait <duration>", "wait as long as this for the step to be safe", "0s"))
     .option(
       "--cut-off-workloads",
       "TAKE THE STEP THOUGH IT IS NOT SAFE: workloads that are not ready for it LOSE THE MESH until they get a certificate anew",
@@ -87,6 +87,11 @@ export function register(program: Command): void {
     .action(async (action: RotationAction | undefined, flags: RotateFlags) =>
       finish(await (await import("./ca/rotate.ts")).rotate(action ?? null, flags)),
     );
+}
+
+/** Its value is in ms; help shows the default as it would be written. */
+function durationOption(flags: string, description: string, byDefault: string): Option {
+  return new Option(flags, description).argParser(parseDuration).default(parseDurationMs(byDefault), byDefault);
 }
 
 function finish(code: number): void {
