@@ -23,6 +23,7 @@ const REPLICAS = 3;
 const PER_SERVICE = 50;
 /** Sidecars that are killed at the end, to see that views are alive. */
 const DOOMED = 20;
+const DOOMED_NAME = "doomed-";
 const DAY_MS = 86_400_000;
 
 /** What to play. */
@@ -101,7 +102,9 @@ export async function playFailover(
 
   const doomedMonoMs = performance.now();
   doomed.kill();
-  await until("the killed ones are gone", leaseMs * 4, () => views.every((view) => view.ids.size === sidecars));
+  await until("the killed ones are gone", leaseMs * 4, () =>
+    views.every((view) => ![...view.ids].some((id) => id.startsWith(DOOMED_NAME))),
+  );
   return { sidecars, heartbeats, withoutRedisMs, untilOkMs, missing: [...missing], killedGoneMs: performance.now() - doomedMonoMs };
 }
 
@@ -147,7 +150,7 @@ function startDoomed(ca: ThrowawayCa, port: number, heartbeatMs: number): { kill
   const calls = Array.from({ length: DOOMED }, (_, n) => {
     const call = link.open<HeartbeatRequest, HeartbeatResponse>(method);
     call.on("error", () => {}); // the end
-    return { call, message: heartbeatOf({ instanceId: `doomed-${n}`, services: ["doomed"], addresses: [`127.250.0.${n + 1}`] }) };
+    return { call, message: heartbeatOf({ instanceId: `${DOOMED_NAME}${n}`, services: ["doomed"], addresses: [`127.250.0.${n + 1}`] }) };
   });
   const beat = () => {
     for (const { call, message } of calls) call.write(message);
