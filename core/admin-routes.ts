@@ -13,6 +13,8 @@ export interface AdminRequest {
   /** Reads the body, at most `maxBytes`; above, the request is answered 413. Call it at most once. */
   body(maxBytes: number): Promise<Buffer>;
   readonly remoteAddress: string;
+  /** Where the connection arrived; empty when it is gone. */
+  readonly localAddress: string;
 }
 
 /** An answer. An object is sent as JSON, text as text/plain unless `headers` say otherwise. */
@@ -105,6 +107,11 @@ function exitAnswer({ remoteAddress, headers }: AdminRequest, { onExit, log }: A
   log.info({ remoteAddress }, "exit requested");
   setImmediate(onExit);
   return { status: 202, headers: { connection: "close" }, body: { exiting: true } };
+}
+
+/** True when the caller is on this machine, or in this pod: over loopback, or from the very address that it called. */
+export function isLocal({ remoteAddress, localAddress }: Pick<AdminRequest, "remoteAddress" | "localAddress">): boolean {
+  return isLoopback(remoteAddress) || (remoteAddress !== "" && remoteAddress === localAddress);
 }
 
 /** True for 127.0.0.0/8, ::1 and v4-mapped 127.0.0.0/8. */

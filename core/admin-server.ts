@@ -102,6 +102,7 @@ function toAdminRequest(request: IncomingMessage): AdminRequest {
     query: new URLSearchParams(queryAt === -1 ? "" : target.slice(queryAt + 1)),
     headers: request.headers,
     remoteAddress: request.socket.remoteAddress ?? "",
+    localAddress: request.socket.localAddress ?? "",
     body: (maxBytes) => readBody(request, maxBytes),
   };
 }

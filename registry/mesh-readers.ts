@@ -1,6 +1,6 @@
 // Who may read the whole mesh over REST (design 8: nobody receives it by itself): whoever is on this machine or in this pod (`kubectl port-forward` ends there), holds
 // the token of the settings, or proves an identity that is named. Everybody else is refused, and the audit trail hears of it.
-import { type AdminRequest, type AdminResponse, isLoopback, type Route } from "../core/admin-routes.ts";
+import { type AdminRequest, type AdminResponse, isLocal, type Route } from "../core/admin-routes.ts";
 import type { Audit } from "../core/audit/audit.ts";
 import { CertError } from "../core/errors.ts";
 import { type AccessList, isListed } from "../core/policy/access-list.ts";
@@ -36,7 +36,7 @@ export function forReaders(route: Route, parts: MeshReadersParts): Route {
   async function refusalOf(
     request: AdminRequest,
   ): Promise<{ readonly reason: "unauthenticated" | "forbidden"; readonly why: string } | null> {
-    if (readers === "everyone" || isLoopback(request.remoteAddress)) return null;
+    if (readers === "everyone" || isLocal(request)) return null;
     const given = credentialOf(request);
     if (given === null) return { reason: "unauthenticated", why: ASKED };
     if (token?.equals(given)) return null;

@@ -73,7 +73,8 @@ t.test("rollouts", { skip: lacksCluster }, async (t) => {
 
   await t.test("the registry knows everybody, and status shows it", async (t) => {
     await until("every instance is known", 30_000, async () => {
-      const { total } = (await (await fetch(`${registry}/api/v1/instances`)).json()) as { readonly total: number };
+      const { stdout = "{}" } = (await control?.exec("control", ["curl", "-sS", "http://127.0.0.1:15014/api/v1/instances"])) ?? {};
+      const { total } = JSON.parse(stdout) as { readonly total?: number };
       return total === WORKLOADS;
     });
     let { code, stdout, stderr } = await remora("status", "-o", "json");

@@ -73,7 +73,9 @@ t.test("admitted pods", { skip: lacksCluster || requires("nginx", "curl") }, asy
 
   t.test("are what the registry says of them", async (t) => {
     const [control] = node.pods(`${CONTROL_NAMESPACE}/remora-control`);
-    const answer = await outside.running.exec("app", ["curl", "-sS", `http://${control?.facts.podIps[0]}:15014/api/v1/instances`]);
+    const refused = await outside.running.exec("app", ["curl", "-sS", `http://${control?.facts.podIps[0]}:15014/api/v1/instances`]);
+    t.match(refused.stdout, /unauthenticated/, "no pod reads the whole mesh by itself");
+    const answer = (await control?.exec("control", ["curl", "-sS", "http://127.0.0.1:15014/api/v1/instances"])) ?? { stdout: "" };
     const { instances } = JSON.parse(answer.stdout) as { readonly instances: ReadonlyArray<Readonly<Record<string, unknown>>> };
     const known = instances.find(({ instanceId }) => instanceId === web.pod.metadata.uid);
     t.match(known, { identity: WEB, namespace: "shop", state: "ready" }, answer.stdout);

@@ -170,6 +170,7 @@ export async function startWorld(store: Store): Promise<World> {
         ...common,
         REMORA_ROLES: "registry",
         REMORA_BIND_ADDRESS: spaces.registry.ipv4,
+        REMORA_MESH_READERS: "*",
         REMORA_STATE_DIR: folders.registry,
         REMORA_CONTROL_ADDRESS: caAddress,
         REMORA_JOIN_TOKEN: await joinToken("remora-system", "remora-control"),

@@ -41,11 +41,20 @@ t.test("the whole mesh is read by this machine, with the token, and by who is na
   for (const path of ["/api/v1/services", "/api/v1/instances"]) {
     const route = server.registry.routes.find((candidate) => candidate.path === path);
     const statusOf = async (remoteAddress: string, headers: AdminRequest["headers"] = {}) => {
-      const request = { method: "GET", path, query: new URLSearchParams(), headers, remoteAddress, body: async () => Buffer.alloc(0) };
+      const request = {
+        method: "GET",
+        path,
+        query: new URLSearchParams(),
+        headers,
+        remoteAddress,
+        localAddress: "10.0.0.1",
+        body: async () => Buffer.alloc(0),
+      };
       return (await route?.handle(request))?.status;
     };
     t.equal(await statusOf("127.0.0.1"), 200, "kubectl port-forward");
     t.equal(await statusOf("::1"), 200);
+    t.equal(await statusOf("10.0.0.1"), 200, "from the very address that it called");
     t.equal(await statusOf("10.0.0.9"), 401);
     t.equal(await statusOf(""), 401, "who is not known is not this machine");
     t.equal(await statusOf("10.0.0.9", { "x-remora-token": "s3cret" }), 200);

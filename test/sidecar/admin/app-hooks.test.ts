@@ -212,6 +212,7 @@ t.test("programs of the pod may tell that it ends, nobody else", async (t) => {
     query: new URLSearchParams(),
     headers: {},
     remoteAddress: "10.0.0.7",
+    localAddress: "",
     body: async () => Buffer.alloc(0),
   };
   t.match(await route.handle(other), { status: 403 }, "another pod");
