@@ -2,26 +2,26 @@
 // core; the sidecars are simulated in this process, with the real protocol and the sidecar's own timing.
 import { writeFile } from "node:fs/promises";
 import { cpus, loadavg } from "node:os";
+import { type BootResult, playBoot } from "./boot.ts";
+import { type CertifyResult, playCertify } from "./certify.ts";
+import { drawSweep } from "./chart.ts";
 import { type ControlBenchOptions, parseControlOptions } from "./options.ts";
-import { sayResult } from "./report.ts";
+import { sayResult, sayTable } from "./report.ts";
 import { playDisconnect, playRolling, playSteady, type Result } from "./scenarios.ts";
 import { createWorld, type World } from "./world.ts";
 
-const PLAYS: Readonly<Record<string, (world: World, options: ControlBenchOptions) => Promise<Result>>> = {
-  steady: playSteady,
-  disconnect: playDisconnect,
-  rolling: playRolling,
-};
+/** Sizes of a sweep. */
+const SWEEP = [1_000, 2_000, 5_000, 10_000, 20_000];
+
+type Outcome = Result | CertifyResult | BootResult;
 
 /** Plays one scenario and prints what it found; false when an argument is wrong or it could not be played. */
 export async function runControl(words: readonly string[]): Promise<boolean> {
   const options = parseControlOptions(words);
   if (!("scenario" in options)) return refuse(options.join("\n"));
-  say(
-    `${cpus()[0]?.model}, ${cpus().length} cores, load ${loadavg()[0]?.toFixed(1)} before; Node ${process.version}; ${new Date().toISOString()}`,
-  );
+  say(`${machine()}, load ${loadavg()[0]?.toFixed(1)} before; ${new Date().toISOString()}`);
   try {
-    const results = await playAll(options);
+    const results = options.scenario === "sweep" ? await sweep(options) : [await playOne(options)];
     if (options.json !== null) await writeFile(options.json, `${JSON.stringify(results, null, 2)}\n`);
     return true;
   } catch (error) {
@@ -29,17 +29,55 @@ export async function runControl(words: readonly string[]): Promise<boolean> {
   }
 }
 
-async function playAll(options: ControlBenchOptions): Promise<readonly Result[]> {
-  const play = PLAYS[options.scenario];
-  if (play === undefined) return [];
+/** Each size with a control plane of its own, so that none pays for the one before. */
+async function sweep(options: ControlBenchOptions): Promise<readonly Result[]> {
+  const results: Result[] = [];
+  for (const sidecars of SWEEP) {
+    const result = await inWorld({ ...options, scenario: "steady", sidecars }, playSteady);
+    say(sayResult(result));
+    results.push(result);
+  }
+  say(sayTable(results));
+  const footer = `${machine()}, one core for the control plane; ${new Date().toISOString().slice(0, 10)}`;
+  if (options.svg !== null) await writeFile(options.svg, drawSweep(results, footer));
+  return results;
+}
+
+async function playOne(options: ControlBenchOptions): Promise<Outcome> {
+  switch (options.scenario) {
+    case "certify": {
+      const result = await inWorld(options, playCertify);
+      say(JSON.stringify(result, null, 2));
+      return result;
+    }
+    case "boot": {
+      const result = await inWorld(options, playBoot);
+      say(JSON.stringify(result, null, 2));
+      return result;
+    }
+    default: {
+      const play = { steady: playSteady, sweep: playSteady, disconnect: playDisconnect, rolling: playRolling }[options.scenario];
+      const result = await inWorld(options, play);
+      say(sayResult(result));
+      return result;
+    }
+  }
+}
+
+async function inWorld<Found>(
+  options: ControlBenchOptions,
+  play: (world: World, options: ControlBenchOptions) => Promise<Found>,
+): Promise<Found> {
   const world = await createWorld(options);
   try {
-    const result = await play(world, options);
-    say(sayResult(result));
-    return [result];
+    return await play(world, options);
   } finally {
     await world.close();
   }
+}
+
+function machine(): string {
+  return `${cpus()[0]?.model}, ${cpus().length} cores, Node ${process.version}`;
 }
 
 function refuse(problem: string): false {

@@ -25,3 +25,24 @@ export function sayResult(result: Result): string {
     `  failures: ${failures.length === 0 ? "none" : failures.join("; ")}`,
   ].join("\n");
 }
+
+/** Results as a table of Markdown. */
+export function sayTable(results: readonly Result[]): string {
+  const rows = results.map((result) => {
+    const { sidecars, perSecond, cores, microsPerHeartbeat, privateMb, peakMb, answer } = result;
+    const cells = [
+      sidecars,
+      perSecond.toFixed(0),
+      cores.toFixed(3),
+      microsPerHeartbeat.toFixed(0),
+      privateMb.toFixed(0),
+      peakMb.toFixed(0),
+    ];
+    return `| ${[...cells, ms(answer.p50), ms(answer.p90), ms(answer.p99)].join(" | ")} |`;
+  });
+  return [
+    "| sidecars | heartbeats/s | cores | CPU µs a heartbeat | private MB | at most | p50 ms | p90 | p99 |",
+    "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ...rows,
+  ].join("\n");
+}
