@@ -2,7 +2,7 @@
 // roots are swapped without touching open connections. HTTP/2 is that of the sidecar's engine: with grpc-js and node:http2 a call that only stays open costs
 // so much memory that 20 000 sidecars, with two each, need more than a gigabyte (bench/README.md).
 import { once } from "node:events";
-import type { AddressInfo, Socket } from "node:net";
+import { type AddressInfo, createServer as createListener, type Socket } from "node:net";
 import { constants, X509Certificate } from "node:crypto";
 import { createServer, type TLSSocket, type TlsOptions } from "node:tls";
 import type { ServiceDefinition } from "@grpc/grpc-js";
@@ -11,6 +11,7 @@ import type { Logger } from "../core/log.ts";
 import type { Stream } from "../sidecar/http2/stream.ts";
 import type { HeaderList } from "../sidecar/http2/header-list.ts";
 import type { Admission } from "./admission.ts";
+import { createAcceptQueue } from "./accept-queue.ts";
 import { type ConnectionServer, GrpcConnection, type Peer } from "./connection.ts";
 import { type Serve, serveMethods } from "./methods.ts";
 
@@ -75,12 +76,13 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   const sockets = new Set<Socket>();
   const connections = createConnections(serveMethods(options.services, MAX_MESSAGE_BYTES, options.admission ?? null), log);
 
-  tls.maxConnections = MAX_CONNECTIONS;
-  tls.on("connection", (socket: Socket) => {
-    socket.setNoDelay(true);
+  const accepted = createAcceptQueue({ begin: (socket) => void tls.emit("connection", socket) });
+  const listener = createListener({ pauseOnConnect: true, noDelay: true }, (socket) => {
     sockets.add(socket);
     socket.once("close", () => sockets.delete(socket));
+    accepted.push(socket);
   });
+  listener.maxConnections = MAX_CONNECTIONS;
   tls.on("tlsClientError", (err, socket) => {
     log.debug({ err, remoteAddress: socket.remoteAddress }, "TLS handshake failed");
     socket.destroy();
@@ -121,17 +123,17 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     if (ended > 0) log.info({ connections: ended }, "connections of clients of a removed root were ended");
   }
 
-  tls.listen({ port: options.port, host: options.host, backlog: BACKLOG });
-  await once(tls, "listening");
-  tls.on("error", (err) => log.error({ err }, "gRPC server failed"));
-  const { port } = tls.address() as AddressInfo; // a TCP listener's address is never a string
+  listener.listen({ port: options.port, host: options.host, backlog: BACKLOG });
+  await once(listener, "listening");
+  listener.on("error", (err) => log.error({ err }, "gRPC server failed"));
+  const { port } = listener.address() as AddressInfo; // a TCP listener's address is never a string
   log.info({ host: options.host, port }, "gRPC server listening");
 
   async function close(): Promise<void> {
     stopWatching();
     leaving?.cancel();
-    const closed = once(tls, "close");
-    tls.close();
+    const closed = once(listener, "close");
+    listener.close();
     connections.drain();
     const force = setTimeout(() => {
       connections.cut();
