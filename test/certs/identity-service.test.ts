@@ -144,7 +144,7 @@ t.test("each wrong request is refused with its status, and leaves the token unsp
     ["garbage", { csr: Buffer.from("garbage") }, status.INVALID_ARGUMENT, /malformed: csr/],
     ["nothing", { csr: Buffer.alloc(0) }, status.INVALID_ARGUMENT, /malformed: csr/],
     ["half a request", { messageCsr: mine.subarray(0, 50) }, status.INVALID_ARGUMENT, /malformed: message_csr/],
-    ["oversized", { csr: Buffer.alloc(100_000, 0x30) }, status.INVALID_ARGUMENT, /100\d+ bytes/],
+    ["oversized", { csr: Buffer.alloc(20_000, 0x30) }, status.INVALID_ARGUMENT, /20\d+ bytes/],
     ["two names", { csr: encodeCsr(key, [orders, ids.id("shop/payments")]) }, status.INVALID_ARGUMENT, /not_one_uri_san/],
     ["no name", { csr: encodeCsr(key, []) }, status.INVALID_ARGUMENT, /not_one_uri_san/],
     ["P-384", { csr: createCsr({ key: makeKey("p384"), identity: orders }) }, status.INVALID_ARGUMENT, /weak_key.*P-384/],
