@@ -183,7 +183,7 @@ async function openSource(options: CertificateAuthorityOptions, leafTtlMs: numbe
   const { clock, log, metrics, trustDomain } = options;
   const { place, first } = await openPlace(options);
   const { step, signer } = first.state;
-  log.info({ place: place.place, step, notAfter: new Date(signer.notAfterMs).toISOString(), created: first.created }, "CA ready");
+  log.info({ place: place.place, step, notAfter: new Date(signer.notAfterMs).toISOString(), created: first.created }, "CA root ready");
   return followAuthority({ place, first, trustDomain, leafTtlMs, clock, log, metrics });
 }
 
