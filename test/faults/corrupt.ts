@@ -62,7 +62,7 @@ export const CORRUPTIONS: readonly Fault[] = [
     what: "its services file",
     promise: "a warning; the last good one stays in force",
     bound: NOTHING_FAILS,
-    isShort: true,
+    isShort: false,
     async play(scene) {
       const { parts, servicesFile } = scene.world;
       scene.begin();
@@ -132,7 +132,7 @@ export const CORRUPTIONS: readonly Fault[] = [
     what: "every lease in it",
     promise: "the registry goes on with what it holds; heartbeats write them anew",
     bound: NOTHING_FAILS,
-    isShort: true,
+    isShort: false,
     async play(scene) {
       const { redisCli, parts } = scene.world;
       scene.begin();

@@ -24,7 +24,7 @@ export const CUTS: readonly Fault[] = [
     what: "the caller's, from registry and CA",
     promise: "calls to every destination already seen; heartbeats come back",
     bound: NOTHING_FAILS,
-    isShort: true,
+    isShort: false,
     async play(scene) {
       const { caller, registry, ca } = scene.world.parts;
       scene.begin();

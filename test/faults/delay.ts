@@ -49,8 +49,8 @@ function row(target: Target, name: PartName, what: string, promise: string, isSh
 }
 
 export const DELAYS: readonly Fault[] = [
-  row("sidecar", "caller", "the caller's link", "everything is slower and nothing fails", true),
-  row("registry", "registry", "its link", "nothing fails, nobody is lost", true),
+  row("sidecar", "caller", "the caller's link", "everything is slower and nothing fails", false),
+  row("registry", "registry", "its link", "nothing fails, nobody is lost", false),
   row("CA", "ca", "its link", "nothing fails", false),
   row("Redis", "redis", "its link", "nothing fails, nobody is lost", false),
   row("app", "sidecarB", "the link of one of two instances", "the other instance gets more; nothing fails", true),

@@ -30,7 +30,7 @@ function row(target: Target, name: PartName, what: string, promise: string, fail
 export const DESCRIPTORS: readonly Fault[] = [
   row("sidecar", "caller", "the caller's", "new connections are refused, those that are open go on; over at once", "any", true),
   row("sidecar", "sidecarB", "of one of two instances", "what it cannot take goes to the other instance", 3, true),
-  row("registry", "registry", "", "nothing fails", 0, true),
+  row("registry", "registry", "", "nothing fails", 0, false),
   row("CA", "ca", "", "nothing fails", 0, false),
   row("app", "appB", "one of two", "what it cannot take goes to the other instance", 3, false),
 ];

@@ -71,7 +71,7 @@ export const DISKS: readonly Fault[] = [
     what: "where it keeps root and join tokens",
     promise: "a new token is refused with the reason; it signs all the same, also for a token made before",
     bound: NOTHING_FAILS,
-    isShort: true,
+    isShort: false,
     async play(scene) {
       const { folders, joinToken, parts } = scene.world;
       scene.begin();

@@ -82,7 +82,7 @@ export const FREEZES: readonly Fault[] = [
     what: "with leases in memory, for longer than the lease",
     promise: "the same",
     bound: NOTHING_FAILS,
-    isShort: true,
+    isShort: false,
     store: "memory",
     play: freezeRegistry,
   },
@@ -101,7 +101,7 @@ export const FREEZES: readonly Fault[] = [
     what: "for longer than the lease",
     promise: "the registry serves and accepts heartbeats from memory, degraded; nobody is lost",
     bound: NOTHING_FAILS,
-    isShort: true,
+    isShort: false,
     async play(scene) {
       await freezeFor(scene, "redis", LONGER_THAN_LEASE_MS, 30_000);
       await scene.becomes("the registry is well", 8_000, () => isHealthy(scene.world.parts.registry));

@@ -80,10 +80,10 @@ export const KILLS: readonly Fault[] = [
   {
     kind,
     target: "CA",
-    what: "back after 3 s (30 s)",
+    what: "back after 3 s (15 s)",
     promise: "everything until a leaf expires",
     bound: NOTHING_FAILS,
-    isShort: true,
+    isShort: false,
     play: (scene) => killFor(scene, "ca", 3_000, 15_000),
   },
   {

@@ -64,6 +64,9 @@ export async function play(fault: Fault, world: World, isLong: boolean): Promise
     broken.push((error as Error).message.slice(0, 600));
   }
   if (overMs === 0) overMs = Date.now();
+  await sleep(Math.max(0, overMs + AFTER_MS - Date.now()));
+  const endMs = Date.now(); // before what undoing costs, such as a restart without the clock that stepped
+  const starvedMs = Math.max(...[...waitedMs(world)].map(([pid, ms]) => ms - (waited.get(pid) ?? ms)));
   for (const undo of undos.reverse()) {
     try {
       await undo();
@@ -72,11 +75,9 @@ export async function play(fault: Fault, world: World, isLong: boolean): Promise
     }
   }
   await repair(world);
-  await sleep(Math.max(0, overMs + AFTER_MS - Date.now()));
-  const figures = await world.traffic.figures(beganMs, Date.now());
+  const figures = await world.traffic.figures(beganMs, endMs);
   const recoverMs = figures.lastFailedMs === null ? 0 : Math.max(0, figures.lastFailedMs - overMs);
   broken.push(...beyond(fault, figures, recoverMs));
-  const starvedMs = Math.max(...[...waitedMs(world)].map(([pid, ms]) => ms - (waited.get(pid) ?? ms)));
   return { fault, figures, recoverMs, took, starvedMs, broken };
 }
 

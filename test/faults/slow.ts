@@ -29,7 +29,7 @@ function slowDown(part: Part): () => void {
 async function slowFor(scene: Scene, names: readonly PartName[]): Promise<void> {
   scene.begin();
   for (const name of names) scene.undo(slowDown(scene.world.parts[name]));
-  await scene.hold(5_000, 20_000);
+  await scene.hold(3_000, 20_000);
 }
 
 function row(target: Target, names: readonly PartName[], promise: string, isShort: boolean): Fault {
