@@ -66,6 +66,7 @@ export async function play(fault: Fault, world: World, isLong: boolean): Promise
   if (overMs === 0) overMs = Date.now();
   await sleep(Math.max(0, overMs + AFTER_MS - Date.now()));
   const endMs = Date.now(); // before what undoing costs, such as a restart without the clock that stepped
+  const figures = await world.traffic.figures(beganMs, endMs);
   const starvedMs = Math.max(...[...waitedMs(world)].map(([pid, ms]) => ms - (waited.get(pid) ?? ms)));
   for (const undo of undos.reverse()) {
     try {
@@ -75,7 +76,6 @@ export async function play(fault: Fault, world: World, isLong: boolean): Promise
     }
   }
   await repair(world);
-  const figures = await world.traffic.figures(beganMs, endMs);
   const recoverMs = figures.lastFailedMs === null ? 0 : Math.max(0, figures.lastFailedMs - overMs);
   broken.push(...beyond(fault, figures, recoverMs));
   return { fault, figures, recoverMs, took, starvedMs, broken };

@@ -2,6 +2,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
 const POLL_MS = 20;
+/** The client ends every request at its deadline; one that has not ended by then has no client any more. */
+const GIVE_UP_MS = 10_000;
 /** Kept as examples for the report. */
 const MAX_PROBLEMS = 4;
 
@@ -49,13 +51,15 @@ export class Traffic {
 
   /** Figures of the requests that left from `fromMs` up to `toMs`, once all of them ended. */
   async figures(fromMs: number, toMs: number): Promise<Figures> {
-    while (this.#sent.some(({ atMs, problem }) => problem === null && atMs >= fromMs && atMs < toMs)) await sleep(POLL_MS);
+    const giveUpMs = Date.now() + GIVE_UP_MS;
+    while (Date.now() < giveUpMs && this.#sent.some(({ atMs, problem }) => problem === null && atMs >= fromMs && atMs < toMs))
+      await sleep(POLL_MS);
     const window = this.#sent.filter(({ atMs }) => atMs >= fromMs && atMs < toMs);
     const failed = window.filter(({ problem }) => problem !== "");
     return {
       sent: window.length,
       failed: failed.length,
-      problems: mostFrequent(failed.map(({ kind, problem }) => `${kind}: ${problem}`)),
+      problems: mostFrequent(failed.map(({ kind, problem }) => `${kind}: ${problem ?? "never ended"}`)),
       longestGapMs: Math.max(
         ...["http", "grpc", "tcp"].map((kind) =>
           longestGapMs(
