@@ -175,7 +175,6 @@ export async function startWorld(store: Store): Promise<World> {
         REMORA_CONTROL_ADDRESS: caAddress,
         REMORA_JOIN_TOKEN: await joinToken("remora-system", "remora-control"),
         REMORA_SERVICES_FILE: servicesFile,
-        REMORA_MESH_READERS: "*", // this harness asks from another address
         REMORA_HEARTBEAT_INTERVAL: `${HEARTBEAT_MS}ms`,
         REMORA_LEASE: `${LEASE_MS}ms`,
         ...(store === "memory" ? {} : { REMORA_STORE: "redis", REMORA_REDIS_URL: `redis://${network.hostIpv4}:${REDIS_PORT}` }),
