@@ -10,6 +10,7 @@ import { systemClock, type Timer } from "../core/clock.ts";
 import type { Logger } from "../core/log.ts";
 import type { Stream } from "../sidecar/http2/stream.ts";
 import type { HeaderList } from "../sidecar/http2/header-list.ts";
+import { keepManySmallBuffers } from "../sidecar/http2/outbox.ts";
 import type { Admission } from "./admission.ts";
 import { createAcceptQueue } from "./accept-queue.ts";
 import { type ConnectionServer, GrpcConnection, type Peer } from "./connection.ts";
@@ -23,6 +24,8 @@ const CLOSE_GRACE_MS = 3000;
 const SWEEP_MS = 1_000;
 /** Clients hear of a removed root when we do; they have this long to come back with what they have now. */
 const LEAVE_MS = 10_000;
+/** What is written in one turn: an answer to a heartbeat is 30 octets, an update mostly some hundred. */
+const BUFFERS = { bytes: 32 * 1024, count: 128 };
 /** Connections that wait to be accepted, as far as the kernel lets it (net.core.somaxconn): a thousand pods may start in one second. */
 const BACKLOG = 4_096;
 
@@ -72,6 +75,7 @@ export interface GrpcServer {
 /** Listens; raises the listen error (for example EADDRINUSE), or what OpenSSL says about the key and chain. */
 export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
   const { log, closeGraceMs = CLOSE_GRACE_MS } = options;
+  keepManySmallBuffers(BUFFERS);
   const tls = createServer({ ...contextOf(options.tls()), ...HANDSHAKE });
   const sockets = new Set<Socket>();
   const connections = createConnections(serveMethods(options.services, MAX_MESSAGE_BYTES, options.admission ?? null), log);

@@ -30,6 +30,18 @@ interface Lent {
 }
 
 const spare: Lent[] = [];
+let bufferBytes = BUFFER_BYTES;
+let maxSpareBuffers = MAX_SPARE_BUFFERS;
+
+/**
+ * For a process with hundreds of connections that each say little: smaller buffers, and more of them kept. With the usual ones every turn in which more than a few
+ * connections have something to say would allocate a large buffer for each of the others.
+ */
+export function keepManySmallBuffers({ bytes, count }: { readonly bytes: number; readonly count: number }): void {
+  bufferBytes = bytes;
+  maxSpareBuffers = count;
+  spare.length = 0;
+}
 
 /** The frames of one connection that were not written yet. */
 export class Outbox implements Gathering {
@@ -57,7 +69,7 @@ export class Outbox implements Gathering {
   room(bytes: number): Buffer {
     if (this.buffer !== null && this.length + bytes > this.buffer.length) this.#makeRoom(bytes);
     if (this.buffer === null) {
-      this.#lent = spare.pop() ?? lend(BUFFER_BYTES);
+      this.#lent = spare.pop() ?? lend(bufferBytes);
       this.buffer = this.#lent.bytes;
       this.length = 0;
       writeLater(this);
@@ -145,5 +157,5 @@ function viewOf({ bytes, views }: Lent, length: number): Buffer {
 }
 
 function giveBack(lent: Lent): void {
-  if (spare.length < MAX_SPARE_BUFFERS && lent.bytes.length === BUFFER_BYTES) spare.push(lent);
+  if (spare.length < maxSpareBuffers && lent.bytes.length === bufferBytes) spare.push(lent);
 }
