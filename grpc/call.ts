@@ -102,10 +102,11 @@ export class ServerCall implements BidiCall<unknown, unknown>, StreamTaker, Byte
   }
 
   /** As {@link write}, of a message that has its prefix already: for what many are told. */
-  writeFramed(bytes: Buffer): boolean {
+  writeFramed(bytes: Buffer, rest: Buffer | null = null): boolean {
     if (this.destroyed || this.writableEnded) return true;
     this.#sendHead();
     this.#stream.sendData(bytes, 0, bytes.length, false);
+    if (rest !== null) this.#stream.sendData(rest, 0, rest.length, false);
     return !this.#isFull;
   }
 

@@ -78,7 +78,8 @@ export function serveWatch(
   function send(subscription: Subscription, view: View, kind: UpdateKind): void {
     metrics.updates.inc({ kind });
     subscription.sentVersion = view.version;
-    writable = call.writeFramed(updates.encode(subscription.key, view, kind));
+    const body = updates.body(view, kind);
+    writable = call.writeFramed(updates.head(subscription.key, body), body);
   }
 
   function drain(): void {

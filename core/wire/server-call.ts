@@ -35,8 +35,8 @@ export interface BidiCall<Request, Response> {
   takeBytes(take: TakeBytes): void;
   /** False: so much waits for the client that no more should be written; "drain" follows. */
   write(message: Response): boolean;
-  /** As `write`, of a message that is encoded and has its prefix already. */
-  writeFramed(bytes: Buffer): boolean;
+  /** As `write`, of a message that is encoded and has its prefix already; in two parts where the second is shared by many. */
+  writeFramed(bytes: Buffer, rest?: Buffer): boolean;
   end(): unknown;
   /** What comes is kept, instead of given, until `resume`. */
   pause(): unknown;
@@ -46,17 +46,11 @@ export interface BidiCall<Request, Response> {
 /** Octets in front of each message: a flag for compression, which we never use, and the length. */
 export const PREFIX_BYTES = 5;
 
-/** Puts its prefix in front of a message, which may come in parts. */
-export function framed(...parts: readonly Uint8Array[]): Buffer {
-  let length = 0;
-  for (const part of parts) length += part.length;
-  const bytes = Buffer.allocUnsafe(PREFIX_BYTES + length);
+/** Puts its prefix in front of a message, or of the first part of one, behind which `moreBytes` octets follow. */
+export function framed(message: Uint8Array, moreBytes = 0): Buffer {
+  const bytes = Buffer.allocUnsafe(PREFIX_BYTES + message.length);
   bytes[0] = 0;
-  bytes.writeUInt32BE(length, 1);
-  let at = PREFIX_BYTES;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
+  bytes.writeUInt32BE(message.length + moreBytes, 1);
+  bytes.set(message, PREFIX_BYTES);
   return bytes;
 }
