@@ -8,7 +8,7 @@ import { type BidiCall, type CallStatus, framed, type TakeBytes } from "../core/
 import { FlatFields, NO_EDIT } from "../sidecar/fields.ts";
 import type { HeaderList } from "../sidecar/http2/header-list.ts";
 import type { ByteSource, Stream, StreamTaker } from "../sidecar/http2/stream.ts";
-import type { Peer } from "./connection.ts";
+import type { GrpcConnection, Peer, WaitingCall } from "./connection.ts";
 import { type MessageFlaw, type MessageOwner, MessageReader } from "./message-reader.ts";
 
 const HEAD = new FlatFields(["content-type", "application/grpc"]);
@@ -27,7 +27,7 @@ export interface CallMeter {
 }
 
 /** A call. */
-export class ServerCall implements BidiCall<unknown, unknown>, StreamTaker, ByteSource, MessageOwner {
+export class ServerCall implements BidiCall<unknown, unknown>, StreamTaker, ByteSource, MessageOwner, WaitingCall {
   readonly peer: Peer;
   /** Null: nobody counts. */
   meter: CallMeter | null = null;
@@ -47,6 +47,8 @@ export class ServerCall implements BidiCall<unknown, unknown>, StreamTaker, Byte
   #kept: Buffer[] | null = null;
   /** Octets whose window the client gets back when none is kept any more. */
   #heldBytes = 0;
+  /** Messages that wait for room on the connection, as references: what many are told is in memory once. Null while there are none. */
+  #unsent: Buffer[] | null = null;
   #isPaused = false;
   #hasHead = false;
   #hasEnded = false;
@@ -71,6 +73,11 @@ export class ServerCall implements BidiCall<unknown, unknown>, StreamTaker, Byte
   /** True when either side may send more than one message. */
   get isStream(): boolean {
     return this.#method.requestStream || this.#method.responseStream;
+  }
+
+  /** Streams that come to a call are made by {@link GrpcConnection} alone. */
+  get #connection(): GrpcConnection {
+    return this.#stream.connection as GrpcConnection;
   }
 
   // What handlers use, as in grpc-js.
@@ -105,9 +112,31 @@ export class ServerCall implements BidiCall<unknown, unknown>, StreamTaker, Byte
   writeFramed(bytes: Buffer, rest: Buffer | null = null): boolean {
     if (this.destroyed || this.writableEnded) return true;
     this.#sendHead();
+    if (this.#unsent === null && !this.#connection.isFull) {
+      this.#send(bytes);
+      if (rest !== null) this.#send(rest);
+      return !this.#isFull;
+    }
+    this.#unsent ??= [];
+    this.#unsent.push(bytes);
+    if (rest !== null) this.#unsent.push(rest);
+    this.#connection.waitForRoom(this);
+    return false;
+  }
+
+  #send(bytes: Buffer): void {
     this.#stream.sendData(bytes, 0, bytes.length, false);
-    if (rest !== null) this.#stream.sendData(rest, 0, rest.length, false);
-    return !this.#isFull;
+  }
+
+  /** The connection has room again. */
+  onRoom(): void {
+    while (this.#unsent !== null) {
+      if (this.#connection.isFull) return this.#connection.waitForRoom(this);
+      const bytes = this.#unsent.shift();
+      if (this.#unsent.length === 0) this.#unsent = null;
+      if (bytes !== undefined) this.#send(bytes);
+    }
+    if (!this.#isFull && !this.destroyed) this.#tell("drain");
   }
 
   takeBytes(take: TakeBytes): void {
@@ -200,13 +229,15 @@ export class ServerCall implements BidiCall<unknown, unknown>, StreamTaker, Byte
   credit(): void {
     if (!this.#isFull || this.#waitingBytes > 0) return;
     this.#isFull = false;
-    if (!this.destroyed) this.#tell("drain");
+    if (!this.destroyed && this.#unsent === null) this.#tell("drain");
   }
 
   /** Sends the status, behind what waits. */
   finish({ code, details, retryAfterMs }: CallStatus): void {
     if (this.writableEnded || this.destroyed) return;
     this.writableEnded = true;
+    for (const bytes of this.#unsent ?? []) this.#send(bytes);
+    this.#unsent = null;
     const fields = code === status.OK ? OK : new FlatFields(statusFields(code, details, retryAfterMs));
     if (this.#hasHead) return this.#stream.sendTrailers(fields, NO_EDIT);
     const whole = ["content-type", "application/grpc", ...statusFields(code, details, retryAfterMs)];
@@ -253,6 +284,8 @@ export class ServerCall implements BidiCall<unknown, unknown>, StreamTaker, Byte
   #close(how: "cancelled" | "finish"): void {
     if (this.destroyed) return;
     this.destroyed = true;
+    this.#connection.stopWaiting(this);
+    this.#unsent = null;
     this.#kept = null;
     this.#giveBack();
     this.#tell(how);

@@ -44,6 +44,11 @@ export interface ConnectionServer extends ConnectionEngine {
   forget(connection: GrpcConnection): void;
 }
 
+/** A call with messages that wait for room. */
+export interface WaitingCall {
+  onRoom(): void;
+}
+
 const LIFE = { open: 0, leaving: 1, left: 2 } as const;
 
 /** Serves one client. */
@@ -56,6 +61,7 @@ export class GrpcConnection extends Http2Connection {
   #life: (typeof LIFE)[keyof typeof LIFE] = LIFE.open;
   #leavingMonoMs = 0;
   readonly #openedMonoMs: number;
+  readonly #waiting = new Set<WaitingCall>();
   /** When a PING went out that is not answered yet; 0 while none is. */
   #pingedMonoMs = 0;
 
@@ -140,6 +146,31 @@ export class GrpcConnection extends Http2Connection {
 
   protected override onStreamFlaw(stream: Stream, code: number, detail: string): void {
     this.#server.flawed(this.peer, `stream ${stream.id}, HTTP/2 error ${code}: ${detail}`);
+  }
+
+  // Whose messages wait.
+
+  /** True while a message had better wait where it is: shared with others, instead of copied behind what waits already. */
+  get isFull(): boolean {
+    return this.isBlocked || this.sendWindow <= 0;
+  }
+
+  /** Calls it as soon as there is room. */
+  waitForRoom(call: WaitingCall): void {
+    this.#waiting.add(call);
+  }
+
+  stopWaiting(call: WaitingCall): void {
+    this.#waiting.delete(call);
+  }
+
+  protected override pump(): void {
+    super.pump();
+    for (const call of this.#waiting) {
+      if (this.isFull) return;
+      this.#waiting.delete(call);
+      call.onRoom();
+    }
   }
 
   // How it ends.
