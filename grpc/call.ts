@@ -112,7 +112,8 @@ export class ServerCall implements BidiCall<unknown, unknown>, StreamTaker, Byte
   writeFramed(bytes: Buffer, rest: Buffer | null = null): boolean {
     if (this.destroyed || this.writableEnded) return true;
     this.#sendHead();
-    if (this.#unsent === null && !this.#connection.isFull) {
+    // What is short, as the answer to a heartbeat, does not wait behind what is long.
+    if (this.#unsent === null && (rest === null || !this.#connection.isFull)) {
       this.#send(bytes);
       if (rest !== null) this.#send(rest);
       return !this.#isFull;

@@ -5,12 +5,12 @@ import type { Clock } from "../core/clock.ts";
 /** Share of the time in which the event loop works (0..1): from here on the interval is widened, and below here made shorter again. */
 const BUSY = 0.85;
 const IDLE = 0.5;
-/** How often it is looked at, and how long it has to be idle before each step back. */
+/** How often it is looked at, and for how long it has to be busy before each step, or idle before each step back. */
 const LOOK_MS = 1_000;
-const CALM_MS = 30_000;
-/** Widened by so much at a time, for heartbeats are not all of the work; two looks apart, as sidecars hear of it with their next answer. */
+const STRAINED_MS = 5_000;
+const CALM_MS = 20_000;
+/** Widened by so much at a time: sidecars hear of it with their next answer, so that it takes an interval to help. */
 const FACTOR = 1.5;
-const LOOKS_APART = 5;
 /** Longest interval that is asked for, unless the configured one is longer already. */
 export const MOST_INTERVAL_MS = 30_000;
 
@@ -47,11 +47,11 @@ export function createPressure({ usual, utilization, clock, onChange }: Pressure
   let terms = usual;
   let since: number | null = null;
   let calmMs = 0;
-  let looksSinceChange = LOOKS_APART;
+  let strainedMs = 0;
 
   function change(wantedMs: number, busyRatio: number): void {
     const intervalMs = Math.round(Math.min(most, Math.max(usual.intervalMs, wantedMs)));
-    looksSinceChange = 0;
+    strainedMs = 0;
     calmMs = 0;
     if (intervalMs === terms.intervalMs) return;
     terms = intervalMs === usual.intervalMs ? usual : { intervalMs, leaseMs: Math.round(intervalMs * intervals) };
@@ -61,9 +61,9 @@ export function createPressure({ usual, utilization, clock, onChange }: Pressure
 
   const looking = clock.every(LOOK_MS, () => {
     const busyRatio = utilization();
-    looksSinceChange += 1;
+    strainedMs = busyRatio > BUSY ? strainedMs + LOOK_MS : 0;
     calmMs = busyRatio < IDLE ? calmMs + LOOK_MS : 0;
-    if (busyRatio > BUSY && looksSinceChange > LOOKS_APART) change(terms.intervalMs * FACTOR, busyRatio);
+    if (strainedMs >= STRAINED_MS) change(terms.intervalMs * FACTOR, busyRatio);
     else if (calmMs >= CALM_MS && terms !== usual) change(terms.intervalMs / FACTOR, busyRatio);
   });
 

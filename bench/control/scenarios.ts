@@ -6,10 +6,13 @@ import type { Counts } from "./tally.ts";
 import type { World } from "./world.ts";
 
 /** Sidecars started in a second, when starting is not what is measured. */
-const RAMP_PER_SECOND = 1_000;
+const RAMP_PER_SECOND = 500;
 const SETTLE_TIMEOUT_MS = 120_000;
 /** Between the last start and the first measured heartbeat: the jitter of a heartbeat's first interval is over. */
 const CALM_MS = 8_000;
+/** The control plane's default; how long it is waited for. */
+const USUAL_INTERVAL_S = 5;
+const USUAL_TIMEOUT_MS = 120_000;
 /** Instances replaced in a second of a rolling deployment. */
 const ROLL_PER_SECOND = 50;
 
@@ -49,6 +52,7 @@ async function play(
   const idleMb = privateMbOf(replicas.map(({ pid }) => pid));
   await fleet.start((options.sidecars / RAMP_PER_SECOND) * 1000);
   await fleet.untilSettled(SETTLE_TIMEOUT_MS);
+  await untilUsual(world);
   await sleep(CALM_MS);
   const expiredBefore = await expired(world);
   tally.reset(followsSpread);
@@ -76,6 +80,15 @@ async function play(
     settledSeconds,
     streams: (await total(world, "remora_registry_heartbeat_streams")) + (await total(world, "remora_registry_watchers")),
   };
+}
+
+/** Starting may have made the registry ask for fewer heartbeats; what is measured is the usual interval. */
+async function untilUsual({ replicas }: World): Promise<void> {
+  const endMonoMs = performance.now() + USUAL_TIMEOUT_MS;
+  for (const replica of replicas) {
+    while ((await replica.metric("remora_registry_heartbeat_interval_seconds")) > USUAL_INTERVAL_S && performance.now() < endMonoMs)
+      await sleep(1000);
+  }
 }
 
 const expired = (world: World) => total(world, "remora_registry_expired_total");

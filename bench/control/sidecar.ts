@@ -107,7 +107,7 @@ export function startSidecar(options: SidecarOptions): SimulatedSidecar {
 
   const watch: ControlStream<WatchRequest> = startControlStream<WatchRequest, WatchUpdate>({
     name: "watch",
-    open: () => link.open<WatchRequest, WatchUpdate>(methodOf("Watch")),
+    open: () => link.open<WatchRequest, WatchUpdate>({ ...methodOf("Watch"), responseDeserialize: (bytes) => tally.read(bytes) }),
     onOpen: () => queueMicrotask(askAll),
     onMessage(update) {
       answered.add(update.key);

@@ -1,6 +1,11 @@
 // What the simulated sidecars saw, counted: answers to heartbeats and how late they were, updates and when the last watcher had each, failures by what they said.
 import type { HeartbeatResponse, WatchUpdate } from "../../core/wire/registry.ts";
+import { field, TEXT, UINT64 } from "../../core/wire/field.ts";
+import { message } from "../../core/wire/message.ts";
+import { watchUpdate } from "../../core/wire/registry-messages.ts";
 import { rank } from "../load/rank.ts";
+
+const headOfUpdate = message<Pick<WatchUpdate, "key" | "version">>("WatchUpdate", { key: field(1, TEXT), version: field(2, UINT64) });
 
 /** Latencies of one measurement, ms. */
 export interface Latency {
@@ -44,6 +49,11 @@ export class Tally {
 
   constructor(certificatesEndMs: number) {
     this.certificatesEndMs = certificatesEndMs;
+  }
+
+  /** Reads an update; its endpoints only where they are followed: reading all of them for all would take more CPU than there is beside the control plane. */
+  read(bytes: Buffer): WatchUpdate {
+    return this.#followsSpread ? watchUpdate.decode(bytes) : ({ ...headOfUpdate.decode(bytes), upserts: [] } as unknown as WatchUpdate); // nobody looks at the rest
   }
 
   /** Forgets what was counted; `followsSpread` follows new instances to their watchers from now on. */
