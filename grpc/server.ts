@@ -1,6 +1,6 @@
 // The control plane's gRPC listener: TLS 1.3 that asks for a client certificate without insisting on one, because a workload that joins has none yet. The key and
-// roots are swapped without touching open connections. HTTP/2 is that of the sidecar's engine: with grpc-js and node:http2 a call that only stays open costs
-// so much memory that 20 000 sidecars, with two each, need more than a gigabyte (bench/README.md).
+// roots are swapped without touching open connections. HTTP/2 is that of the sidecar's engine, so that messages
+// are taken as bytes, and what many are told is encoded and framed once.
 import { once } from "node:events";
 import { type AddressInfo, createServer as createListener, type Socket } from "node:net";
 import { constants, X509Certificate } from "node:crypto";
