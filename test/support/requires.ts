@@ -20,7 +20,8 @@ export function requires(...needed: readonly string[]): false | string {
 function isThere(need: string): boolean {
   if (need === "root") return process.getuid?.() === 0;
   if (!need.startsWith(PYTHON_MODULE)) return findProgram(need) !== null;
-  return spawnSync("python3", ["-c", `import ${need.slice(PYTHON_MODULE.length)}`], { timeout: 10_000 }).status === 0;
+  // Not from here: Python takes any folder of that name, as our `grpc`, for a package.
+  return spawnSync("python3", ["-c", `import ${need.slice(PYTHON_MODULE.length)}`], { cwd: "/", timeout: 10_000 }).status === 0;
 }
 
 /** The path of a program, or null. Those of Kubernetes are the pinned ones before any others. */

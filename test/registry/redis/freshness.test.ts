@@ -48,7 +48,8 @@ t.test("a killed sidecar leaves every view within lease and sweep, a drained one
     return { run, id: idOf() ?? "" };
   };
   const [killed, drained, stays] = await Promise.all([startOrders("killed"), startOrders("drained"), startOrders("stays")]);
-  const loop = "while :; do curl -sf -m 5 http://orders/ || echo -n failed; echo; sleep 0.05; done";
+  // Until whoever started it is gone.
+  const loop = "while kill -0 $PPID; do curl -sf -m 5 http://orders/ || echo -n failed; echo; sleep 0.05; done";
   const web = remora(t, ["run", "--service", "web", "--", "sh", "-c", loop], env);
   const calls = () => web.lines.filter((line) => /^(killed|drained|stays|failed)$/.test(line));
   await until("there is traffic", () => calls().length > 20);
