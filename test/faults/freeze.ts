@@ -49,8 +49,8 @@ export const FREEZES: readonly Fault[] = [
     kind,
     target: "sidecar",
     what: "of one of two instances, for longer than the lease",
-    promise: "requests that went to it fail, at most four of each kind; none once it left the view; it comes back by itself",
-    bound: { failed: 12, recoverMs: 0, gapMs: 1_000 },
+    promise: "requests that went to it fail, at most five of each kind; none once it left the view; it comes back by itself",
+    bound: { failed: 15, recoverMs: 0, gapMs: 1_000 },
     isShort: true,
     async play(scene) {
       const { world } = scene;

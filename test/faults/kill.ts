@@ -30,7 +30,7 @@ export const KILLS: readonly Fault[] = [
     what: "the caller's, with registry and CA away too",
     promise: "starts from disk: fails while it is away, and not once it is ready again",
     bound: { failed: "any", recoverMs: 250 },
-    isShort: true,
+    isShort: false,
     async play(scene) {
       const { ca, registry, caller } = scene.world.parts;
       scene.begin();
@@ -110,8 +110,9 @@ export const KILLS: readonly Fault[] = [
     kind,
     target: "app",
     what: "one of two, its sidecar stays; back after 2 s",
-    promise: "only requests in flight fail; the other instance serves",
-    bound: { failed: 3, recoverMs: 0, gapMs: 1_000 },
+    promise: "HTTP and gRPC: only requests in flight fail; of opaque TCP new connections too, as nothing tells the caller why they end",
+    // Ten connections a second of opaque TCP, and three requests in flight.
+    bound: { failed: 25, recoverMs: 0, gapMs: 2_500 },
     isShort: true,
     play: (scene) => killFor(scene, "appB", 2_000, 10_000),
   },
