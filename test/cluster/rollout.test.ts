@@ -159,12 +159,12 @@ t.test("rollouts", { skip: lacksCluster }, async (t) => {
     await until("the rollout is halted", 60_000, async () => (await platform()).rollout?.halted !== null);
     t.match((await platform()).rollout?.halted?.why, what);
     t.comment(`the guard halted ${version} ${Date.now() - beganMs} ms after ${chosen.length} workloads had it`);
-    const { stdout } = await kubernetes.kubectl(["get", "events", "-n", CONTROL_NAMESPACE, "-o", "json"]);
-    const events = (JSON.parse(stdout) as { items: readonly { reason: string; message: string }[] }).items;
-    t.ok(
-      events.some(({ reason, message }) => reason === "RolloutHalted" && what.test(message)),
-      "an Event says so",
-    );
+    // The ConfigMap is edited first and the Event written after it.
+    await until("an Event says so", 20_000, async () => {
+      const { stdout } = await kubernetes.kubectl(["get", "events", "-n", CONTROL_NAMESPACE, "-o", "json"]);
+      const events = (JSON.parse(stdout) as { items: readonly { reason: string; message: string }[] }).items;
+      return events.some(({ reason, message }) => reason === "RolloutHalted" && what.test(message));
+    });
     const fresh = workloads.withVersion("0.3.0")[0] ?? "";
     await kubernetes.kubectl(["rollout", "restart", "-n", "shop", `deployment/${fresh}`]);
     await until(
