@@ -1,17 +1,23 @@
 // What the API server stored is what runs: pods that real kubectl and the real webhook made carry traffic through the mesh, with identities that the API
 // server vouches for and services that the registry has read there.
+import { execFile } from "node:child_process";
+import { resolve } from "node:path";
 import t from "tap";
 import { client, NGINX } from "../e2e/manifests.ts";
 import { until } from "../e2e/until.ts";
 import type { ApiObject } from "../support/kubernetes/api-client.ts";
 import type { RunningPod } from "../support/pod-runner/pod.ts";
 import { requires } from "../support/requires.ts";
-import { CONTROL_NAMESPACE, install, lacksCluster } from "./installation.ts";
+import { CONTROL_NAMESPACE, install, kubectl, lacksCluster } from "./installation.ts";
 import { isInjected, storedPod } from "./stored-pod.ts";
 
-t.setTimeout(280_000);
+t.setTimeout(400_000);
 
+const REMORA = resolve(import.meta.dirname, "../../bin/remora");
 const LEARN_TIMEOUT_MS = 30_000;
+const COMMAND_TIMEOUT_MS = 110_000;
+/** The old root goes when the last leaf that it may have signed has ended. */
+const LEAF_TTL = { name: "REMORA_LEAF_TTL", value: "30s" };
 const CLIENT = "spiffe://cluster.local/ns/shop/sa/client";
 const WEB = "spiffe://cluster.local/ns/shop/sa/web";
 
@@ -37,7 +43,13 @@ spec:
 `;
 
 t.test("admitted pods", { skip: lacksCluster || requires("nginx", "curl") }, async (t) => {
-  const installation = await install(t);
+  const installation = await install(t, {
+    beforeStart: async (kubernetes) => {
+      const spec = { template: { spec: { containers: [{ name: "control", env: [LEAF_TTL] }] } } };
+      const patch = JSON.stringify({ spec });
+      await kubectl(kubernetes, ["patch", "deployment", "remora-control", "-n", CONTROL_NAMESPACE, "-p", patch]);
+    },
+  });
   const { kubernetes, node } = installation;
   await kubernetes.createNamespace("shop", { labels: { "remora.io/inject": "enabled" } });
   await kubernetes.createNamespace("legacy");
@@ -107,4 +119,61 @@ t.test("admitted pods", { skip: lacksCluster || requires("nginx", "curl") }, asy
       await node.remove(running);
     });
   }
+
+  t.test("change the mesh's root under load, by the command line and the API server alone", async (t) => {
+    const ca = (...words: readonly string[]) => remora(kubernetes.kubeconfig, "ca", ...words);
+    const secret = () => kubernetes.api.object(`/api/v1/namespaces/${CONTROL_NAMESPACE}/secrets/remora-ca`);
+    const before = (await secret()) as unknown as StoredCa;
+    t.match(await ca("status"), { code: 0, stdout: /remora-system\/remora-ca.*signs +2 +2 .*2 live workloads/s });
+    const calls = callUntilStopped(() => curl(meshed.running, "--fail", url));
+
+    t.match(await ca("rotate", "issue"), { code: 1, stderr: /add/ }, "steps have an order");
+    t.match(await ca("rotate", "add"), { code: 0 });
+    t.match(await ca("rotate", "issue", "--wait", "60s"), { code: 0 });
+    t.match(await ca("rotate", "remove"), { code: 3 }, "leaves of the old root live");
+    t.match(await ca("rotate", "remove", "--wait", "90s"), { code: 0 });
+
+    const failures = await calls.stop();
+    t.ok(calls.count() > 20, `${calls.count()} calls`);
+    t.strictSame(failures, [], "no call failed");
+    const after = (await secret()) as unknown as StoredCa;
+    t.not(after.data["tls.crt"], before.data["tls.crt"], "another root is kept");
+    t.notMatch(Object.keys(after.data), /next|old/, "and no other");
+  });
 });
+
+interface StoredCa {
+  readonly data: Readonly<Record<string, string>>;
+}
+
+/** The real command line, with the administrator's kubeconfig. */
+function remora(kubeconfig: string, ...words: readonly string[]) {
+  return new Promise<{ readonly code: number; readonly stdout: string; readonly stderr: string }>((done) => {
+    const args = [...words, "--kubeconfig", kubeconfig];
+    execFile(REMORA, args, { timeout: COMMAND_TIMEOUT_MS, env: { ...process.env, NO_COLOR: "1" } }, (error, stdout, stderr) => {
+      done({ code: error === null ? 0 : typeof error.code === "number" ? error.code : 1, stdout, stderr });
+    });
+  });
+}
+
+/** One call after the other, and what the failed ones said. */
+function callUntilStopped(call: () => Promise<{ readonly code: number | null; readonly stderr: string }>) {
+  const failures: string[] = [];
+  let count = 0;
+  let isStopped = false;
+  const loop = (async () => {
+    while (!isStopped) {
+      const { code, stderr } = await call();
+      count += 1;
+      if (code !== 0) failures.push(`call ${count}: ${code} ${stderr}`);
+    }
+  })();
+  return {
+    count: () => count,
+    stop: async () => {
+      isStopped = true;
+      await loop;
+      return failures;
+    },
+  };
+}
