@@ -2,11 +2,13 @@
 // would cut workloads off, is refused: the CA that was stays, and health says why and since when.
 import type { X509Certificate } from "node:crypto";
 import type { Clock } from "../core/clock.ts";
+import type { Audit } from "../core/audit/audit.ts";
 import { CertError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
 import type { AuthorityState } from "./authority-data.ts";
 import { readAuthority } from "./authority-data.ts";
+import { auditFieldsOf } from "./authority-status.ts";
 import type { Kept } from "./root-store.ts";
 
 /** Where the CA is kept and how it is read. */
@@ -52,11 +54,12 @@ export interface AuthoritySourceOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
+  readonly audit: Audit;
 }
 
 /** Follows it until `close`. */
 export function followAuthority(options: AuthoritySourceOptions): AuthoritySource {
-  const { place, clock, log, trustDomain, leafTtlMs } = options;
+  const { place, clock, log, audit, trustDomain, leafTtlMs } = options;
   const watchers = new Set<(state: AuthorityState) => void>();
   /** By fingerprint of a root that signed until then: epoch ms. */
   const signedUntilMs = new Map<string, number>();
@@ -116,6 +119,7 @@ export function followAuthority(options: AuthoritySourceOptions): AuthoritySourc
       { place: place.place, step: next.step, roots: next.roots.length, notAfter: new Date(next.signer.notAfterMs).toISOString() },
       "the CA has changed",
     );
+    audit.record("ca.changed", auditFieldsOf(next, place.place));
     for (const run of watchers) run(next);
   }
 
@@ -138,6 +142,7 @@ export function followAuthority(options: AuthoritySourceOptions): AuthoritySourc
     trouble = { sinceMs: trouble?.sinceMs ?? clock.nowMs(), message };
     reloads.inc({ result: "refused" });
     log.error({ err: error, place: place.place }, "the CA that is kept cannot be taken; the one before stays in use");
+    audit.record("ca.change_refused", { place: place.place, reason: message });
   }
 
   function recovered(): void {

@@ -1,5 +1,6 @@
 // What a control plane says of its CA (`GET /api/v1/ca`, `remora ca status`): names, times and ids, nothing secret. Of several replicas each says its own.
 import type { X509Certificate } from "node:crypto";
+import type { AuditFields } from "../core/audit/audit.ts";
 import { factsOf } from "../core/x509/chain.ts";
 import { rootIdOf } from "../core/x509/root-id.ts";
 import { keyIdOf } from "../core/x509/certificate.ts";
@@ -74,6 +75,18 @@ export function describeState(state: AuthorityState, place: string, trustDomain:
     roots: state.roots.map((root) => ({ ...describe(root), role: roleOf(root, state) })),
     issuers: state.signer.issuers.map(describe),
     trouble: null,
+  };
+}
+
+/** What the audit trail says of a CA that was taken into use. */
+export function auditFieldsOf({ step, signer, roots }: AuthorityState, place: string): AuditFields {
+  return {
+    place,
+    step,
+    signs: rootIdOf(signer.anchor),
+    issuer: describe(signer.certificate).keyId,
+    trusts: roots.map(rootIdOf),
+    notAfter: new Date(signer.notAfterMs).toISOString(),
   };
 }
 

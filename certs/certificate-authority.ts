@@ -14,7 +14,7 @@ import { readAuthority, rootsForPeers } from "./authority-data.ts";
 import type { AuthorityPlace, AuthoritySource } from "./authority-source.ts";
 import { followAuthority } from "./authority-source.ts";
 import type { AuthorityStatus } from "./authority-status.ts";
-import { describeAuthority } from "./authority-status.ts";
+import { auditFieldsOf, describeAuthority } from "./authority-status.ts";
 import { createFileRootStore, readPublicRoots, writePublicRoots } from "./file-root-store.ts";
 import type { GivenFiles } from "./given-authority.ts";
 import { placeOf, readGivenFiles } from "./given-authority.ts";
@@ -92,7 +92,8 @@ export interface CertificateAuthority {
 export async function startCertificateAuthority(options: CertificateAuthorityOptions): Promise<CertificateAuthority> {
   const { clock, log, metrics, random, trustDomain, kubernetes } = options;
   const leafTtlMs = options.leafTtlMs ?? LEAF_TTL_MS;
-  const source = await openSource(options, leafTtlMs);
+  const audit = options.audit ?? auditToLog(log);
+  const source = await openSource(options, leafTtlMs, audit);
   const first = source.current();
   const trust = createTrustState(rawOf(first.roots), first.signer.anchor.raw);
   await writePublicRoots(options.stateDir, trust.current().rootsPem);
@@ -126,7 +127,6 @@ export async function startCertificateAuthority(options: CertificateAuthorityOpt
     help: "Requests for certificates by result: issued, or why not.",
     labels: ["result"],
   });
-  const audit = options.audit ?? auditToLog(log);
   const service = createIdentityService({
     trustDomain,
     issue,
@@ -179,12 +179,13 @@ export async function openJoinTokens(options: {
   return createJoinTokens({ ...options, rootDer: () => rootDer ?? Buffer.alloc(0) });
 }
 
-async function openSource(options: CertificateAuthorityOptions, leafTtlMs: number): Promise<AuthoritySource> {
+async function openSource(options: CertificateAuthorityOptions, leafTtlMs: number, audit: Audit): Promise<AuthoritySource> {
   const { clock, log, metrics, trustDomain } = options;
   const { place, first } = await openPlace(options);
   const { step, signer } = first.state;
   log.info({ place: place.place, step, notAfter: new Date(signer.notAfterMs).toISOString(), created: first.created }, "CA root ready");
-  return followAuthority({ place, first, trustDomain, leafTtlMs, clock, log, metrics });
+  audit.record("ca.ready", { ...auditFieldsOf(first.state, place.place), created: first.created });
+  return followAuthority({ place, first, trustDomain, leafTtlMs, clock, log, metrics, audit });
 }
 
 interface OpenedPlace {

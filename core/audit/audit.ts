@@ -30,8 +30,12 @@ export const AUDIT_EVENTS = {
   "read.refused": { level: "info", message: "reading the mesh refused", refusal: true },
   "certificate.issued": { level: "info", message: "certificate issued", refusal: false },
   "certificate.refused": { level: "warn", message: "certificate refused", refusal: true },
-  /** A step of a ceremony or rotation, or an issuer that was taken over: `step`, `root` or `issuer` (key ids), `actor`. */
-  "ca.changed": { level: "warn", message: "the certificate authority changed", refusal: false },
+  /** What a process signs with and trusts from its start on: `place`, `step` of a rotation, `signs` and `trusts` (root ids), `issuer` (key id), `notAfter`. */
+  "ca.ready": { level: "debug", message: "certificate authority in use", refusal: false },
+  /** The same after a change of what is kept: a step of a rotation, a new issuer. Who made it, the API server's own audit trail or the file's owner knows. */
+  "ca.changed": { level: "debug", message: "the certificate authority changed", refusal: false },
+  /** What is kept cannot be used, or would cut workloads off: `place`, `reason`. The CA before stays in use. */
+  "ca.change_refused": { level: "debug", message: "a change of the certificate authority refused", refusal: false },
 } as const satisfies Readonly<Record<string, { level: "debug" | "info" | "warn" | "error"; message: string; refusal: boolean }>>;
 
 /** The name of an event. */

@@ -6,6 +6,7 @@ import { type AuthorityData, readAuthority } from "../../certs/authority-data.ts
 import { followAuthority } from "../../certs/authority-source.ts";
 import { makeIssuer, makeOfflineRoot } from "../../certs/ceremony.ts";
 import { placeOf, readGivenFiles } from "../../certs/given-authority.ts";
+import { rootIdOf } from "../../core/x509/root-id.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
 import { createMemoryLog, createTestMetrics } from "../support/throwaway-control.ts";
 
@@ -31,6 +32,7 @@ async function follow(t: Test) {
   write(issuer.certificatePem, issuer.keyPem, root.certificatePem);
   const { log } = createMemoryLog();
   const metrics = createTestMetrics();
+  const audited: { readonly event: string; readonly [field: string]: unknown }[] = [];
   const kept = await readGivenFiles(given);
   const source = followAuthority({
     place: { place: placeOf(given), kind: "files", load: () => readGivenFiles(given), pollMs: 1000 },
@@ -40,6 +42,7 @@ async function follow(t: Test) {
     clock,
     log,
     metrics,
+    audit: { record: (event, fields) => void audited.push({ ...fields, event }) },
   });
   t.teardown(() => source.close());
   let changes = 0;
@@ -47,7 +50,7 @@ async function follow(t: Test) {
     changes += 1;
   });
   const metric = async (name: string) => new RegExp(`^${name}(?:\\{[^}]*\\})? (.*)$`, "m").exec(await metrics.registry.metrics())?.[1];
-  return { clock, given, write, source, metric, changes: () => changes };
+  return { clock, given, write, source, metric, audited, changes: () => changes };
 }
 
 t.test("a renewed issuer of the same root is taken without a restart", async (t) => {
@@ -83,7 +86,7 @@ t.test("a bad one is refused, the old stays, and health says why and since when,
 });
 
 t.test("another root is taken only in three steps, each when it is safe", async (t) => {
-  const { source, write, clock } = await follow(t);
+  const { source, write, clock, audited } = await follow(t);
   const both = root.certificatePem + otherRoot.certificatePem;
   write(otherIssuer.certificatePem, otherIssuer.keyPem, otherRoot.certificatePem);
   await source.look();
@@ -102,6 +105,14 @@ t.test("another root is taken only in three steps, each when it is safe", async 
   await source.look();
   t.equal(source.trouble(), null);
   t.equal(source.current().roots.length, 1);
+  const [first, second] = [rootIdOf(root.certificate), rootIdOf(otherRoot.certificate)];
+  t.match(audited, [
+    { event: "ca.change_refused", reason: /is not among those/ },
+    { event: "ca.changed", signs: first, trusts: [first, second] },
+    { event: "ca.changed", signs: second, trusts: [first, second] },
+    { event: "ca.change_refused", reason: /may live until/ },
+    { event: "ca.changed", signs: second, trusts: [second] },
+  ]);
 });
 
 t.test("what cannot work is refused when it is loaded, and the message says which rule it breaks", async (t) => {
