@@ -5,6 +5,7 @@ import type { Clock } from "../core/clock.ts";
 import { CertError } from "../core/errors.ts";
 import type { SpiffeId } from "../core/spiffe.ts";
 import { findRoot } from "../core/x509/chain.ts";
+import { createJudgedAt, type JudgedAt } from "../core/x509/judged-at.ts";
 import { checkPeerCertificate } from "../core/x509/peer-check.ts";
 import type { JoinTokens } from "./join-tokens.ts";
 
@@ -46,6 +47,7 @@ const NOTHING_TO_SPEND = () => Promise.resolve();
 
 export function createAuthenticator(parts: AuthenticatorParts): Authenticator {
   const { joinTokens, serviceAccounts } = parts;
+  const judgedAt = createJudgedAt(parts.clock);
   return async (credential) => {
     switch (credential.kind) {
       case "service_account_token": {
@@ -63,16 +65,17 @@ export function createAuthenticator(parts: AuthenticatorParts): Authenticator {
         return { identity: (await joinTokens.prove(credential.token, "heartbeat")).identity, spend: NOTHING_TO_SPEND };
       }
       case "client_certificate":
-        return { identity: checkClientCertificate(credential, parts), spend: NOTHING_TO_SPEND };
+        return { identity: checkClientCertificate(credential, judgedAt, parts), spend: NOTHING_TO_SPEND };
     }
   };
 }
 
 function checkClientCertificate(
   { certificate, issuers }: Extract<Credential, { readonly kind: "client_certificate" }>,
-  { clock, roots, trustDomain }: AuthenticatorParts,
+  judgedAt: JudgedAt,
+  { roots, trustDomain }: AuthenticatorParts,
 ): SpiffeId {
-  const nowMs = clock.nowMs();
+  const nowMs = judgedAt(certificate);
   if (findRoot(certificate, { issuers, roots: roots(), trustDomain, nowMs }) === null)
     throw refused("the client certificate is signed by no root of the mesh");
   try {

@@ -8,6 +8,7 @@ import { CertError } from "../core/errors.ts";
 import type { Metrics } from "../core/metrics.ts";
 import { clientIdentity, peerCertificate } from "../core/peer-certificate.ts";
 import type { SpiffeId } from "../core/spiffe.ts";
+import { createJudgedAt } from "../core/x509/judged-at.ts";
 import type { CallMeter, ServerCall } from "./call.ts";
 import { createIdentityLimits, type IdentityLimitOptions, type IdentityShare } from "./identity-limits.ts";
 
@@ -45,6 +46,7 @@ interface Refusal {
 
 export function createAdmission(options: AdmissionOptions): Admission {
   const { trustDomain, clock, audit } = options;
+  const judgedAt = createJudgedAt(clock);
   const open = new Set(options.open);
   const limits = createIdentityLimits(options);
   const refused = options.metrics.counter({
@@ -68,7 +70,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
     const certificate = peerCertificate(call);
     if (certificate === null) return null;
     try {
-      return clientIdentity(certificate, { trustDomain, nowMs: clock.nowMs() });
+      return clientIdentity(certificate, { trustDomain, nowMs: judgedAt(certificate) });
     } catch (error) {
       if (!(error instanceof CertError)) throw error;
       return unauthenticated(`the client certificate is refused: ${error.message}`);

@@ -1,9 +1,9 @@
 // One connection of a client, on the HTTP/2 of the sidecar's engine: each stream that it opens becomes a call of one of the methods served. Owns how many there may be,
 // and how the connection ends (RFC 9113 section 6.8).
+import type { X509Certificate } from "node:crypto";
 import type { TLSSocket } from "node:tls";
 import { FIELD } from "../core/field-kind.ts";
 import { firstOfKind, FlatFields, NO_EDIT } from "../sidecar/fields.ts";
-import { sentCertificates } from "../core/x509/verify-peer.ts";
 import { type ConnectionEngine, Http2Connection } from "../sidecar/http2/connection.ts";
 import { FLOOD, type Flood } from "../sidecar/http2/flood-guard.ts";
 import { H2_ERROR, MAX_31_BIT, PREFACE, SETTING } from "../sidecar/http2/frames.ts";
@@ -37,6 +37,8 @@ export interface Peer {
 
 /** What a connection needs of its server. */
 export interface ConnectionServer extends ConnectionEngine {
+  /** What the client sent, leaf first; empty when its chain is not verified. */
+  verifiedChain(socket: TLSSocket): readonly X509Certificate[];
   /** Begins a call on a stream whose head is well-formed; `isEnd`: the client has nothing to say. */
   begin(stream: Stream, path: string, head: HeaderList, peer: Peer, isEnd: boolean): void;
   /** A client broke a rule; for the log. */
@@ -69,7 +71,7 @@ export class GrpcConnection extends Http2Connection {
     super(socket, server, null);
     this.#server = server;
     this.#openedMonoMs = server.nowMonoMs;
-    this.peer = peerOf(socket);
+    this.peer = peerOf(socket, server.verifiedChain(socket));
   }
 
   start(): void {
@@ -235,8 +237,7 @@ export class GrpcConnection extends Http2Connection {
 }
 
 /** An unverified certificate counts as none: fails closed. */
-function peerOf(socket: TLSSocket): Peer {
-  const [leaf, ...sent] = socket.authorized ? sentCertificates(socket) : [];
+function peerOf(socket: TLSSocket, [leaf, ...sent]: readonly X509Certificate[]): Peer {
   const raw = leaf?.raw;
   const issuers = sent.length === 0 ? {} : { issuers: sent.map((one) => one.raw) };
   return {

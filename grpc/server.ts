@@ -12,9 +12,11 @@ import type { Stream } from "../sidecar/http2/stream.ts";
 import type { HeaderList } from "../sidecar/http2/header-list.ts";
 import { keepManySmallBuffers } from "../sidecar/http2/outbox.ts";
 import type { Admission } from "./admission.ts";
+import { createJudgedAt } from "../core/x509/judged-at.ts";
 import { createAcceptQueue } from "./accept-queue.ts";
 import { type ConnectionServer, GrpcConnection, type Peer } from "./connection.ts";
 import { type Serve, serveMethods } from "./methods.ts";
+import { type IsTrusted, verifiedChain } from "./verified-chain.ts";
 
 /** Larger ones are answered RESOURCE_EXHAUSTED. The largest that is legitimate, a heartbeat with every field at its bound, has some 30 KB. */
 const MAX_MESSAGE_BYTES = 64 * 1024;
@@ -57,8 +59,11 @@ export interface GrpcServerOptions {
   tls(): GrpcServerTls;
   /** Registers a call for every change of what `tls` gives; returns what undoes it. */
   onTlsChange(run: () => void): () => void;
-  /** Asked of every client after such a change: false ends its connection, once it has had {@link LEAVE_MS} to leave by itself. Default: nobody is asked. */
-  isTrusted?(client: X509Certificate, issuers: readonly X509Certificate[]): boolean;
+  /**
+   * Asked of every client after such a change: false ends its connection, once it has had {@link LEAVE_MS} to leave by itself. Asked too of one whose certificate is too
+   * young for the clock alone. Default: nobody is asked, and the latter is not verified.
+   */
+  readonly isTrusted?: IsTrusted;
   /** Who may call, and how much; without it, handlers alone decide. */
   readonly admission?: Admission;
   /** How long streams may go on after `close`; default 3 s. */
@@ -78,7 +83,11 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   keepManySmallBuffers(BUFFERS);
   const tls = createServer({ ...contextOf(options.tls()), ...HANDSHAKE });
   const sockets = new Set<Socket>();
-  const connections = createConnections(serveMethods(options.services, MAX_MESSAGE_BYTES, options.admission ?? null), log);
+  const connections = createConnections(
+    serveMethods(options.services, MAX_MESSAGE_BYTES, options.admission ?? null),
+    options.isTrusted,
+    log,
+  );
 
   const accepted = createAcceptQueue({ begin: (socket) => void tls.emit("connection", socket) });
   const listener = createListener({ pauseOnConnect: true, noDelay: true }, (socket) => {
@@ -151,10 +160,12 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
 }
 
 /** The open connections, and one timer that looks after all of them. */
-function createConnections(serve: Serve, log: Logger) {
+function createConnections(serve: Serve, isTrusted: IsTrusted | undefined, log: Logger) {
+  const judgedAt = createJudgedAt(systemClock);
   const open = new Set<GrpcConnection>();
   const server: ConnectionServer & { nowMonoMs: number } = {
     nowMonoMs: systemClock.monoMs(),
+    verifiedChain: (socket) => verifiedChain(socket, judgedAt, isTrusted),
     begin: (stream: Stream, path: string, head: HeaderList, peer: Peer, isEnd: boolean) => serve(stream, path, head, peer, isEnd),
     flawed: (peer, detail) => log.debug({ peer: peer.name, detail }, "a client broke a rule of HTTP/2"),
     forget: (connection) => void open.delete(connection),

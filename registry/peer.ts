@@ -1,10 +1,10 @@
 // Who is at the other end of a call. The identity is that of the verified client certificate, never of a message (design 8).
 import type { X509Certificate } from "node:crypto";
-import type { Clock } from "../core/clock.ts";
 import { CertError, RegistryError } from "../core/errors.ts";
 import { peerCertificate } from "../core/peer-certificate.ts";
 import type { SpiffeId } from "../core/spiffe.ts";
 import type { BidiCall } from "../core/wire/server-call.ts";
+import type { JudgedAt } from "../core/x509/judged-at.ts";
 import { checkPeerCertificate } from "../core/x509/peer-check.ts";
 
 /** A peer whose certificate passed every check. */
@@ -21,14 +21,15 @@ const checked = new WeakMap<X509Certificate, { readonly trustDomain: string; rea
 /** Checks the certificate of a call. Raises `RegistryError("unauthenticated")` that says what is wrong with it. */
 export function identifyPeer<Request, Response>(
   call: BidiCall<Request, Response>,
-  { trustDomain, clock }: { readonly trustDomain: string; readonly clock: Clock },
+  { trustDomain, judgedAt }: { readonly trustDomain: string; readonly judgedAt: JudgedAt },
 ): Peer {
   const certificate = peerCertificate(call);
   if (certificate === null) throw new RegistryError("unauthenticated", "a client certificate of this mesh is needed");
   const known = checked.get(certificate);
-  if (known !== undefined && known.trustDomain === trustDomain && clock.nowMs() < known.peer.expiresAtMs) return known.peer;
+  const nowMs = judgedAt(certificate);
+  if (known !== undefined && known.trustDomain === trustDomain && nowMs < known.peer.expiresAtMs) return known.peer;
   try {
-    const identity = checkPeerCertificate(certificate, { trustDomain, usage: "client", nowMs: clock.nowMs() });
+    const identity = checkPeerCertificate(certificate, { trustDomain, usage: "client", nowMs });
     const peer = { identity, expiresAtMs: certificate.validToDate.getTime(), remoteAddress: hostOf(call.getPeer()) };
     checked.set(certificate, { trustDomain, peer });
     return peer;

@@ -10,6 +10,7 @@ import type { Metrics } from "../core/metrics.ts";
 import type { WatchRule } from "../core/policy/watch-rules.ts";
 import type { RegistryHandlers } from "../core/wire/registry.ts";
 import type { BidiCall } from "../core/wire/server-call.ts";
+import { createJudgedAt } from "../core/x509/judged-at.ts";
 import { createAnnounce } from "./announce.ts";
 import type { MayAnnounce } from "./announce-policy.ts";
 import { createHeartbeatAnswers, serveHeartbeat } from "./heartbeat-stream.ts";
@@ -109,6 +110,7 @@ export function createRegistry(options: RegistryOptions): Registry {
     audit,
     trail,
   });
+  const judgedAt = createJudgedAt(clock);
   const streams = new Set<{ end(): void }>();
   let sweeping = false;
 
@@ -142,7 +144,7 @@ export function createRegistry(options: RegistryOptions): Registry {
     call.on("error", () => {}); // a client that went away; `close` follows
     try {
       if (streams.size >= MAX_STREAMS) throw new RegistryError("overloaded", `this replica serves its most, ${MAX_STREAMS} streams`);
-      const peer = identifyPeer(call, { trustDomain, clock });
+      const peer = identifyPeer(call, { trustDomain, judgedAt });
       open(call, gauge);
       run(peer);
     } catch (error) {

@@ -13,6 +13,7 @@ import { createMetrics } from "../../core/metrics.ts";
 import { startTracing } from "../../core/tracing.ts";
 import { identityService, registryService } from "../../core/wire/load.ts";
 import { findRoot } from "../../core/x509/chain.ts";
+import { createJudgedAt } from "../../core/x509/judged-at.ts";
 import { fromPemBundle } from "../../core/x509/pem.ts";
 import { startControlAdmin } from "./admin.ts";
 import { openTrail } from "./audit-trail.ts";
@@ -48,6 +49,7 @@ export async function startControl(config: ControlConfig, { env, clock, log, onE
   const build = buildInfo();
   const metrics = createMetrics({ component: "control", version: build.version, commit: build.commit });
   const lifecycle = createLifecycle({ log, clock, drainTimeoutMs: config.drainTimeout });
+  const judgedAt = createJudgedAt(clock);
   let isReady = false;
   await lifecycle.start("tracing", () => startTracing({ component: "control", env, log }));
   await lifecycle.start("event loop", () => watchEventLoop(metrics));
@@ -98,7 +100,7 @@ export async function startControl(config: ControlConfig, { env, clock, log, onE
 
   function trusts(rootsPem: string, client: X509Certificate, issuers: readonly X509Certificate[]): boolean {
     const roots = fromPemBundle(rootsPem).map((der) => new X509Certificate(der));
-    return findRoot(client, { issuers, roots, trustDomain: config.trustDomain, nowMs: clock.nowMs() }) !== null;
+    return findRoot(client, { issuers, roots, trustDomain: config.trustDomain, nowMs: judgedAt(client) }) !== null;
   }
 
   const injector = config.roles.has("injector") ? await lifecycle.start("injector", () => startInjectorRole(surroundings)) : null;

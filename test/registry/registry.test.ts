@@ -177,6 +177,23 @@ t.test("callers without an acceptable certificate are refused with the reason", 
   t.ok((await server.metric('remora_registry_refused_total{reason="unauthenticated"}')) >= 14);
 });
 
+t.test("a wall clock that steps an hour back refuses no new connection of a live instance and ends no lease", async (t) => {
+  const clock = createFakeClock(Date.now());
+  const server = await startRegistryServer({ clock });
+  t.teardown(() => server.close());
+  clock.stepWall(-3_600_000);
+  for (let renewal = 0; renewal < 3; renewal += 1) {
+    // As sidecars do that renewed their certificates: a new one, over a new connection.
+    const client = createTestClient(server, server.ca.leaf("default/orders"));
+    t.teardown(() => client.close());
+    const beat = client.heartbeat();
+    beat.send(heartbeatOf());
+    t.match(await beat.next(), { accepted: true });
+    await clock.advanceAsync(10_000, 500);
+    t.equal(server.store.leases.size, 1);
+  }
+});
+
 t.test("an announcement that the identity may not make is refused, counted, and leaves no trace", async (t) => {
   const server = await startRegistryServer();
   t.teardown(() => server.close());
