@@ -7,19 +7,20 @@ import type { Clock } from "../core/clock.ts";
 import { CertError } from "../core/errors.ts";
 import type { Metrics } from "../core/metrics.ts";
 import { clientIdentity, peerCertificate } from "../core/peer-certificate.ts";
+import type { CallerShare, CallLimits } from "../core/policy/caller-limits.ts";
 import type { SpiffeId } from "../core/spiffe.ts";
 import { createJudgedAt } from "../core/x509/judged-at.ts";
 import type { CallMeter, ServerCall } from "./call.ts";
-import { createIdentityLimits, type IdentityLimitOptions, type IdentityShare } from "./identity-limits.ts";
 
 /** Names and values of a call's metadata, as HPACK counts them; gRPC's own recommendation. */
 const MAX_METADATA_BYTES = 8 * 1024;
 
 /** What {@link createAdmission} needs. */
-export interface AdmissionOptions extends IdentityLimitOptions {
+export interface AdmissionOptions {
   readonly trustDomain: string;
   /** Paths of methods that may be called without an identity, as `/remora.v1.Identity/Certify`. */
   readonly open: readonly string[];
+  readonly limits: CallLimits;
   readonly clock: Clock;
   readonly metrics: Metrics;
   readonly audit: Audit;
@@ -45,17 +46,16 @@ interface Refusal {
 }
 
 export function createAdmission(options: AdmissionOptions): Admission {
-  const { trustDomain, clock, audit } = options;
+  const { trustDomain, clock, limits, audit } = options;
   const judgedAt = createJudgedAt(clock);
   const open = new Set(options.open);
-  const limits = createIdentityLimits(options);
   const refused = options.metrics.counter({
     name: "remora_calls_refused_total",
     help: "Calls of the control plane's gRPC port that were refused before their method saw them, or ended because they or their identity took too much.",
     labels: ["method", "reason"],
   });
   /** One for all calls of an identity: tens of thousands of calls are open. */
-  const meters = new WeakMap<IdentityShare, CallMeter>();
+  const meters = new WeakMap<CallerShare, CallMeter>();
   const anonymous = createMeter(null, null);
 
   function refuse(call: ServerCall, identity: SpiffeId | null, { code, reason, details }: Refusal): false {
@@ -77,11 +77,11 @@ export function createAdmission(options: AdmissionOptions): Admission {
     }
   }
 
-  function createMeter(identity: SpiffeId | null, share: IdentityShare | null): CallMeter {
+  function createMeter(identity: SpiffeId | null, share: CallerShare | null): CallMeter {
     return {
       takeMessage(call) {
         if (share === null || share.takeMessage()) return true;
-        const details = `${identity} sends more than ${options.messagesPerSecond} messages a second`;
+        const details = `${identity} sends more than ${limits.identities.messagesPerSecond} messages a second`;
         return refuse(call, identity, { code: status.RESOURCE_EXHAUSTED, reason: "too_many_messages", details });
       },
       onTooLarge(call, details) {
@@ -90,7 +90,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
     };
   }
 
-  function meterOf(identity: SpiffeId, share: IdentityShare): CallMeter {
+  function meterOf(identity: SpiffeId, share: CallerShare): CallMeter {
     const known = meters.get(share) ?? createMeter(identity, share);
     meters.set(share, known);
     return known;
@@ -106,10 +106,12 @@ export function createAdmission(options: AdmissionOptions): Admission {
       if (typeof caller !== "string") {
         // An open method looks at a certificate itself: one that is no good may come with another credential.
         if (!open.has(call.path)) return refuse(call, null, caller ?? unauthenticated("a client certificate of this mesh is needed"));
+        const over = limits.addresses.of(call.peer.address).takeCall();
+        if (over !== null) return refuse(call, null, { code: status.RESOURCE_EXHAUSTED, ...over });
         call.meter = anonymous;
         return true;
       }
-      const share = limits.of(caller);
+      const share = limits.identities.of(caller);
       const over = call.isStream ? share.open() : share.takeCall();
       if (over !== null) return refuse(call, caller, { code: status.RESOURCE_EXHAUSTED, ...over });
       call.meter = meterOf(caller, share);

@@ -28,6 +28,7 @@ const FAREWELL_MS = 1_000;
 export interface Peer {
   /** `address:port`. */
   readonly name: string;
+  readonly address: string;
   /** As grpc-js has it: the certificate is there exactly when its chain was verified. With it stands what was sent besides, where a root alone has not signed it. */
   readonly authContext: {
     readonly transportSecurityType: "ssl";
@@ -241,6 +242,7 @@ function peerOf(socket: TLSSocket, [leaf, ...sent]: readonly X509Certificate[]):
   const raw = leaf?.raw;
   const issuers = sent.length === 0 ? {} : { issuers: sent.map((one) => one.raw) };
   return {
+    address: socket.remoteAddress ?? "",
     name: `${socket.remoteAddress ?? ""}:${socket.remotePort ?? 0}`,
     authContext: { transportSecurityType: "ssl", ...(raw === undefined ? {} : { sslPeerCertificate: { raw, ...issuers } }) },
   };

@@ -7,6 +7,7 @@ import type { Clock } from "../core/clock.ts";
 import { RegistryError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
+import type { CallLimits } from "../core/policy/caller-limits.ts";
 import type { WatchRule } from "../core/policy/watch-rules.ts";
 import type { RegistryHandlers } from "../core/wire/registry.ts";
 import type { BidiCall } from "../core/wire/server-call.ts";
@@ -57,6 +58,8 @@ export interface RegistryOptions {
   readonly leaseMs?: number;
   /** Share of the time in which this process worked since the last call (0..1): under pressure sidecars are asked to report less often. Default: never. */
   readonly utilization?: () => number;
+  /** What callers over REST may take; those over gRPC are counted where they call. Default: no limit. */
+  readonly limits?: CallLimits;
   /** Who may learn where which services are; null or absent: everybody of all. */
   readonly watchRules?: readonly WatchRule[] | null;
   /** Who may read the whole mesh from elsewhere; default: nobody. */
@@ -203,6 +206,7 @@ export function createRegistry(options: RegistryOptions): Registry {
       source,
       announce,
       authenticate,
+      limits: options.limits ?? null,
       heartbeatIntervalMs,
       leaseMs,
       readers: { ...(options.readers ?? NO_READERS), authenticate, metrics, audit },

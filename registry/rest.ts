@@ -2,6 +2,7 @@
 // on the admin port; the heartbeat alone changes anything, and it needs a credential.
 import type { AdminRequest, AdminResponse, Route } from "../core/admin-server.ts";
 import { CertError } from "../core/errors.ts";
+import type { CallLimits, OverLimit } from "../core/policy/caller-limits.ts";
 import type { Reason } from "../core/reasons.ts";
 import type { SpiffeId } from "../core/spiffe.ts";
 import { spiffeParts } from "../core/spiffe.ts";
@@ -36,6 +37,8 @@ export interface RestParts {
   readonly announce: Announce;
   /** Null: `POST /api/v1/heartbeat` answers 404. */
   readonly authenticate: Authenticate | null;
+  /** Null: callers are not counted. */
+  readonly limits: CallLimits | null;
   readonly heartbeatIntervalMs: number;
   readonly leaseMs: number;
   /** Who may read all of it. */
@@ -111,6 +114,9 @@ function describeInstance({ lease, load }: HeldLease) {
 }
 
 async function takeHeartbeat(parts: RestParts, authenticate: Authenticate, request: AdminRequest): Promise<AdminResponse> {
+  // Before the credential is looked at: to prove one may cost a call to the API server.
+  const early = parts.limits?.addresses.of(request.remoteAddress).takeCall() ?? null;
+  if (early !== null) return tooMany(parts, request, null, early);
   const credential = /^Bearer ([\x21-\x7e]{1,16384})$/i.exec(headerOf(request, "authorization"))?.[1];
   if (credential === undefined) return refusal("unauthenticated", "a credential is needed: Authorization: Bearer CREDENTIAL");
   const identity = await authenticate(credential).catch((error: unknown) => {
@@ -118,6 +124,8 @@ async function takeHeartbeat(parts: RestParts, authenticate: Authenticate, reque
     throw error;
   });
   if (identity === null) return refusal("unauthenticated", "the credential proves no identity");
+  const over = parts.limits?.identities.of(identity).takeCall() ?? null;
+  if (over !== null) return tooMany(parts, request, identity, over);
   const message = parseJson(await request.body(MAX_BODY_BYTES));
   if (message === undefined) return refusal("bad_request", "the body is no JSON");
   const answered = await parts.announce(message, { identity, remoteAddress: request.remoteAddress, instanceId: null });
@@ -130,6 +138,12 @@ async function takeHeartbeat(parts: RestParts, authenticate: Authenticate, reque
     degraded: isDegraded(parts.store),
   };
   return { status: 200, body };
+}
+
+function tooMany({ readers }: RestParts, request: AdminRequest, identity: SpiffeId | null, { reason, details }: OverLimit): AdminResponse {
+  readers.metrics.refused.inc({ reason: "rate_limited" });
+  readers.audit.record("call.refused", { method: request.path, reason, detail: details, identity, peer: request.remoteAddress });
+  return refusal("rate_limited", details);
 }
 
 function headerOf({ headers }: AdminRequest, name: string): string {

@@ -122,6 +122,12 @@ export const controlSettings = {
     max: 1_000_000,
     doc: "New streams and calls per second of one identity; ten seconds' worth may come at once.",
   }),
+  addressCallRate: setting.integer({
+    default: 1000,
+    min: 1,
+    max: 1_000_000,
+    doc: "Calls per second that one address may make without an identity (for a first certificate, over REST); ten seconds' worth may come at once.",
+  }),
   identityMessageRate: setting.integer({
     default: 5000,
     min: 1,

@@ -9,6 +9,7 @@ import { createAdmission } from "../../grpc/admission.ts";
 import { createHealthHistory } from "../../core/health-history.ts";
 import { createLifecycle } from "../../core/lifecycle.ts";
 import type { Logger } from "../../core/log.ts";
+import { type CallLimits, createCallerLimits } from "../../core/policy/caller-limits.ts";
 import { createMetrics } from "../../core/metrics.ts";
 import { startTracing } from "../../core/tracing.ts";
 import { identityService, registryService } from "../../core/wire/load.ts";
@@ -54,7 +55,8 @@ export async function startControl(config: ControlConfig, { env, clock, log, onE
   await lifecycle.start("tracing", () => startTracing({ component: "control", env, log }));
   await lifecycle.start("event loop", () => watchEventLoop(metrics));
   const trail = await openTrail(config, { clock, log, metrics, lifecycle });
-  const surroundings = { config, env, clock, log, metrics, audit: trail.audit, random: Math.random };
+  const limits = createCallLimits(config, clock);
+  const surroundings = { config, env, clock, log, metrics, audit: trail.audit, random: Math.random, limits };
 
   const ca = config.roles.has("ca") ? await lifecycle.start("ca", () => startAuthorityRole(surroundings)) : null;
   const registry = config.roles.has("registry")
@@ -84,9 +86,7 @@ export async function startControl(config: ControlConfig, { env, clock, log, onE
                 trustDomain: config.trustDomain,
                 // A workload that joins has no identity yet; everything else is for those that have.
                 open: [identityService["Certify"]?.path ?? ""],
-                streams: config.identityStreams,
-                callsPerSecond: config.identityCallRate,
-                messagesPerSecond: config.identityMessageRate,
+                limits,
                 clock,
                 metrics,
                 audit: trail.audit,
@@ -138,6 +138,17 @@ export async function startControl(config: ControlConfig, { env, clock, log, onE
       isReady = false;
       return lifecycle.drain(reason);
     },
+  };
+}
+
+function createCallLimits(
+  { identityStreams, identityCallRate, identityMessageRate, addressCallRate }: ControlConfig,
+  clock: Clock,
+): CallLimits {
+  const ofStreams = { clock, streams: identityStreams, messagesPerSecond: identityMessageRate };
+  return {
+    identities: createCallerLimits({ ...ofStreams, callsPerSecond: identityCallRate }),
+    addresses: createCallerLimits({ ...ofStreams, callsPerSecond: addressCallRate }),
   };
 }
 

@@ -186,3 +186,27 @@ t.test("an identity that takes too much is refused, and another one notices noth
   ])
     t.ok((await started.metric(`remora_calls_refused_total{method="${method}",reason="${reason}"}`)) > 0, `${reason} is counted`);
 });
+
+t.test(
+  "an address that takes too much without an identity is refused, over gRPC and REST together; identities of the same address go on",
+  async (t) => {
+    const started = await start(t, { REMORA_ADDRESS_CALL_RATE: "1" });
+    const stranger = connect(t, started, null);
+    const member = connect(t, started, started.ca.leaf("shop/web"));
+    const answers: Ended[] = [];
+    for (let count = 0; count < 10; count += 1) answers.push(await call(stranger, methodOf("Certify")));
+    t.equal(answers[0]?.code, status.UNAUTHENTICATED, "the first is asked for a credential");
+    const heartbeats = `http://127.0.0.1:${started.control.ports.admin}/api/v1/heartbeat`;
+    const announce = () => fetch(heartbeats, { method: "POST", headers: { authorization: "Bearer nothing" }, body: "{}" });
+    const statuses = new Set<number>();
+    for (let count = 0; count < 20; count += 1) statuses.add((await announce()).status);
+    t.ok(statuses.has(429), `REST: ${[...statuses].join()}`);
+    let last: Ended | null = null;
+    for (let count = 0; count < 20 && last?.code !== status.RESOURCE_EXHAUSTED; count += 1)
+      last = await call(stranger, methodOf("Certify"));
+    t.match(last, { code: status.RESOURCE_EXHAUSTED, details: /127\.0\.0\.1 makes more than 1 calls a second/ });
+    t.match(await call(member, methodOf("Watch"), new Metadata(), askService("orders")), { code: 0 });
+    t.ok((await started.metric('remora_calls_refused_total{method="Identity/Certify",reason="too_many_calls"}')) > 0);
+    t.ok((await started.metric('remora_registry_refused_total{reason="rate_limited"}')) > 0);
+  },
+);

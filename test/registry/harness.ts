@@ -7,6 +7,7 @@ import { systemClock } from "../../core/clock.ts";
 import { startGrpcServer } from "../../grpc/server.ts";
 import { silentLogger } from "../../core/log.ts";
 import type { Metrics } from "../../core/metrics.ts";
+import type { CallLimits } from "../../core/policy/caller-limits.ts";
 import { createMetrics } from "../../core/metrics.ts";
 import { registryService } from "../../core/wire/load.ts";
 import type { HeartbeatRequest, HeartbeatResponse, WatchRequest, WatchUpdate } from "../../core/wire/registry.ts";
@@ -36,6 +37,7 @@ export interface RegistryServerOptions {
   readonly readers?: NonNullable<RegistryOptions["readers"]>;
   readonly watchRules?: NonNullable<RegistryOptions["watchRules"]>;
   readonly audit?: NonNullable<RegistryOptions["audit"]>;
+  readonly limits?: CallLimits;
 }
 
 /** A running registry. */
@@ -69,6 +71,7 @@ export async function startRegistryServer(options: RegistryServerOptions = {}): 
     heartbeatIntervalMs,
     leaseMs,
     utilization: options.utilization ?? (() => 0),
+    ...(options.limits === undefined ? {} : { limits: options.limits }),
     ...(options.authenticate === undefined ? {} : { authenticate: options.authenticate }),
     ...(options.readers === undefined ? {} : { readers: options.readers }),
     ...(options.watchRules === undefined ? {} : { watchRules: options.watchRules }),

@@ -2,13 +2,16 @@ import t from "tap";
 import { startAdminServer } from "../../core/admin-server.ts";
 import { CertError } from "../../core/errors.ts";
 import { silentLogger } from "../../core/log.ts";
+import { systemClock } from "../../core/clock.ts";
+import { type CallLimits, createCallerLimits } from "../../core/policy/caller-limits.ts";
 import { parseSpiffeId } from "../../core/spiffe.ts";
 import { startRegistryServer } from "./harness.ts";
 
 const ORDERS = parseSpiffeId("spiffe://cluster.local/ns/default/sa/orders");
 
-async function start(t: { teardown(run: () => unknown): void }) {
+async function start(t: { teardown(run: () => unknown): void }, limits?: CallLimits) {
   const server = await startRegistryServer({
+    ...(limits === undefined ? {} : { limits }),
     authenticate: async (credential) => {
       if (credential !== "good") throw new CertError("credential_refused", "no such credential");
       return ORDERS;
@@ -103,4 +106,18 @@ t.test("without a credential, with a bad one, or with a bad body nothing is anno
   t.match(await post(JSON.stringify({ ...BODY, addresses: ["10.9.9.9"] }), "Bearer good"), { status: 403 });
   t.equal((await post(`{"x":"${"y".repeat(100_000)}"}`, "Bearer good")).status, 413);
   t.equal((await get("instances")).body["total"], 0);
+});
+
+t.test("an identity that announces too often is told so, whatever address it has", async (t) => {
+  const rules = { clock: systemClock, streams: 1, messagesPerSecond: 1 };
+  const identities = createCallerLimits({ ...rules, callsPerSecond: 1 });
+  const { post, server } = await start(t, { identities, addresses: createCallerLimits({ ...rules, callsPerSecond: 1000 }) });
+  const share = identities.of(ORDERS);
+  t.match(await post(JSON.stringify(BODY), "Bearer good"), { status: 200 });
+  while (share.takeCall() === null); // what it does over gRPC counts too
+  t.match(await post(JSON.stringify(BODY), "Bearer good"), {
+    status: 429,
+    body: { reason: "rate_limited", message: /sa\/orders makes more than 1 calls/ },
+  });
+  t.equal(await server.metric('remora_registry_refused_total{reason="rate_limited"}'), 1);
 });

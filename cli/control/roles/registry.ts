@@ -28,7 +28,7 @@ export interface RegistryRole extends Pick<Registry, "registryImplementation" | 
 
 /** Opens the store and starts the registry. @throws RegistryError when Redis cannot be reached, ConfigError about the services file */
 export async function startRegistryRole(options: RegistryRoleOptions): Promise<RegistryRole> {
-  const { config, clock, log, metrics, audit, random, ca } = options;
+  const { config, clock, log, metrics, audit, random, limits, ca } = options;
   const services = await openServices(options);
   const store = await openStore(options).catch(async (error: unknown) => {
     await services.close();
@@ -44,6 +44,7 @@ export async function startRegistryRole(options: RegistryRoleOptions): Promise<R
     metrics,
     audit,
     trustDomain: config.trustDomain,
+    limits,
     watchRules: config.watchRoles,
     readers: { readers: config.meshReaders ?? [], token: config.readToken },
     heartbeatIntervalMs: config.heartbeatInterval,

@@ -5,6 +5,7 @@ import type { Clock } from "../../../core/clock.ts";
 import type { Environment } from "../../../core/config.ts";
 import type { Logger } from "../../../core/log.ts";
 import type { Metrics } from "../../../core/metrics.ts";
+import type { CallLimits } from "../../../core/policy/caller-limits.ts";
 import type { ControlConfig } from "../config.ts";
 
 /** Given to every role. */
@@ -15,6 +16,8 @@ export interface RoleSurroundings {
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly audit: Audit;
+  /** What one caller may take, over gRPC and REST together. */
+  readonly limits: CallLimits;
   /** 0..1 */
   readonly random: () => number;
 }

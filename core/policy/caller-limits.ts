@@ -1,16 +1,17 @@
-// What one identity may take of the control plane: streams that are open, new calls a second, messages a second over all its streams. All pods of a service
-// account are one identity, so a share is made for its largest crowd; it is what keeps one identity from being all the load there is.
-import type { Clock } from "../core/clock.ts";
+// What one caller may take of the control plane: streams that are open, new calls a second, messages a second over all its streams. A caller is an identity, or
+// an address where there is no identity yet. All pods of a service account are one identity, so a share is made for its largest crowd; it is what keeps one
+// caller from being all the load there is.
+import type { Clock } from "../clock.ts";
 
 /** Seconds of a rate that may come at once, after silence: everybody comes back at once when the control plane was away. */
 const BURST_SECONDS = 10;
-/** Identities remembered while they have nothing open. */
+/** Callers remembered while they are at rest. */
 const MAX_IDLE = 10_000;
-/** A boot storm of many identities must not look through all of them at each new one. */
+/** A boot storm of many callers must not look through all of them at each new one. */
 const LOOK_EVERY_MS = 1000;
 
-/** The limits of each identity. */
-export interface IdentityLimitOptions {
+/** The limits of each caller. */
+export interface CallerLimitOptions {
   readonly clock: Clock;
   /** Open streams. */
   readonly streams: number;
@@ -26,8 +27,8 @@ export interface OverLimit {
   readonly details: string;
 }
 
-/** What one identity uses now. */
-export interface IdentityShare {
+/** What one caller uses now. */
+export interface CallerShare {
   /** Takes a stream and a call; null: taken. */
   open(): OverLimit | null;
   /** Gives a stream back. */
@@ -38,31 +39,32 @@ export interface IdentityShare {
   takeMessage(): boolean;
 }
 
-/** The shares of all identities. */
-export interface IdentityLimits {
-  of(identity: string): IdentityShare;
-  /** Identities remembered. */
+/** The shares of all callers of one kind. */
+export interface CallerLimits extends Pick<CallerLimitOptions, "messagesPerSecond"> {
+  /** By identity, or by address. */
+  of(caller: string): CallerShare;
+  /** Callers remembered. */
   readonly size: number;
 }
 
-interface Share extends IdentityShare {
+interface Share extends CallerShare {
   readonly isIdle: () => boolean;
 }
 
-export function createIdentityLimits(options: IdentityLimitOptions): IdentityLimits {
+export function createCallerLimits(options: CallerLimitOptions): CallerLimits {
   const { clock, streams, callsPerSecond, messagesPerSecond } = options;
   const shares = new Map<string, Share>();
   let lookedMonoMs = Number.NEGATIVE_INFINITY;
 
-  function create(identity: string): Share {
+  function create(caller: string): Share {
     const calls = createBucket(callsPerSecond, clock);
     const messages = createBucket(messagesPerSecond, clock);
     let opened = 0;
     const takeCall = (): OverLimit | null =>
-      calls.take() ? null : { reason: "too_many_calls", details: `${identity} makes more than ${callsPerSecond} calls a second` };
+      calls.take() ? null : { reason: "too_many_calls", details: `${caller} makes more than ${callsPerSecond} calls a second` };
     return {
       open() {
-        if (opened >= streams) return { reason: "too_many_streams", details: `${identity} has its most streams open, ${streams}` };
+        if (opened >= streams) return { reason: "too_many_streams", details: `${caller} has its most streams open, ${streams}` };
         const over = takeCall();
         if (over === null) opened += 1;
         return over;
@@ -81,16 +83,17 @@ export function createIdentityLimits(options: IdentityLimitOptions): IdentityLim
     const now = clock.monoMs();
     if (shares.size < MAX_IDLE || now - lookedMonoMs < LOOK_EVERY_MS) return;
     lookedMonoMs = now;
-    for (const [identity, share] of shares) if (share.isIdle()) shares.delete(identity);
+    for (const [caller, share] of shares) if (share.isIdle()) shares.delete(caller);
   }
 
   return {
-    of(identity) {
-      const known = shares.get(identity);
+    messagesPerSecond,
+    of(caller) {
+      const known = shares.get(caller);
       if (known !== undefined) return known;
       forgetIdle();
-      const share = create(identity);
-      shares.set(identity, share);
+      const share = create(caller);
+      shares.set(caller, share);
       return share;
     },
     get size() {
@@ -120,4 +123,10 @@ function createBucket(perSecond: number, clock: Clock) {
       return tokens >= burst;
     },
   };
+}
+
+/** What callers may take: those with an identity, by it; those without, by their address. */
+export interface CallLimits {
+  readonly identities: CallerLimits;
+  readonly addresses: CallerLimits;
 }

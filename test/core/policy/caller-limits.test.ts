@@ -1,10 +1,10 @@
 import t from "tap";
-import { createIdentityLimits } from "../../grpc/identity-limits.ts";
-import { createFakeClock } from "../support/fake-clock.ts";
+import { createCallerLimits } from "../../../core/policy/caller-limits.ts";
+import { createFakeClock } from "../../support/fake-clock.ts";
 
 t.test("streams come back when they end, rates with time", async (t) => {
   const clock = createFakeClock();
-  const limits = createIdentityLimits({ clock, streams: 2, callsPerSecond: 1, messagesPerSecond: 1 });
+  const limits = createCallerLimits({ clock, streams: 2, callsPerSecond: 1, messagesPerSecond: 1 });
   const share = limits.of("a");
   t.equal(share.open(), null);
   t.equal(share.open(), null);
@@ -26,7 +26,7 @@ t.test("streams come back when they end, rates with time", async (t) => {
 
 t.test("what is at rest is forgotten, what is busy is not", async (t) => {
   const clock = createFakeClock();
-  const limits = createIdentityLimits({ clock, streams: 1, callsPerSecond: 1, messagesPerSecond: 1 });
+  const limits = createCallerLimits({ clock, streams: 1, callsPerSecond: 1, messagesPerSecond: 1 });
   limits.of("busy").open();
   for (let number = 0; number < 12_000; number += 1) limits.of(`idle-${number}`);
   clock.advance(20_000);
