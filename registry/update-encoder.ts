@@ -8,14 +8,14 @@ import { watchUpdate } from "../core/wire/registry-messages.ts";
 import { framed } from "../core/wire/server-call.ts";
 import { wireProtocol, wireState } from "./lease.ts";
 import type { ResolvedEndpoint } from "./resolve.ts";
-import type { View } from "./views.ts";
+import { provisionalVersion, type View } from "./views.ts";
 
 /** Encoded answers that are kept, octets; the oldest go first. What changes often is asked for while it is new. */
 const MAX_KEPT_BYTES = 16 * 1024 * 1024;
 const NO_CERTIFICATE = Buffer.alloc(0);
 
-/** What a watcher is told. */
-export type UpdateKind = "full" | "delta" | "unchanged";
+/** What a watcher is told; `additions`: what is known so far, to be laid over what it holds. */
+export type UpdateKind = "full" | "delta" | "unchanged" | "additions";
 
 /** The encoder of one registry. */
 export interface UpdateEncoder {
@@ -68,6 +68,8 @@ function updateOf({ version, resolved, upserts, removed }: View, kind: UpdateKin
       return { ...head, upserts: resolved.endpoints.map(wireEndpoint), removed: [] };
     case "delta":
       return { ...head, upserts: upserts.map(wireEndpoint), removed: [...removed] };
+    case "additions":
+      return { ...head, version: provisionalVersion(version), upserts: resolved.endpoints.map(wireEndpoint), removed: [...removed] };
     case "unchanged":
       return { ...head, upserts: [], removed: [] };
   }

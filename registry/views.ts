@@ -232,6 +232,11 @@ export function createViews({ leases, source, clock, random }: ViewsOptions): Vi
   };
 }
 
+/** For an answer that is only part of what its receiver then holds: no version is as low, so that nobody who comes back with it is told "unchanged". */
+export function provisionalVersion(version: number): number {
+  return Math.floor(version / REPLICAS);
+}
+
 /**
  * Versions grow within a replica and across its restarts, because they start from the wall clock; two replicas never give the same one
  * (short of the same random number), so that "I hold version v" always means the answer that v was given for.

@@ -28,8 +28,8 @@ export interface WatchParts {
 }
 
 /**
- * A registry that starts empty does not know yet what is there. Until every sidecar had the time to announce itself again, it tells nobody who
- * holds an answer that there is nothing: a restart of the registry must not cut callers off.
+ * A registry that starts empty does not know yet what is there. Until every sidecar had the time to announce itself again, it takes nothing from those who hold an
+ * answer, and only adds to it: a restart of the registry must neither cut callers off nor send all of them to the instance that was first to come back.
  */
 export interface WarmUp {
   isOver(): boolean;
@@ -42,8 +42,8 @@ interface Subscription {
   readonly watched: WatchedView;
   /** The version the client was sent on this stream; 0: none. */
   sentVersion: number;
-  /** True: the client has an answer from before this stream. */
-  readonly holdsAnswer: boolean;
+  /** False: the client may hold more than it was sent, an answer from before this stream. */
+  isWhole: boolean;
 }
 
 /** Serves one stream until either side ends it. */
@@ -66,18 +66,27 @@ export function serveWatch(
       return;
     }
     const view = subscription.watched.current;
-    if (view.version === subscription.sentVersion || isWithheld(subscription, view)) return;
+    if (view.version === subscription.sentVersion) return;
+    if (!subscription.isWhole && !warmUp.isOver()) {
+      if (view.resolved.endpoints.length + view.removed.length > 0) send(subscription, view, "additions");
+      return;
+    }
     // The delta when the client holds the version before, else everything.
     send(subscription, view, view.since === 0 || view.since !== subscription.sentVersion ? "full" : "delta");
   }
 
-  function isWithheld({ holdsAnswer, sentVersion }: Subscription, { resolved }: View): boolean {
-    return holdsAnswer && sentVersion === 0 && resolved.endpoints.length === 0 && !warmUp.isOver();
+  function tellWhole(): void {
+    for (const subscription of subscriptions.values()) {
+      if (subscription.isWhole) continue;
+      subscription.sentVersion = 0;
+      push(subscription);
+    }
   }
 
   function send(subscription: Subscription, view: View, kind: UpdateKind): void {
     metrics.updates.inc({ kind });
     subscription.sentVersion = view.version;
+    subscription.isWhole = kind !== "additions";
     const body = updates.body(view, kind);
     writable = call.writeFramed(updates.head(subscription.key, body), body);
   }
@@ -97,7 +106,7 @@ export function serveWatch(
       key,
       watched: views.watch(question, () => push(subscription)),
       sentVersion: 0,
-      holdsAnswer: knownVersion > 0,
+      isWhole: knownVersion === 0,
     };
     subscriptions.set(key, subscription);
     metrics.subscriptions.inc();
@@ -157,9 +166,7 @@ export function serveWatch(
   const expiry = clock.after(Math.min(Math.max(peer.expiresAtMs - clock.nowMs(), 0), 2 ** 31 - 1), () => {
     end(new RegistryError("unauthenticated", "the client certificate has expired"));
   });
-  const stopWarmUp = warmUp.onOver(() => {
-    for (const subscription of subscriptions.values()) push(subscription);
-  });
+  const stopWarmUp = warmUp.onOver(tellWhole);
   call.on("data", (request: WatchRequest) => {
     if (ended) return;
     try {

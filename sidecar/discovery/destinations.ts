@@ -222,8 +222,9 @@ export function createDestinations(options: DestinationsOptions): Destinations {
       const { state } = entry;
       const held = state.kind === "known" ? state.whole : state.remembered;
       if (state.kind === "known" && state.version === update.version) return true;
-      // A delta for somebody who holds nothing belongs to an earlier subscription; its own whole answer follows.
-      const isForUs = update.full || state.kind === "known" || update.version === held?.version;
+      // A delta for somebody who holds nothing belongs to an earlier subscription; its own whole answer follows. What is remembered can be added to by a registry that
+      // does not know everybody yet.
+      const isForUs = update.full || state.kind === "known" || held !== null;
       if (!isForUs) return false;
       know(entry, wholeAfter(update.key, update, update.full ? [] : (held?.endpoints ?? [])), update.version);
       return true;

@@ -111,8 +111,10 @@ t.test("changes come as deltas, and other destinations' changes do not come", as
 });
 
 t.test("a client that holds the newest version is told so without the endpoints", async (t) => {
-  const server = await startRegistryServer();
+  const clock = createFakeClock(Date.now());
+  const server = await startRegistryServer({ clock });
   t.teardown(() => server.close());
+  await clock.advanceAsync(15_000, 1000); // it knows who is there
   const client = createTestClient(server, server.ca.leaf("default/orders"));
   t.teardown(() => client.close());
   const beat = client.heartbeat();
@@ -337,13 +339,68 @@ t.test(
     await clock.advanceAsync(100, 20);
     t.match(
       await watch.next(),
-      { key: "orders", found: true, full: true, upserts: [{ instanceId: "orders-1" }] },
-      "who announces itself is found",
+      { key: "orders", found: true, full: false, upserts: [{ instanceId: "orders-1" }], removed: [] },
+      "who announces itself is added to what is held",
     );
     await clock.advanceAsync(14_800, 200);
     beat.send(heartbeatOf());
     await beat.next();
     await clock.advanceAsync(200, 20);
-    t.match(await watch.next(), { key: "gone", found: false, full: true }, "after a lease time the truth is told");
+    const truth = [await watch.next(), await watch.next()];
+    t.match(
+      truth,
+      [
+        { key: "gone", found: false, full: true },
+        { key: "orders", full: true, upserts: [{ instanceId: "orders-1" }] },
+      ],
+      "after a lease time the truth is told",
+    );
   },
 );
+
+t.test("while a registry learns who is there, callers lose only whom it knows to be gone", async (t) => {
+  const clock = createFakeClock(Date.now());
+  const server = await startRegistryServer({ clock });
+  t.teardown(() => server.close());
+  const client = createTestClient(server, server.ca.leaf("default/orders"));
+  t.teardown(() => client.close());
+  const watch = client.watch();
+  watch.send(askService("orders", 0, 12_345));
+  const instances = [1, 2, 3].map(
+    (n) =>
+      ({
+        instanceId: `orders-${n}`,
+        inboundPort: 15_000 + n,
+        ports: [{ number: 8080 + n, protocol: "PROTOCOL_HTTP1", name: "" }],
+      }) as const,
+  );
+  const beats = instances.map((instance) => ({ beat: client.heartbeat(), instance }));
+  for (const { beat, instance } of beats) {
+    beat.send(heartbeatOf(instance));
+    await beat.next();
+  }
+  await clock.advanceAsync(200, 20);
+  const ids = ({ upserts }: { readonly upserts: readonly { readonly instanceId: string }[] }) =>
+    upserts.map(({ instanceId }) => instanceId);
+  const added = await watch.until(({ upserts }) => upserts.length === 3);
+  t.notOk(added.full);
+  beats[2]?.beat.send(heartbeatOf({ ...instances[2], leaving: true }));
+  await beats[2]?.beat.next();
+  await clock.advanceAsync(200, 20);
+  const left = await watch.next();
+  t.match(left, { full: false, removed: ["orders-3:8083"] });
+
+  const again = client.watch();
+  again.send(askService("orders", 0, left.version));
+  t.match(
+    await again.next(),
+    { full: false, upserts: [{}, {}] },
+    "who comes back with part of an answer is told no more than that it may hold more",
+  );
+  await clock.advanceAsync(15_000, 500);
+  for (const stream of [watch, again]) {
+    const whole = await stream.until(({ full }) => full);
+    t.ok(whole.version > left.version);
+    t.strictSame(ids(whole), ["orders-1", "orders-2"], "after a lease time that is all");
+  }
+});

@@ -162,6 +162,14 @@ t.test("what was remembered is told when the registry is away or late, and its v
   late.clock.advance(1000);
   t.equal(late.answers[0]?.endpoints.length, 2);
 
+  const learning = start({ remembered });
+  learning.lookup();
+  t.ok(learning.destinations.apply(update({ version: 5, full: false, upserts: [wire(1)] })));
+  t.strictSame(learning.seen(), ["orders-1", "orders-2"], "a registry that does not know everybody yet adds to it");
+  t.ok(learning.destinations.apply(update({ version: 6, full: false, upserts: [wire(1), wire(3)] })));
+  t.ok(learning.destinations.apply(update({ version: 78, upserts: [wire(1), wire(3)] })));
+  t.strictSame(learning.seen(), ["orders-1", "orders-3"], "until it does");
+
   const away = start({ remembered });
   away.lookup();
   away.destinations.unreachable();
