@@ -9,6 +9,7 @@ import type { Destination, DestinationView, Discovery } from "./discovery/discov
 import { type Peer, type Refusal, refuse } from "./exchange.ts";
 import { explicitDestination } from "./explicit-destination.ts";
 import type { MeshUpstreams } from "./mesh-upstreams.ts";
+import { OpaqueCharge } from "./opaque-charge.ts";
 import { parseAuthority } from "./transport/address.ts";
 import { dialPlain } from "./transport/plain-dial.ts";
 import { relay } from "./transport/relay.ts";
@@ -49,6 +50,12 @@ export interface OutboundTcp {
 /** Endpoints tried for one connection before it is given up. */
 const MAX_ATTEMPTS = 3;
 
+/** A connection that stands, and the endpoint that it is charged to; null for one out of the mesh. */
+interface Arrived {
+  readonly stream: Duplex;
+  readonly charge: OpaqueCharge | null;
+}
+
 /** Makes the opaque side. */
 export function createOutboundTcp(parts: OutboundTcpParts): OutboundTcp {
   const { observer, clock, discovery, upstreams } = parts;
@@ -65,7 +72,7 @@ export function createOutboundTcp(parts: OutboundTcpParts): OutboundTcp {
       dialPlain({ host: target.host, port: target.port, timeoutMs: parts.connectTimeoutMs, clock }, (error, upstream) => {
         if (upstream === null) return answer(refuse(error?.code ?? "connect_failed", error?.message));
         answer(null);
-        join(departure, client, upstream, head, "", target.port);
+        join(departure, client, { stream: upstream, charge: null }, head, "", target.port);
       });
     });
   };
@@ -85,32 +92,29 @@ export function createOutboundTcp(parts: OutboundTcpParts): OutboundTcp {
     });
   }
 
-  /** Dials endpoints until one accepts; `answer` gets null just before `opened`, or the last failure. */
+  /** Dials endpoints until one accepts; `answer` gets null just before `opened`, or the last failure. Whoever is given the connection ends its charge. */
   function openTcp(
     view: DestinationView,
     answer: (refusal: Refusal | null) => void,
-    opened: (upstream: Duplex) => void,
+    opened: (upstream: Arrived) => void,
     attempt = 1,
     failedId?: string,
   ): void {
     const balancer = upstreams.balancerFor(view);
     const pick = balancer.pick(failedId);
     if (pick === null) return answer(refuse(balancer.refusal(), view.service === "" ? view.key : view.service));
-    const startedMonoMs = clock.monoMs();
-    pick.start();
+    const charge = new OpaqueCharge(pick, clock, parts.connectTimeoutMs);
     upstreams.upstreamFor(pick.endpoint, "tcp").dial((error, connection) => {
       if (connection === null || connection.kind !== "mesh") {
-        pick.done({ ok: false, latencyMs: clock.monoMs() - startedMonoMs });
+        charge.failed();
         const reason = (error as { code?: Reason } | null)?.code ?? "connect_failed";
         if (attempt >= MAX_ATTEMPTS) return answer(refuse(reason, error?.message));
         observer.retried(reason);
         return openTcp(discovery.peek(view.key) ?? view, answer, opened, attempt + 1, pick.endpoint.id);
       }
-      const latencyMs = clock.monoMs() - startedMonoMs;
-      // It counts as in flight while it is open; what is learned of the endpoint is how long the connection took.
-      connection.mesh.socket.once("close", () => pick.done({ ok: true, latencyMs }));
+      charge.opened();
       answer(null);
-      opened(connection.mesh.socket);
+      opened({ stream: connection.mesh.socket, charge });
     });
   }
 
@@ -121,13 +125,16 @@ export function createOutboundTcp(parts: OutboundTcpParts): OutboundTcp {
     dialPlain({ host, port, timeoutMs: parts.connectTimeoutMs, clock }, (error, upstream) => {
       departure.socket.off("error", ignore);
       if (upstream === null) return drop(departure, error?.code ?? "connect_failed", error?.message ?? "");
-      join(departure, departure.socket, upstream, null, "", port);
+      join(departure, departure.socket, { stream: upstream, charge: null }, null, "", port);
     });
   }
 
-  function join(departure: Departure, client: Duplex, upstream: Duplex, head: Buffer | null, service: string, port: number): void {
+  function join(departure: Departure, client: Duplex, upstream: Arrived, head: Buffer | null, service: string, port: number): void {
+    const { stream, charge } = upstream;
     const startedMonoMs = clock.monoMs();
-    relay(client, upstream, { clock, idleTimeoutMs: parts.idleTimeoutMs, head }, (end) =>
+    const answered = () => charge?.answered();
+    relay(client, stream, { clock, idleTimeoutMs: parts.idleTimeoutMs, head, answered }, (end) => {
+      charge?.over(end);
       observer.relayed({
         direction: "outbound",
         connectionId: departure.id,
@@ -136,8 +143,8 @@ export function createOutboundTcp(parts: OutboundTcpParts): OutboundTcp {
         service,
         durationMs: clock.monoMs() - startedMonoMs,
         end,
-      }),
-    );
+      });
+    });
   }
 
   function drop(departure: Departure, reason: Reason, detail: string): void {

@@ -21,6 +21,8 @@ export interface Pick<E> {
   readonly endpoint: E;
   /** The request is being sent. Call once. */
   start(): void;
+  /** What this shows of the endpoint is known before it ends, as of a connection that stays open: it counts as in flight until `done`, which adds nothing. */
+  judge(outcome: Outcome): void;
   /** The request ended. Only the first call counts; without `start` none does. Null: it ended without saying anything about the endpoint. */
   done(outcome: Outcome | null): void;
 }
@@ -244,7 +246,7 @@ class SlotPick<E extends { readonly id: string }> implements Pick<E> {
   readonly endpoint: E;
   readonly #slot: Slot<E>;
   readonly #options: BalancerOptions<E>;
-  #state: "picked" | "started" | "done" = "picked";
+  #state: "picked" | "started" | "judged" | "done" = "picked";
   #probe = false;
 
   constructor(slot: Slot<E>, options: BalancerOptions<E>) {
@@ -260,17 +262,20 @@ class SlotPick<E extends { readonly id: string }> implements Pick<E> {
     this.#probe = this.#slot.breaker.begin();
   }
 
-  done(outcome: Outcome | null): void {
+  judge(outcome: Outcome): void {
     if (this.#state !== "started") return;
-    this.#state = "done";
-    this.#slot.inFlight -= 1;
-    if (outcome === null) {
-      this.#slot.breaker.abandon(this.#probe);
-      return;
-    }
+    this.#state = "judged";
     const nowMonoMs = this.#options.clock.monoMs();
     this.#observe(outcome, nowMonoMs);
     this.#slot.breaker.end(outcome.ok, this.#probe, nowMonoMs);
+  }
+
+  done(outcome: Outcome | null): void {
+    if (outcome !== null) this.judge(outcome);
+    else if (this.#state === "started") this.#slot.breaker.abandon(this.#probe);
+    if (this.#state !== "started" && this.#state !== "judged") return;
+    this.#state = "done";
+    this.#slot.inFlight -= 1;
   }
 
   #observe(outcome: Outcome, nowMonoMs: number): void {

@@ -57,6 +57,11 @@ export class RelayFlow {
     else if (!this.#isPaused) from.resume();
   }
 
+  /** True when nothing more comes: `from` has ended in order. */
+  get hasEnded(): boolean {
+    return this.#hasEnded;
+  }
+
   /** Lets go of what waits: one of the streams is gone. */
   stop(): void {
     this.#cancelGathering();
@@ -141,7 +146,7 @@ export class RelayFlow {
   }
 
   #endWhenThrough(): void {
-    if (this.#heldBytes === 0 && !this.#to.writableEnded) this.#to.end();
+    if (this.#heldBytes === 0 && !this.#to.writableEnded && !this.#to.destroyed) this.#to.end();
   }
 
   #pause(): void {

@@ -110,9 +110,9 @@ export const KILLS: readonly Fault[] = [
     kind,
     target: "app",
     what: "one of two, its sidecar stays; back after 2 s",
-    promise: "HTTP and gRPC: only requests in flight fail; of opaque TCP new connections too, as nothing tells the caller why they end",
-    // Ten connections a second of opaque TCP, and three requests in flight.
-    bound: { failed: 25, recoverMs: 0, gapMs: 2_500 },
+    promise: "HTTP and gRPC: only requests in flight fail; of opaque TCP a few connections more, at most until its breaker opens",
+    // Three requests in flight, seven connections until its breaker opens at the latest, and the probes.
+    bound: { failed: 12, recoverMs: 0, gapMs: 1_000 },
     isShort: true,
     play: (scene) => killFor(scene, "appB", 2_000, 10_000),
   },
