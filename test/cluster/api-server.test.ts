@@ -56,7 +56,7 @@ t.test("a real API server", { skip: requires(...KUBERNETES_PROGRAMS) }, async (t
         () => "",
         (error: Error) => error.message,
       );
-    await until("the API server's admission has seen the LimitRange", 10_000, async () => (await refusal()) !== "");
+    await until("the API server's admission has seen the LimitRange", 30_000, async () => (await refusal()) !== "");
     t.match(await refusal(), /403 .*maximum memory usage/);
     await t.resolves(api.call("/api/v1/namespaces/shop/pods", { body: pod("64Mi") }));
   });

@@ -15,6 +15,10 @@ t.setTimeout(280_000);
 
 const WEBHOOK_PORT = 15017;
 const CREATE_EVERY_MS = 50;
+/** So many, that some met every state of the injectors. */
+const LEAST_PODS = 200;
+/** Of the webhooks that an object could be held up by, as the manifests say. */
+const WEBHOOK_TIMEOUT_MS = 5_000;
 /** How long the endpoints of an ending replica stay known to the API server. A second is much, for a cluster that is not overloaded. */
 const ENDPOINTS_LAG_MS = 1_000;
 /** A check every 30 s, 10 s for the API servers to learn of the new authority, and the machine's slowness. */
@@ -129,10 +133,11 @@ t.test("the injector changes under load", { skip: lacksCluster }, async (t) => {
     await t.resolves(certificateOf(address), "who has not heard of its end yet is still served");
     await removed;
     await pause(1_000);
+    await until(`more than ${LEAST_PODS} pods were created`, RENEWAL_TIMEOUT_MS, () => steady.created > LEAST_PODS);
     await steady.stop();
     t.strictSame(steady.refusals, []);
     t.equal(steady.naked, 0, "and none got past the injector");
-    t.ok(steady.created > 200, `${steady.created} pods were created`);
+    t.comment(`${steady.created} pods were created`);
     t.ok(
       (await certificateOf(third.facts.podIps[0] ?? "")).validToDate.getTime() - Date.now() > WEBHOOK_CERTIFICATE_LIFE_MS * 0.9,
       "for long",
@@ -156,7 +161,7 @@ t.test("the injector changes under load", { skip: lacksCluster }, async (t) => {
       ] as const) {
         const startedMs = Date.now();
         t.equal(await refusalOf(namespace, labels), null, `${namespace} ${JSON.stringify(labels)}`);
-        t.ok(Date.now() - startedMs < 3_000, `after ${Date.now() - startedMs} ms`);
+        t.ok(Date.now() - startedMs < WEBHOOK_TIMEOUT_MS, `after ${Date.now() - startedMs} ms`);
       }
       const deployment = await kubernetes.kubectl([
         "create",

@@ -1,7 +1,6 @@
 // Namespaces with bounds of their own: LimitRanges, ResourceQuotas and Pod Security levels, as the API server's own admission holds them against the pod
 // after the injector. A pod that would have been admitted without a sidecar is admitted with one, or refused by Remora in a sentence of its own; never
 // by Kubernetes because of a container that nobody wrote.
-import { setTimeout as pause } from "node:timers/promises";
 import t, { type Test } from "tap";
 import { until } from "../e2e/until.ts";
 import type { ApiClient, ApiError, ApiObject } from "../support/kubernetes/api-client.ts";
@@ -11,8 +10,9 @@ import { isInjected, sidecarOf, type StoredPod, storedPod } from "./stored-pod.t
 
 t.setTimeout(280_000);
 
-const SETTLE_MS = 10_000;
-const WATCH_MS = 3_000;
+const SETTLE_MS = 60_000;
+/** A namespace with sidecars and without bounds. */
+const UNBOUNDED = "unbounded";
 const CONTAINER = "Container";
 
 /** LimitRanges by name: what they say of containers and pods. */
@@ -31,12 +31,12 @@ const RANGES: Readonly<Record<string, readonly object[]>> = {
   ],
 };
 
-/** Hard bounds of ResourceQuotas by name; nothing is used yet. */
+/** Hard bounds of ResourceQuotas by name; nothing is used yet. The last one can be told by what sidecars get. */
 const QUOTAS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
-  "limits-demanded": { "limits.cpu": "4", "limits.memory": "4Gi" },
   "requests-demanded": { "requests.cpu": "4", "requests.memory": "4Gi" },
   "little-left": { "requests.memory": "70Mi" },
   "one-pod": { pods: "1" },
+  "limits-demanded": { "limits.cpu": "4", "limits.memory": "4Gi" },
 };
 
 const RESOURCES = { requests: { cpu: "50m", memory: "40Mi" }, limits: { cpu: "100m", memory: "100Mi" } };
@@ -81,6 +81,12 @@ async function createPair(kubernetes: Kubernetes, name: string, fill: (namespace
   await fill(`${name}-meshed`);
 }
 
+/** What a sidecar gets there, as text; of a pod that is refused, why. */
+async function resourcesIn(api: ApiClient, namespace: string): Promise<string> {
+  const outcome = await create(api, namespace, PODS["sized"] ?? {});
+  return "pod" in outcome ? JSON.stringify(sidecarOf(outcome.pod)?.["resources"]) : outcome.refusal;
+}
+
 /** Holds the pod in the mesh against the one outside. */
 async function compare(t: Test, api: ApiClient, name: string, spec: object, what: string): Promise<void> {
   const plain = await create(api, `${name}-plain`, spec);
@@ -91,9 +97,10 @@ async function compare(t: Test, api: ApiClient, name: string, spec: object, what
 }
 
 t.test("bounds", { skip: lacksCluster }, async (t) => {
-  const { kubernetes } = await install(t);
+  const { kubernetes, createMeshed } = await install(t);
   const { api } = kubernetes;
 
+  await createMeshed(UNBOUNDED);
   for (const [name, limits] of Object.entries(RANGES)) {
     await createPair(kubernetes, `range-${name}`, (namespace) =>
       api.call(`/api/v1/namespaces/${namespace}/limitranges`, { body: { metadata: { name }, spec: { limits } } }),
@@ -108,8 +115,10 @@ t.test("bounds", { skip: lacksCluster }, async (t) => {
       await api.call(`${path}/${name}/status`, { method: "PUT", body: { ...quota, status: { hard, used } } });
     });
   }
-  // Both the API server's admission and the injector watch them.
-  await pause(WATCH_MS);
+  // Both the API server's admission and the injector watch them, each kind in the order of writing.
+  const unbounded = await resourcesIn(api, UNBOUNDED);
+  for (const last of [`range-${Object.keys(RANGES).at(-1)}`, `quota-${Object.keys(QUOTAS).at(-1)}`])
+    await until(`the injector knows what bounds ${last}`, SETTLE_MS, async () => (await resourcesIn(api, `${last}-meshed`)) !== unbounded);
 
   for (const name of Object.keys(RANGES)) {
     t.test(`LimitRange ${name}`, async (t) => {

@@ -21,7 +21,7 @@ interface WorkloadParts {
 
 /** What is read here of `remora explain -o json`. */
 interface Explained {
-  readonly pods: readonly { readonly differences: readonly string[]; readonly instance: unknown }[];
+  readonly pods: readonly { readonly differences: readonly string[]; readonly instance: { readonly state: string } | null }[];
   readonly settings: readonly { readonly name: string }[];
   readonly registry: unknown;
 }
@@ -44,8 +44,8 @@ function deployment({ namespace = "shop", name = "web", annotations = {}, own = 
 }
 
 t.test("annotations, platform and explain", { skip: lacksCluster }, async (t) => {
-  const { kubernetes, node, createPodOf } = await install(t);
-  await kubernetes.createNamespace("shop", { labels: { "remora.io/inject": "enabled" } });
+  const { kubernetes, node, createPodOf, createMeshed } = await install(t);
+  await createMeshed("shop");
   await kubernetes.createNamespace("plain");
 
   const apply = (stdin: string) => kubernetes.kubectl(["apply", "-f", "-"], { stdin });
@@ -163,8 +163,8 @@ t.test("annotations, platform and explain", { skip: lacksCluster }, async (t) =>
     const pod = await createPodOf("Deployment", "shop", "web");
     await node.run("shop/web", pod);
     const found = await explainedWhen(
-      "the registry has heard of the pod",
-      ({ pods }) => pods[0]?.instance != null,
+      "the registry has heard that the pod is ready",
+      ({ pods }) => pods[0]?.instance?.state === "ready",
       "deploy/web",
       "-n",
       "shop",

@@ -2,7 +2,8 @@
 // and settings that the manifests give them. What a cluster test starts with.
 import { resolve } from "node:path";
 import type { Test } from "tap";
-import type { ApiObject } from "../support/kubernetes/api-client.ts";
+import { until } from "../e2e/until.ts";
+import type { ApiClient, ApiObject } from "../support/kubernetes/api-client.ts";
 import { createPodOf } from "../support/kubernetes/controllers.ts";
 import { furnishNamespace, type Kubernetes, KUBERNETES_PROGRAMS, startKubernetes } from "../support/kubernetes/kubernetes.ts";
 import { makeNodeNetwork, type Node, startNode } from "../support/kubernetes/node.ts";
@@ -15,7 +16,7 @@ export const INJECTOR = `${CONTROL_NAMESPACE}/remora-injector`;
 const BASE = resolve(import.meta.dirname, "../../manifests/base");
 const SHOWN_LOG_CHARS = 40_000;
 /** The webhook's CA is in the configuration a moment after the injector is ready, and the API server's watch another one after that. */
-const SETTLE_TIMEOUT_MS = 30_000;
+const SETTLE_TIMEOUT_MS = 60_000;
 
 /** For the `skip` of a cluster test. */
 export const lacksCluster: false | string = requires("root", "ip", "iptables", ...KUBERNETES_PROGRAMS);
@@ -31,6 +32,8 @@ export interface Installation {
   admissions(): readonly AdmissionLine[];
   /** A pod of the stored workload, created as its controller would, by `kind/namespace/name`. */
   createPodOf(kind: string, namespace: string, name: string): Promise<ApiObject>;
+  /** A namespace whose pods get sidecars. The injector follows labels a moment later: it knows this one's when the promise resolves. */
+  createMeshed(namespace: string): Promise<void>;
 }
 
 /** What an injector logs of one review. */
@@ -54,7 +57,7 @@ export interface InstallationOptions {
   readonly beforeStart?: (kubernetes: Kubernetes) => Promise<void>;
 }
 
-/** Starts everything and resolves when a pod can be injected. All is removed in the test's teardown; logs are shown when the test failed. */
+/** Starts everything and resolves when a pod can be injected and a workload refused. All is removed in the test's teardown; logs are shown when the test failed. */
 export async function install(
   t: Test,
   { injectors = 1, apiServerArgs = [], beforeStart }: InstallationOptions = {},
@@ -79,6 +82,7 @@ export async function install(
   await startReplica("remora-control");
   for (let i = 0; i < injectors; i += 1) await startReplica("remora-injector");
   await untilInjecting(kubernetes);
+  await untilRefusing(kubernetes, "default", { "remora.io/inject": "enabled" });
 
   return {
     kubernetes,
@@ -87,6 +91,10 @@ export async function install(
     apply: (manifest) => kubectl(kubernetes, ["apply", "-f", "-"], manifest),
     admissions: () => node.pods(INJECTOR).flatMap((pod) => parseAdmissions(pod.log("injector"))),
     createPodOf: async (kind, namespace, name) => createPodOf(kubernetes.api, await stored(kubernetes, kind, namespace, name)),
+    async createMeshed(namespace) {
+      await kubernetes.createNamespace(namespace, { labels: { "remora.io/inject": "enabled" } });
+      await untilRefusing(kubernetes, namespace, {});
+    },
   };
 }
 
@@ -115,14 +123,32 @@ async function untilInjecting({ api, log }: Kubernetes): Promise<void> {
     metadata: { name: "asking", labels: { "remora.io/inject": "enabled" } },
     spec: { containers: [{ name: "app", image: "busybox" }] },
   };
-  const deadlineMs = Date.now() + SETTLE_TIMEOUT_MS;
-  for (;;) {
-    const refusal = await api.call("/api/v1/namespaces/default/pods?dryRun=All", { body: pod }).then(
-      () => null,
-      (error: Error) => error,
-    );
-    if (refusal === null) return;
-    if (Date.now() > deadlineMs) throw new Error(`no pod can be injected: ${refusal.message}\n${log()}`);
-    await new Promise((done) => setTimeout(done, 200));
-  }
+  let refusal: string | null = null;
+  await until("a pod can be injected", SETTLE_TIMEOUT_MS, async () => {
+    refusal = await refusalOf(api, "/api/v1/namespaces/default/pods", pod);
+    return refusal === null;
+  }).catch((cause: unknown) => {
+    throw new Error(`no pod can be injected: ${refusal}\n${log()}`, { cause });
+  });
+}
+
+/** Until a Deployment with a bad annotation, whose pods have these labels, is refused in a dry run. */
+async function untilRefusing({ api }: Kubernetes, namespace: string, more: Readonly<Record<string, string>>): Promise<void> {
+  const labels = { app: "asking", ...more };
+  const template = {
+    metadata: { labels, annotations: { "remora.io/mode": "lax" } },
+    spec: { containers: [{ name: "app", image: "busybox" }] },
+  };
+  const deployment = { metadata: { name: "asking" }, spec: { selector: { matchLabels: labels }, template } };
+  await until(`mistakes are refused in namespace ${namespace}`, SETTLE_TIMEOUT_MS, async () =>
+    ((await refusalOf(api, `/apis/apps/v1/namespaces/${namespace}/deployments`, deployment)) ?? "").includes("remora refuses it"),
+  );
+}
+
+/** What the API server says against creating it, in a dry run; null when it would. */
+function refusalOf(api: ApiClient, path: string, body: object): Promise<string | null> {
+  return api.call(`${path}?dryRun=All`, { body }).then(
+    () => null,
+    (error: Error) => error.message,
+  );
 }

@@ -10,6 +10,7 @@ import { INJECT_REASONS, type InjectionReason, REFUSE_REASONS, SKIP_REASONS } fr
 import { defaultInjectorSettings } from "../../injector/settings.ts";
 import { noSurroundings } from "../../injector/surroundings.ts";
 import { uninjectPod } from "../../injector/patch/uninject.ts";
+import { until } from "../e2e/until.ts";
 import type { ApiError, ApiObject } from "../support/kubernetes/api-client.ts";
 import { createPodOf, makesPods } from "../support/kubernetes/controllers.ts";
 import { type HugePod, hugePods } from "./huge-pods.ts";
@@ -30,6 +31,7 @@ t.setTimeout(600_000);
 const FOLDER = join(import.meta.dirname, "manifests");
 const FILES = readdirSync(FOLDER).filter((name) => name.endsWith(".yaml"));
 const LEAST_FILES = 60;
+const LOG_TIMEOUT_MS = 30_000;
 /** A namespace with sidecars, one without, and one that takes only pods of the restricted profile. */
 const MESHED = "zoo";
 const PLAIN = "plain";
@@ -108,7 +110,7 @@ async function checkFile(
     const [before, after] =
       object.kind === "Pod" ? [twin, object] : [await createPodOf(kubernetes.api, twin), await createPodOf(kubernetes.api, object)];
     if (expected.action === "injected") await checkInjected(t, installation, storedPod(before), storedPod(after));
-    else checkSkipped(t, installation, storedPod(before), after, expected.reason);
+    else await checkSkipped(t, installation, storedPod(before), after, expected.reason);
   }
   t.ok(pods > 0, `${pods} pods`);
 }
@@ -129,12 +131,19 @@ function checkRefusal(t: Test, message: string, reason: InjectionReason): void {
   t.notMatch(message, /Internal error|failed calling webhook/);
 }
 
-function checkSkipped(t: Test, installation: Installation, before: StoredPod, after: ApiObject, reason: InjectionReason): void {
+async function checkSkipped(
+  t: Test,
+  installation: Installation,
+  before: StoredPod,
+  after: ApiObject,
+  reason: InjectionReason,
+): Promise<void> {
   t.strictSame(comparable(storedPod(after)), comparable(before), "nothing was changed");
-  const answered = installation.admissions().find(({ namespace, pod }) => namespace === MESHED && isNamed(after, pod));
+  const answered = () => installation.admissions().find(({ namespace, pod }) => namespace === MESHED && isNamed(after, pod));
   // The API server does not even ask about pods that opted out.
-  if (reason === "pod_disabled") t.equal(answered, undefined, "the injector was not asked");
-  else t.match(answered, { result: "skipped", reason });
+  if (reason === "pod_disabled") return void t.equal(answered(), undefined, "the injector was not asked");
+  await until("the injector has logged its answer", LOG_TIMEOUT_MS, () => answered() !== undefined);
+  t.match(answered(), { result: "skipped", reason });
 }
 
 /** The rules that hold for every pod that gets a sidecar. */

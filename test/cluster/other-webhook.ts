@@ -2,9 +2,12 @@
 import { createServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { Test } from "tap";
+import { until } from "../e2e/until.ts";
 import { createThrowawayCa } from "../support/throwaway-ca.ts";
 import type { ApiObject } from "../support/kubernetes/api-client.ts";
 import type { Kubernetes } from "../support/kubernetes/kubernetes.ts";
+
+const SETTLE_TIMEOUT_MS = 30_000;
 
 /** One operation of RFC 6902. */
 export interface Operation {
@@ -24,7 +27,7 @@ export interface OtherWebhookOptions {
 export interface OtherWebhook {
   /** How often it was asked. */
   readonly calls: () => number;
-  /** Takes its configuration away. */
+  /** Takes its configuration away; resolves when the API server asks no more. */
   remove(): Promise<void>;
 }
 
@@ -72,15 +75,19 @@ export async function startOtherWebhook(t: Test, kubernetes: Kubernetes, options
       ],
     },
   });
-  const probe = { metadata: { generateName: "probe-" }, spec: { containers: [{ name: "probe", image: "busybox" }] } };
-  for (let i = 0; calls === 0; i += 1) {
-    if (i > 100) throw new Error(`the API server does not ask ${name}`);
-    await api.call(`/api/v1/namespaces/${namespace}/pods?dryRun=All`, { body: probe });
-    await new Promise((done) => setTimeout(done, 100));
+  const pod = { metadata: { generateName: "probe-" }, spec: { containers: [{ name: "probe", image: "busybox" }] } };
+  async function isAsked(): Promise<boolean> {
+    const before = calls;
+    await api.call(`/api/v1/namespaces/${namespace}/pods?dryRun=All`, { body: pod });
+    return calls > before;
   }
+  await until(`the API server asks ${name}`, SETTLE_TIMEOUT_MS, isAsked);
   calls = 0;
   return {
     calls: () => calls,
-    remove: async () => void (await api.call(`${path}/${name}`, { method: "DELETE" })),
+    async remove() {
+      await api.call(`${path}/${name}`, { method: "DELETE" });
+      await until(`the API server asks ${name} no more`, SETTLE_TIMEOUT_MS, async () => !(await isAsked()));
+    },
   };
 }

@@ -195,9 +195,16 @@ t.test("services of a real cluster", { skip: lacksKubernetes }, async (t) => {
       await slice({ ready: true });
       await followed.until(({ endpoints }) => endpoints.length === 2);
     }
+    // Not ready first, so that it is seen how the Service's word counts.
+    await slice({ ready: false, serving: false, terminating: true });
+    await followed.until(({ endpoints }) => endpoints.length === 1);
     await cluster.putService("state", { ports: [{ port: 80 }], publishNotReadyAddresses: true });
     await slice({ ready: true, serving: false, terminating: true });
-    t.match(await ask(served, askService("state", 80)), { endpoints: both }, "what is published though it is not ready");
+    t.match(
+      await followed.until(({ endpoints }) => endpoints.length === 2),
+      { endpoints: both },
+      "what is published though it is not ready",
+    );
     t.match(await ask(served, askService("state-too", 81)), { endpoints: [`${two}@10.1.5.2:8081`] }, "a pod of two services");
     await served.announce(`${SHOP}/orders`, two, ["10.1.5.2"], { state: "INSTANCE_STATE_DRAINING", epoch: 1000 });
     await followed.until(({ endpoints }) => endpoints.length === 1);

@@ -164,11 +164,13 @@ t.test("the registry follows a real API server", { skip: lacksKubernetes }, asyn
 
   t.test("a sidecar that is faster than the news of its pod", async (t) => {
     const served = await running.serve(t);
-    gate.delayMs = 700;
+    gate.set("held");
     const uid = await putPod("early-1", { addresses: ["10.1.2.1"] });
     t.equal(source.pods?.get(uid), undefined);
-    t.match(await served.announce(`${SHOP}/orders`, uid, ["10.1.2.1"]), { accepted: true }, "it waits for the pod");
-    gate.delayMs = 0;
+    const early = served.announce(`${SHOP}/orders`, uid, ["10.1.2.1"]);
+    await pause(200);
+    gate.set("open");
+    t.match(await early, { accepted: true }, "it waits for the pod");
     const unplaced = await putPod("early-2");
     await eventually(() => source.pods?.get(unplaced) !== undefined, "a pod without an address");
     const announced = served.announce(`${SHOP}/orders`, unplaced, ["10.1.2.2"]);
@@ -192,7 +194,7 @@ t.test("the registry follows a real API server", { skip: lacksKubernetes }, asyn
     t.ok(restored.source.service(`${SHOP}/orders`));
     await kubernetes.restart({ emptied: true });
     await eventuallyWithin(30_000, () => restored.source.service(`${SHOP}/orders`) === undefined, "what is not there any more");
-    t.equal(restored.source.byVirtualAddress("10.96.0.1")?.name, "kubernetes", "and what is there");
+    await until("and what is there", 30_000, () => restored.source.byVirtualAddress("10.96.0.1")?.name === "kubernetes");
   });
 });
 

@@ -95,7 +95,7 @@ t.test("admitted pods", { skip: lacksCluster || requires("nginx", "curl") }, asy
 
   t.test("are probed through the sidecar, and ready for the API server too", async (t) => {
     const probes = web.running.log("nginx").split("\n").length;
-    await until("another probe", 10_000, () => web.running.log("nginx").split("\n").length > probes);
+    await until("another probe", 30_000, () => web.running.log("nginx").split("\n").length > probes);
     const { status } = (await stored("shop", web.pod.metadata.name ?? "")) as {
       readonly status?: { readonly conditions?: readonly object[] };
     };

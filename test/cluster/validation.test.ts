@@ -29,8 +29,8 @@ function workload(kind: (typeof KINDS)[number], name: string, annotations: Reado
 
 t.test("validation", { skip: lacksCluster }, async (t) => {
   const installation = await install(t);
-  const { kubernetes } = installation;
-  await kubernetes.createNamespace("shop", { labels: { "remora.io/inject": "enabled" } });
+  const { kubernetes, createMeshed } = installation;
+  await createMeshed("shop");
   await kubernetes.createNamespace("legacy");
   const apply = (namespace: string, object: ApiObject) =>
     kubernetes.kubectl(["apply", "-n", namespace, "-f", "-"], { stdin: JSON.stringify(object) });
@@ -71,12 +71,12 @@ t.test("validation", { skip: lacksCluster }, async (t) => {
     const configuration = await kubernetes.api.object(VALIDATION);
     await kubernetes.api.call(VALIDATION, { method: "DELETE" });
     const old = workload("Deployment", "old", { "remora.io/mode": "lax" });
-    await until("the API server does not ask any more", 10_000, async () => (await apply("shop", old)).code === 0);
+    await until("the API server does not ask any more", 30_000, async () => (await apply("shop", old)).code === 0);
     const { metadata, ...rest } = configuration;
     const { resourceVersion: _version, uid: _uid, ...placed } = metadata;
     await kubernetes.api.call(VALIDATION.replace(/\/remora-injector$/, ""), { body: { ...rest, metadata: placed } });
     const isAsked = async () => (await apply("shop", workload("Deployment", "other", { "remora.io/mode": "lax" }))).code !== 0;
-    await until("the API server asks again", 10_000, isAsked);
+    await until("the API server asks again", 30_000, isAsked);
 
     const run = (...args: readonly string[]) => kubernetes.kubectl([...args, "-n", "shop"]);
     t.equal((await run("scale", "deployment/old", "--replicas=3")).code, 0);
@@ -120,7 +120,7 @@ t.test("validation", { skip: lacksCluster }, async (t) => {
         () => "it was admitted",
         (error: Error) => error.message,
       );
-    await until("the injector has read it", 10_000, async () => (await create("shop")) !== "it was admitted");
+    await until("the injector has read it", 30_000, async () => (await create("shop")) !== "it was admitted");
     t.match(await create("shop"), /opt_out_forbidden/);
     t.equal(await create("legacy"), "it was admitted");
     const weaker = await apply("shop", workload("Deployment", "weaker", { "remora.io/mode": "permissive" }));

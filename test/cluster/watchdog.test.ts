@@ -73,6 +73,8 @@ t.test("the watchdog", { skip: lacksCluster }, async (t) => {
     await new Promise((done) => setTimeout(done, 15_000));
     t.same(Object.fromEntries(workloads.replaced), { web: 1, api: 1 }, "nobody twice, and not the one that would be refused");
     t.equal(workloads.pod("wrong")?.version, null);
-    t.ok((await events()).some((line) => /^SidecarRestart Deployment\/web Restarted: 1 pod without a sidecar/.test(line)));
+    await until("an Event says so", 60_000, async () =>
+      (await events()).some((line) => /^SidecarRestart Deployment\/web Restarted: 1 pod without a sidecar/.test(line)),
+    );
   });
 });

@@ -29,12 +29,12 @@ t.test("cluster: Redis is killed, then one of two replicas", { skip }, async (t)
   await cluster.startControl("injector", { grpc: 15310, admin: 15314 }, { REMORA_ROLES: "injector" });
   await cluster.apply(scaled(NGINX, 2), client("shop"));
   for (const port of [15114, 15214])
-    await until(`the replica on ${port} knows every instance`, 5_000, async () => (await instanceIds(cluster, port)).length >= 3);
+    await until(`the replica on ${port} knows every instance`, 30_000, async () => (await instanceIds(cluster, port)).length >= 3);
 
   const load = await startLoad(t, cluster, "kill -9 of Redis, then of one replica, then Redis comes back", 9);
   await pause(1_000);
   await redis.kill();
-  await until("a replica says that it is degraded", 6_000, async () =>
+  await until("a replica says that it is degraded", 30_000, async () =>
     JSON.stringify(await one.api("/api/v1/health").catch(String)).includes("degraded"),
   );
   await pause(1_000);
@@ -43,9 +43,9 @@ t.test("cluster: Redis is killed, then one of two replicas", { skip }, async (t)
   await redis.start();
   await until(
     "the other replica is well again",
-    10_000,
+    30_000,
     async () => !JSON.stringify(await two.api("/api/v1/health").catch(() => "degraded")).includes("degraded"),
   );
   await load.finish();
-  await until("and knows every instance", 8_000, async () => (await instanceIds(cluster, 15214)).length >= 3);
+  await until("and knows every instance", 30_000, async () => (await instanceIds(cluster, 15214)).length >= 3);
 });

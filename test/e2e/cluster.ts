@@ -32,7 +32,7 @@ import { until } from "./until.ts";
 const REPOSITORY = resolve(import.meta.dirname, "../..");
 const CONTROL_NAMESPACE = "remora-system";
 const WEBHOOK_PORT = 15017;
-const READY_TIMEOUT_MS = 20_000;
+const READY_TIMEOUT_MS = 60_000;
 const SHOWN_LOG_CHARS = 30_000;
 
 export interface ClusterOptions {

@@ -20,6 +20,6 @@ t.test("standalone: the control plane is killed and comes back", { skip }, async
   const [first] = cluster.pods("shop/web");
   t.ok(first?.isReady(), "pods stay ready without a control plane");
   await cluster.startControl("first", { grpc: 15010, admin: 15014 });
-  await until("every instance has announced itself again", 10_000, async () => (await instanceIds(cluster, 15014)).length >= 3);
+  await until("every instance has announced itself again", 30_000, async () => (await instanceIds(cluster, 15014)).length >= 3);
   await load.finish();
 });

@@ -6,7 +6,7 @@ import { join, resolve } from "node:path";
 import { until } from "./until.ts";
 
 const REMORA = resolve(import.meta.dirname, "../../bin/remora");
-const READY_TIMEOUT_MS = 20_000;
+const READY_TIMEOUT_MS = 60_000;
 const CALL_TIMEOUT_MS = 2_000;
 
 export interface ControlProcess {
@@ -74,7 +74,7 @@ export function spawnControl({ name, host, ports, folder, kubeconfig, env }: Con
   };
 }
 
-/** Waits for /ready. @throws Error with its log when it ends before, or takes longer than 20 s */
+/** Waits for /ready. @throws Error with its log when it ends before, or takes longer than 60 s */
 export async function waitUntilReady(control: ControlProcess): Promise<void> {
   await until(`control plane ${control.name}`, READY_TIMEOUT_MS, async () => {
     if (!control.isRunning()) throw new Error(`control plane ${control.name} ended with ${control.child.exitCode}:\n${control.log()}`);

@@ -27,7 +27,7 @@ t.test("an instance that is killed leaves the registry, and one that is stopped 
     const slow = cluster
       .pod("shop/client")
       .exec("app", ["curl", "-sS", "-w", "%{http_code}", `http://${stopped?.facts.podIps[0]}:8080/slow?ms=1500`]);
-    await until("the slow request has arrived", 5_000, () => stopped?.log("app").includes('"/slow"') === true);
+    await until("the slow request has arrived", 30_000, () => stopped?.log("app").includes('"/slow"') === true);
     const startedMs = Date.now();
     const stopping = cluster.deletePod(stopped as RunningPod, 10_000);
     await pause(300); // EndpointSlice to registry to sidecar

@@ -75,9 +75,9 @@ async function startKeeper(t: Test, { clock, connect }: Cluster, changes: string
   return keeper;
 }
 
-/** Lets real I/O finish while the fake clock stands; asks up to 2 s. */
+/** Lets real I/O finish while the fake clock stands; asks up to 20 s. */
 async function eventually(holds: () => boolean): Promise<void> {
-  for (let turn = 0; turn < 400 && !holds(); turn += 1) await new Promise((resolve) => setTimeout(resolve, 5));
+  for (let turn = 0; turn < 4000 && !holds(); turn += 1) await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
 /** Waits until no request has come for a moment, so that every running check has ended. */

@@ -27,9 +27,9 @@ async function start(t: Test, fill: (kube: KubeApi) => void = () => {}): Promise
   return { kube, view, metrics };
 }
 
-/** Asks up to 3 s. */
+/** Asks up to 20 s. */
 async function eventually(holds: () => boolean): Promise<void> {
-  for (let turn = 0; turn < 300 && !holds(); turn += 1) await new Promise((resolve) => setTimeout(resolve, 10));
+  for (let turn = 0; turn < 2000 && !holds(); turn += 1) await new Promise((resolve) => setTimeout(resolve, 10));
 }
 
 function putNode(kube: KubeApi, name: string, kubeletVersion: string, more: { os?: string; unschedulable?: boolean } = {}): void {

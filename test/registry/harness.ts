@@ -156,7 +156,7 @@ function wrap<Request, Response>(call: ClientDuplexStream<Request, Response>): T
   });
 
   async function wait<T>(take: () => T | undefined, what: string): Promise<T> {
-    const deadline = Date.now() + 5000;
+    const deadline = Date.now() + 30_000;
     for (;;) {
       const taken = take();
       if (taken !== undefined) return taken;
@@ -226,9 +226,9 @@ export function askAddress(address: string, port: number): WatchRequest {
 
 /** Waits until `holds`, at most 5 s. */
 export async function eventually(holds: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const deadline = Date.now() + 5000;
+  const deadline = Date.now() + 30_000;
   while (!(await holds())) {
-    if (Date.now() > deadline) throw new Error(`not within 5 s: ${what}`);
+    if (Date.now() > deadline) throw new Error(`not within 30 s: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

@@ -27,7 +27,7 @@ export interface ForkedPair {
   ask(question: ForkedQuestion): Promise<ForkedAnswer>;
 }
 
-const ANSWER_TIMEOUT_MS = 10_000;
+const ANSWER_TIMEOUT_MS = 30_000;
 
 /** Starts one in front of the app at `appPort`, which speaks `protocol`; it ends with the test. */
 export async function forkMeshPair(t: Tap, appPort: number, engine: EngineName, protocol: PortProtocol = "detect"): Promise<ForkedPair> {

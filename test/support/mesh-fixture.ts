@@ -119,10 +119,10 @@ export class MeshFixture {
   }
 }
 
-/** Waits, at most 3 s, until a side has no connections; gives how many it has. */
+/** Waits, at most 20 s, until a side has no connections; gives how many it has. */
 async function settled(metrics: Metrics, direction: "inbound" | "outbound"): Promise<number> {
   let open = await openConnections(metrics, direction);
-  for (let waits = 0; open !== 0 && waits < 120; waits += 1) {
+  for (let waits = 0; open !== 0 && waits < 800; waits += 1) {
     await new Promise((resolve) => setTimeout(resolve, 25));
     open = await openConnections(metrics, direction);
   }

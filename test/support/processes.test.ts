@@ -1,5 +1,6 @@
 import { spawnSync } from "node:child_process";
 import t from "tap";
+import { until } from "../e2e/until.ts";
 import { freePort } from "./free-port.ts";
 import { startProcess, waitForPort } from "./processes.ts";
 import { requires } from "./requires.ts";
@@ -27,8 +28,24 @@ t.test("children of the program are killed with it", { skip: requires("sh", "sle
   const child = Number((await program.line(/child (\d+)/))[1]);
   await program.kill();
   await program.kill();
-  await new Promise((resolve) => setTimeout(resolve, 50));
-  t.notOk(isRunning(child));
+  await until("the child is gone", 20_000, () => !isRunning(child));
+  t.pass("its child is gone");
+});
+
+t.test("they are killed too when nothing of the test runs any more to do it", { skip: requires("sh", "sleep", "ps") }, async (t) => {
+  const script = `
+    import { startProcess } from ${JSON.stringify(new URL("processes.ts", import.meta.url).href)};
+    const program = startProcess({ teardown() {} }, "sh", { args: ["-c", "sleep 1000 & echo child $!; wait"] });
+    const [line] = await program.line(/child \\d+/);
+    console.log(program.pid + " " + line);
+    setTimeout(() => {}, 9e6);
+  `;
+  const killed = startProcess(t, NODE, { args: ["--input-type=module", "-e", script] });
+  const pids = (await killed.line(/(\d+) child (\d+)/)).slice(1).map(Number);
+  t.ok(pids.every(isRunning));
+  killed.signal("SIGKILL");
+  await until("the program and its child are gone", 20_000, () => !pids.some(isRunning));
+  t.pass("the program and its child are gone");
 });
 
 /** A process that nobody has waited for yet is a zombie: dead, but still known by its id. */

@@ -1,10 +1,12 @@
-// Programs that a test runs beside itself: started with a deadline, watched line by line, and killed when the test ends, with all their children.
+// Programs that a test runs beside itself: started with a deadline, watched line by line, and killed when the test ends, however it ends, with all their
+// children.
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { createInterface } from "node:readline";
+import { unwatchGroup, watchGroup } from "./group-watch.ts";
 
-const DEFAULT_TIMEOUT_MS = 10_000;
+const DEFAULT_TIMEOUT_MS = 30_000;
 const MAX_KEPT_LINES = 5000;
 const CONNECT_RETRY_MS = 20;
 
@@ -31,9 +33,9 @@ export interface HelperProcess {
   readonly pid: number;
   /** What it wrote so far, stdout and stderr mixed, at most 5000 lines. */
   readonly lines: readonly string[];
-  /** Resolves with the first line, past or future, that matches; rejects after `timeoutMs` (10 s) or when the program ends first. */
+  /** Resolves with the first line, past or future, that matches; rejects after `timeoutMs` (30 s) or when the program ends first. */
   line(pattern: RegExp, timeoutMs?: number): Promise<RegExpExecArray>;
-  /** Resolves with the exit code, or null when a signal ended it; rejects after `timeoutMs` (10 s). */
+  /** Resolves with the exit code, or null when a signal ended it; rejects after `timeoutMs` (30 s). */
   exit(timeoutMs?: number): Promise<number | null>;
   /** Sends a signal to the program alone. */
   signal(name: NodeJS.Signals): void;
@@ -52,11 +54,16 @@ export function startProcess(t: Teardown, program: string, options: ProcessOptio
     ...(uid === undefined ? {} : { uid }),
     ...(gid === undefined ? {} : { gid }),
   });
+  if (child.pid !== undefined) watchGroup(child.pid);
   const lines: string[] = [];
   const watchers = new Set<(line: string) => void>();
   const ended = new Promise<number | null>((resolve, reject) => {
     child.once("error", reject);
-    child.once("close", (code) => resolve(code));
+    child.once("close", (code) => {
+      // What it left behind is watched on: the number stays its group's.
+      if (child.pid !== undefined && !groupLives(child.pid)) unwatchGroup(child.pid);
+      resolve(code);
+    });
   });
   ended.catch(() => undefined); // reported by whoever waits
 
@@ -73,6 +80,7 @@ export function startProcess(t: Teardown, program: string, options: ProcessOptio
     clearTimeout(fuse);
     killGroup(child);
     await ended.catch(() => undefined);
+    if (child.pid !== undefined) unwatchGroup(child.pid);
   }
   t.teardown(kill);
 
@@ -119,7 +127,7 @@ export function startProcess(t: Teardown, program: string, options: ProcessOptio
   };
 }
 
-/** Resolves once something accepts connections on `host:port`; rejects after `timeoutMs` (10 s). */
+/** Resolves once something accepts connections on `host:port`; rejects after `timeoutMs` (30 s). */
 export async function waitForPort(port: number, host = "127.0.0.1", timeoutMs = DEFAULT_TIMEOUT_MS): Promise<void> {
   const giveUpAt = performance.now() + timeoutMs;
   for (;;) {
@@ -134,6 +142,15 @@ export async function waitForPort(port: number, host = "127.0.0.1", timeoutMs = 
     } finally {
       socket.destroy();
     }
+  }
+}
+
+function groupLives(group: number): boolean {
+  try {
+    process.kill(-group, 0);
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -75,7 +75,7 @@ export function connectRaw(t: Tap, port: number, options: { readonly allowHalfOp
 const EVENTS = ["data", "end", "close"] as const;
 
 /** Waits until `holds`, at most `waitMs`; gives the last answer. */
-export async function eventually(holds: () => boolean | Promise<boolean>, waitMs = 3000): Promise<boolean> {
+export async function eventually(holds: () => boolean | Promise<boolean>, waitMs = 20_000): Promise<boolean> {
   const endMs = Date.now() + waitMs;
   while (!(await holds()) && Date.now() < endMs) await new Promise((resolve) => setTimeout(resolve, 10));
   return holds();

@@ -6,7 +6,7 @@ import type { Teardown } from "./processes.ts";
 import type { RedisServer } from "./redis.ts";
 import { startRedis } from "./redis.ts";
 
-const READY_TIMEOUT_MS = 20_000;
+const READY_TIMEOUT_MS = 40_000;
 const PASSWORD = "among servers";
 const NODE_TIMEOUT_MS = 1000;
 

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
 import { freePort } from "./free-port.ts";
 
-const START_TIMEOUT_MS = 10_000;
+const START_TIMEOUT_MS = 30_000;
 /** The C library's malloc before Redis's own (jemalloc), which asks for the time before libfaketime is ready. `$LIB` is the loader's. */
 const FAKE_TIME_PRELOAD = "/usr/$LIB/faketime/libfaketime.so.1:libc.so.6";
 

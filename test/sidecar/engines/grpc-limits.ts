@@ -116,7 +116,7 @@ async function callAtOnce(t: Test, { pair, callee, play }: Meshed): Promise<void
 
   const chats = play(numbered({ method: "Chat", bytes: 300, open: true, cancel: "later", metadata: [["at", "message wait"]] }));
   const told = (what: "reached" | "cancelled") => callee.count(what, "Chat");
-  await eventually(() => told("reached") === PARALLEL, 15_000);
+  await eventually(() => told("reached") === PARALLEL, 30_000);
   t.equal(told("reached"), PARALLEL, "all are open at once");
   t.equal(await openConnections(pair.callerMetrics, "outbound"), 2, "on one connection, besides that of the silent client");
   t.equal(pair.callerShed.inFlight, PARALLEL + 1);
@@ -145,7 +145,7 @@ async function stall(t: Test, { play }: Meshed): Promise<void> {
   }));
   const playing = play([...stalled, ...moving]);
   const ended = () => playing.process.lines.filter((line) => line.startsWith("{")).length;
-  await eventually(() => ended() === moving.length, 10_000);
+  await eventually(() => ended() === moving.length, 30_000);
   t.equal(ended(), moving.length, "all but those that nobody reads");
   playing.process.signal("SIGUSR2");
   const ends = await playing.ended();

@@ -194,7 +194,7 @@ async function both<T>([direct, meshed]: readonly [Way, Way], run: (way: Way) =>
 }
 
 async function reached({ server }: Way, script: readonly CallOrder[]): Promise<void> {
-  await eventually(() => script.every(({ name }) => server.names("reached").includes(name)), 5_000);
+  await eventually(() => script.every(({ name }) => server.names("reached").includes(name)), 30_000);
 }
 
 /** Waits until the server has said all that it will say. */

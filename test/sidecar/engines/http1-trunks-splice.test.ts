@@ -93,7 +93,7 @@ test("a reader that stalls holds up neither the others nor the heap", async (t, 
   });
   const stalled = request({ host: "127.0.0.1", port: pair.outboundPort, path: "/bulk", headers: { host: "orders" }, agent: false }).end();
   const [answer] = await once(stalled, "response");
-  await eventually(() => written > 1024 * 1024, 2000);
+  await eventually(() => written > 1024 * 1024);
   t.equal(await askOften(pair, 200), 200, "all others are answered");
   t.equal(await trunks(pair), 1);
   t.ok(written < 16 * 1024 * 1024, `${written} bytes were taken from the app while nobody read`);

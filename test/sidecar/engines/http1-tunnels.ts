@@ -35,7 +35,7 @@ export function http1Tunnels(engine: EngineName): void {
     t.match(await client.until(/>early;$/), /^HTTP\/1\.1 101 [^]*\r\nupgrade: echo\r\n[^]*\r\n>early;$/i);
     const piece = "0123456789abcdef".repeat(4096);
     for (let index = 0; index < 16; index += 1) client.send(piece);
-    t.ok(await eventually(() => client.text().length >= 16 * piece.length, 5000));
+    t.ok(await eventually(() => client.text().length >= 16 * piece.length));
     t.ok(client.text().endsWith(`>early;${piece.repeat(16)}`));
     client.socket.end();
     t.ok(await client.ended(), "the app ended its side, too");

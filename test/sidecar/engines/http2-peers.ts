@@ -14,7 +14,7 @@ import { temporaryFolder } from "../../support/temporary-folder.ts";
 
 const SMALL = randomBytes(1_000);
 const LARGE = randomBytes(16 * 1024 * 1024);
-const PROGRAM_TIMEOUT_MS = 20_000;
+const PROGRAM_TIMEOUT_MS = 40_000;
 
 /** Unmodified servers: give the files of a folder. */
 const SERVERS: Readonly<Record<string, (t: Test, files: string) => Promise<number>>> = { nghttpd: startNghttpd, nginx: startNginx };

@@ -7,8 +7,8 @@ import { ranRemora, remora, startedControl, temporaryFolder } from "../../cli/re
 import { freePort } from "../../support/free-port.ts";
 import type { HelperProcess, Teardown } from "../../support/processes.ts";
 
-const READY_TIMEOUT_MS = 20_000;
-const UNTIL_TIMEOUT_MS = 15_000;
+const READY_TIMEOUT_MS = 40_000;
+const UNTIL_TIMEOUT_MS = 30_000;
 const POLL_MS = 20;
 
 /** A worker in `/api/v1/info`. */
@@ -134,7 +134,7 @@ export function ask(port: number, options: { readonly agent?: Agent | undefined;
   });
 }
 
-/** Polls until `isTrue`; rejects after 15 s. */
+/** Polls until `isTrue`; rejects after 30 s. */
 export async function until(what: string, isTrue: () => boolean | Promise<boolean>): Promise<void> {
   const giveUpAtMs = performance.now() + UNTIL_TIMEOUT_MS;
   while (!(await isTrue())) {

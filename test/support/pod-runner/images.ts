@@ -3,7 +3,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { LocalImage } from "./container.ts";
-import { REPOSITORY_MOUNT } from "./mount-script.ts";
+import { COMPILE_CACHE_MOUNT, REPOSITORY_MOUNT } from "./mount-script.ts";
 import type { Container } from "./pod-spec.ts";
 
 const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -47,11 +47,13 @@ function remoraImage(place: ImagePlace): LocalImage {
   mkdirSync(bin, { recursive: true });
   writeFileSync(join(bin, "remora"), `#!/bin/sh\nexec ${REPOSITORY_MOUNT}/bin/remora "$@"\n`, { mode: 0o755 });
   writeFileSync(join(bin, "node"), `#!/bin/sh\nexec ${nodeIn(place)} "$@"\n`, { mode: 0o755 });
-  return { ...imageOf([join(bin, "remora")]), user: 1337, env: { PATH: `${bin}:${DEFAULT_PATH}`, HOME: "/" } };
+  const env = { PATH: `${bin}:${DEFAULT_PATH}`, HOME: "/", NODE_COMPILE_CACHE: COMPILE_CACHE_MOUNT };
+  return { ...imageOf([join(bin, "remora")]), user: 1337, env };
 }
 
 function nodeImage(place: ImagePlace, argv: readonly string[]): LocalImage {
-  return { ...imageOf([nodeIn(place), ...argv]), user: 1000 };
+  const { entrypoint, env } = imageOf([nodeIn(place), ...argv]);
+  return { entrypoint, user: 1000, env: { ...env, NODE_COMPILE_CACHE: COMPILE_CACHE_MOUNT } };
 }
 
 function nginxImage(container: Container, place: ImagePlace, port: number): LocalImage {

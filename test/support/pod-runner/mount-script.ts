@@ -1,11 +1,17 @@
 // A container's own view of the file system: its volumes at their mount paths, this repository where anybody may read it, an empty /run, and a root that
 // is read-only when the security context says so. Containers otherwise share the host's files. Written as a shell script that becomes its arguments.
-import { existsSync, mkdirSync, readdirSync, realpathSync, statSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, realpathSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import type { Container } from "./pod-spec.ts";
 
 /** Where a container sees this repository, whoever may read the path it really lies at. */
 export const REPOSITORY_MOUNT = "/run/.repository";
+
+/** Where containers keep what Node compiled for the next ones, as the project's image brings it along. Node tells users apart in it. */
+export const COMPILE_CACHE_MOUNT = "/run/.compile-cache";
+const COMPILE_CACHE = join(tmpdir(), "remora-compile-cache");
+const ANYBODY_MAY_ADD = 0o1777;
 
 /** The first step; also the mark of a process that is not yet the container's own program. */
 export const MOUNT_RUN = "mount -t tmpfs -o mode=0755 tmpfs /run";
@@ -19,7 +25,9 @@ export interface MountPlan {
 
 /** Shell text that builds the container's view of the file system and then becomes its arguments. */
 export function mountScript({ container, repository, volumeFolders }: MountPlan): string {
-  const lines = ["set -e", MOUNT_RUN, ...repositoryLines(repository)];
+  mkdirSync(COMPILE_CACHE, { recursive: true });
+  chmodSync(COMPILE_CACHE, ANYBODY_MAY_ADD);
+  const lines = ["set -e", MOUNT_RUN, ...repositoryLines(repository), ...bindLines(COMPILE_CACHE, COMPILE_CACHE_MOUNT, false)];
   for (const mount of container.volumeMounts ?? []) {
     const folder = volumeFolders.get(mount.name);
     if (folder === undefined) throw new Error(`container ${container.name} mounts ${mount.name}, which is no volume of the pod`);

@@ -1,0 +1,35 @@
+// The suites of tests: which files each has, how many run at once, and how long one may take. `npm test` has all files that no other suite has.
+import { globSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { resolve } from "node:path";
+
+/** The project's folder. */
+export const REPOSITORY = resolve(import.meta.dirname, "../..");
+
+/** How the files of one suite are run. */
+export interface Suite {
+  /** Below the repository, with a slash at its end. */
+  readonly folder: string;
+  /** How many files run at once. */
+  readonly jobs: number;
+  /** A file that takes longer is ended and has failed. */
+  readonly deadlineMs: number;
+}
+
+/** Most files wait more than they compute, so that twice as many as there are cores keep them busy. */
+const USUAL_JOBS = 2 * availableParallelism();
+
+export const SUITES: Readonly<Record<string, Suite>> = {
+  test: { folder: "test/", jobs: USUAL_JOBS, deadlineMs: 180_000 },
+  // Each file runs an API server of its own, and has a bound of its own.
+  cluster: { folder: "test/cluster/", jobs: availableParallelism(), deadlineMs: 900_000 },
+  // Each runs some ten processes.
+  skew: { folder: "test/skew/", jobs: availableParallelism(), deadlineMs: 300_000 },
+};
+
+/** The suite's files, relative to the repository, in the order of their names. */
+export function filesOf(suite: Suite): readonly string[] {
+  const inner = Object.values(SUITES).map(({ folder }) => folder);
+  const isOwn = (file: string) => !inner.some((folder) => folder.length > suite.folder.length && file.startsWith(folder));
+  return globSync(`${suite.folder}**/*.test.ts`, { cwd: REPOSITORY }).filter(isOwn).sort();
+}
