@@ -4,6 +4,7 @@ import { type AdminRequest, type AdminResponse, isLocal, type Route } from "../c
 import type { Audit } from "../core/audit/audit.ts";
 import { CertError } from "../core/errors.ts";
 import { type AccessList, isListed } from "../core/policy/access-list.ts";
+import type { CallLimits } from "../core/policy/caller-limits.ts";
 import type { Secret } from "../core/secret.ts";
 import type { SpiffeId } from "../core/spiffe.ts";
 import type { RegistryMetrics } from "./registry-metrics.ts";
@@ -11,6 +12,8 @@ import type { RegistryMetrics } from "./registry-metrics.ts";
 /** The API server's proxy takes `Authorization` for itself, so a credential may come by this name as well. */
 export const READ_TOKEN_HEADER = "x-remora-token";
 const MAX_TOKEN_LENGTH = 16 * 1024;
+
+const STATUS = { unauthenticated: 401, forbidden: 403, rate_limited: 429 } as const;
 
 /** The roles. */
 export interface MeshReaders {
@@ -24,22 +27,26 @@ export interface MeshReaders {
 export interface MeshReadersParts extends MeshReaders {
   /** Proves an identity; null: only the token and this machine remain. */
   readonly authenticate: ((credential: string) => Promise<SpiffeId>) | null;
+  /** How many credentials one address may have looked at; null: any number. */
+  readonly limits: CallLimits | null;
   readonly metrics: RegistryMetrics;
   readonly audit: Audit;
 }
 
 /** `route` behind the guard. */
 export function forReaders(route: Route, parts: MeshReadersParts): Route {
-  const { readers, token, authenticate, metrics, audit } = parts;
+  const { readers, token, authenticate, limits, metrics, audit } = parts;
 
   /** Null: it may. */
   async function refusalOf(
     request: AdminRequest,
-  ): Promise<{ readonly reason: "unauthenticated" | "forbidden"; readonly why: string } | null> {
+  ): Promise<{ readonly reason: "unauthenticated" | "forbidden" | "rate_limited"; readonly why: string } | null> {
     if (readers === "everyone" || isLocal(request)) return null;
     const given = credentialOf(request);
     if (given === null) return { reason: "unauthenticated", why: ASKED };
     if (token?.equals(given)) return null;
+    const over = limits?.addresses.of(request.remoteAddress).takeCall() ?? null;
+    if (over !== null) return { reason: "rate_limited", why: over.details };
     const identity = await identityOf(given);
     if (identity === null) return { reason: "unauthenticated", why: `the credential proves nothing here; ${ASKED}` };
     return isListed(readers, identity) ? null : { reason: "forbidden", why: `${identity} is not among REMORA_MESH_READERS` };
@@ -62,7 +69,7 @@ export function forReaders(route: Route, parts: MeshReadersParts): Route {
       metrics.refused.inc({ reason });
       audit.record("read.refused", { reason, detail: why, path: request.path, peer: request.remoteAddress, identity: null });
       const headers = reason === "unauthenticated" ? { "www-authenticate": 'Bearer realm="remora"' } : {};
-      return { status: reason === "unauthenticated" ? 401 : 403, headers, body: { error: reason, message: why } };
+      return { status: STATUS[reason], headers, body: { error: reason, message: why } };
     },
   };
 }

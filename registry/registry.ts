@@ -195,6 +195,7 @@ export function createRegistry(options: RegistryOptions): Registry {
   };
   const visible = { views, rules: options.watchRules ?? null, metrics, audit };
   const authenticate = options.authenticate ?? null;
+  const limits = options.limits ?? null;
 
   return {
     registryImplementation: {
@@ -206,10 +207,10 @@ export function createRegistry(options: RegistryOptions): Registry {
       source,
       announce,
       authenticate,
-      limits: options.limits ?? null,
+      limits,
       heartbeatIntervalMs,
       leaseMs,
-      readers: { ...(options.readers ?? NO_READERS), authenticate, metrics, audit },
+      readers: { ...(options.readers ?? NO_READERS), authenticate, limits, metrics, audit },
     }),
     health: () => healthOf(store, source, pressure),
     async close() {

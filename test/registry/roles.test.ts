@@ -2,8 +2,10 @@
 import t, { type Test } from "tap";
 import type { AdminRequest } from "../../core/admin-server.ts";
 import type { AuditFields } from "../../core/audit/audit.ts";
+import { systemClock } from "../../core/clock.ts";
 import { CertError } from "../../core/errors.ts";
 import { parseAccessList } from "../../core/policy/access-list.ts";
+import { createCallerLimits } from "../../core/policy/caller-limits.ts";
 import { parseWatchRules } from "../../core/policy/watch-rules.ts";
 import { Secret } from "../../core/secret.ts";
 import {
@@ -37,7 +39,10 @@ t.test("the whole mesh is read by this machine, with the token, and by who is na
     return ca.id(token === "of-reader" ? "remora-system/remora-reader" : "shop/web");
   };
   const readers = { readers: parseAccessList("remora-system/remora-reader"), token: new Secret("s3cret") };
-  const { server, events } = await start(t, { ca, authenticate, readers });
+  const rules = { clock: systemClock, streams: 1, messagesPerSecond: 1 };
+  const addresses = createCallerLimits({ ...rules, callsPerSecond: 1 });
+  const limits = { addresses, identities: createCallerLimits({ ...rules, callsPerSecond: 1 }) };
+  const { server, events } = await start(t, { ca, authenticate, readers, limits });
   for (const path of ["/api/v1/services", "/api/v1/instances"]) {
     const route = server.registry.routes.find((candidate) => candidate.path === path);
     const statusOf = async (remoteAddress: string, headers: AdminRequest["headers"] = {}) => {
@@ -64,10 +69,13 @@ t.test("the whole mesh is read by this machine, with the token, and by who is na
     t.equal(await statusOf("10.0.0.9", { "x-remora-token": "of-reader" }), 200);
     t.equal(await statusOf("10.0.0.9", { authorization: "Bearer of-web" }), 403, "proven, and not named");
     t.equal(await statusOf("10.0.0.9", { "x-forwarded-for": "127.0.0.1" }), 401, "no header makes a caller local");
+    while (addresses.of("10.0.0.8").takeCall() === null);
+    t.equal(await statusOf("10.0.0.8", { authorization: "Bearer guess" }), 429, "guessing has its bound");
+    t.equal(await statusOf("10.0.0.8", { authorization: "Bearer s3cret" }), 200, "the token costs nothing to look at");
   }
   t.match(
     events.filter(({ event }) => event === "read.refused").map(({ reason }) => reason),
-    ["unauthenticated", "unauthenticated", "unauthenticated", "unauthenticated", "forbidden", "unauthenticated"],
+    ["unauthenticated", "unauthenticated", "unauthenticated", "unauthenticated", "forbidden", "unauthenticated", "rate_limited"],
   );
 });
 
