@@ -51,69 +51,88 @@ export function createHeartbeatAnswers(terms: () => Pick<HeartbeatResponse, "nex
 
 /** Serves one stream until either side ends it. */
 export function serveHeartbeat(call: BidiCall<HeartbeatRequest, HeartbeatResponse>, peer: Peer, parts: HeartbeatParts): void {
-  const { announce, answers, store, clock, metrics } = parts;
-  let instanceId: string | null = null;
-  let known: KnownHeartbeat | null = null;
-  /** The octets of a heartbeat that is being looked at; null when it says what `known` says. */
-  let last: Buffer | null = null;
-  let tokens = BURST;
-  let filledMonoMs = clock.monoMs();
+  const stream = new HeartbeatStream(call, peer, parts);
+  call.takeBytes((bytes, start, end) => stream.take(bytes, start, end));
+  call.on("end", () => call.end());
+}
 
-  function mayCome(): boolean {
-    const now = clock.monoMs();
-    tokens = Math.min(BURST, tokens + ((now - filledMonoMs) / 1000) * PER_SECOND);
-    filledMonoMs = now;
-    if (tokens < 1) return false;
-    tokens -= 1;
-    return true;
+/** An object, not a closure for each of its verbs: there are tens of thousands. */
+class HeartbeatStream {
+  readonly #call: BidiCall<HeartbeatRequest, HeartbeatResponse>;
+  readonly #peer: Peer;
+  readonly #parts: HeartbeatParts;
+  #instanceId: string | null = null;
+  #known: KnownHeartbeat | null = null;
+  /** The octets of a heartbeat that is being looked at; null when it says what `#known` says. */
+  #last: Buffer | null = null;
+  #tokens = BURST;
+  #filledMonoMs: number;
+
+  constructor(call: BidiCall<HeartbeatRequest, HeartbeatResponse>, peer: Peer, parts: HeartbeatParts) {
+    this.#call = call;
+    this.#peer = peer;
+    this.#parts = parts;
+    this.#filledMonoMs = parts.clock.monoMs();
   }
 
-  function refuse(code: status, reason: string, details: string): void {
-    metrics.refused.inc({ reason });
-    call.emit("error", { code, details });
+  take(bytes: Buffer, start: number, end: number): void {
+    // Fails closed: a certificate that ended while the stream was open proves nothing any more.
+    if (this.#parts.clock.nowMs() >= this.#peer.expiresAtMs)
+      return this.#refuse(status.UNAUTHENTICATED, "unauthenticated", "the client certificate has expired");
+    if (!this.#mayCome())
+      return this.#refuse(status.RESOURCE_EXHAUSTED, "rate_limited", `more than ${BURST} heartbeats at once and ${PER_SECOND} a second`);
+    this.#call.pause();
+    try {
+      void this.#answer(this.#hear(bytes, start, end));
+    } catch (error) {
+      this.#refuse(status.INTERNAL, "bad_request", `the message cannot be read: ${(error as Error).message}`);
+    }
   }
 
-  function hear(bytes: Buffer, start: number, end: number): Promise<AnnounceAnswer> {
-    const announcer = { identity: peer.identity, remoteAddress: peer.remoteAddress, instanceId };
+  #mayCome(): boolean {
+    const now = this.#parts.clock.monoMs();
+    const tokens = Math.min(BURST, this.#tokens + ((now - this.#filledMonoMs) / 1000) * PER_SECOND);
+    this.#filledMonoMs = now;
+    this.#tokens = tokens < 1 ? tokens : tokens - 1;
+    return tokens >= 1;
+  }
+
+  #refuse(code: status, reason: string, details: string): void {
+    this.#parts.metrics.refused.inc({ reason });
+    this.#call.emit("error", { code, details });
+  }
+
+  #hear(bytes: Buffer, start: number, end: number): Promise<AnnounceAnswer> {
+    const { announce, store } = this.#parts;
+    const announcer = { identity: this.#peer.identity, remoteAddress: this.#peer.remoteAddress, instanceId: this.#instanceId };
+    const known = this.#known;
     const load = known?.loadOf(bytes, start, end) ?? null;
     // The store's own object, so that it sees at once that nothing changed; anything else in its place is judged from the start.
     if (known !== null && load !== null && store.leases.get(known.lease.instanceId)?.lease === known.lease)
       return announce.again(known.lease, load, announcer);
     // Copied, for what is decoded are views of it; apart from Node's pool, of which a lease would keep 64 KiB in memory for as long as it lives.
-    last = Buffer.allocUnsafeSlow(end - start);
-    bytes.copy(last, 0, start, end);
-    return announce(heartbeatRequest.decode(last), announcer);
+    this.#last = Buffer.allocUnsafeSlow(end - start);
+    bytes.copy(this.#last, 0, start, end);
+    return announce(heartbeatRequest.decode(this.#last), announcer);
   }
 
-  async function answer(hearing: Promise<AnnounceAnswer>): Promise<void> {
+  async #answer(hearing: Promise<AnnounceAnswer>): Promise<void> {
     const answered = await hearing;
+    const call = this.#call;
     if (call.cancelled || call.destroyed || call.writableEnded) return;
-    if (answered.accepted) remember(answered.announcement.lease);
-    call.writeFramed(answers.of(answered));
+    if (answered.accepted) this.#remember(answered.announcement.lease);
+    call.writeFramed(this.#parts.answers.of(answered));
     call.resume();
   }
 
-  function remember(accepted: Lease): void {
-    ({ instanceId } = accepted);
+  #remember(accepted: Lease): void {
+    this.#instanceId = accepted.instanceId;
+    const last = this.#last;
     if (last === null) return;
-    const held = store.leases.get(instanceId);
+    const held = this.#parts.store.leases.get(accepted.instanceId);
     // A store that is shared may show what was accepted a moment later; until then each heartbeat is read whole.
-    const isHeld = held !== undefined && (held.lease === accepted || held.text === formatLease(accepted));
-    known = isHeld ? KnownHeartbeat.of(last, held.lease) : null;
-    last = null;
+    const isHeld = held !== undefined && (held.lease === accepted || formatLease(held.lease) === formatLease(accepted));
+    this.#known = isHeld ? KnownHeartbeat.of(last, held.lease) : null;
+    this.#last = null;
   }
-
-  call.takeBytes((bytes, start, end) => {
-    // Fails closed: a certificate that ended while the stream was open proves nothing any more.
-    if (clock.nowMs() >= peer.expiresAtMs) return refuse(status.UNAUTHENTICATED, "unauthenticated", "the client certificate has expired");
-    if (!mayCome())
-      return refuse(status.RESOURCE_EXHAUSTED, "rate_limited", `more than ${BURST} heartbeats at once and ${PER_SECOND} a second`);
-    call.pause();
-    try {
-      void answer(hear(bytes, start, end));
-    } catch (error) {
-      refuse(status.INTERNAL, "bad_request", `the message cannot be read: ${(error as Error).message}`);
-    }
-  });
-  call.on("end", () => call.end());
 }

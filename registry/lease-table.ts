@@ -5,13 +5,14 @@ import type { SpiffeId } from "../core/spiffe.ts";
 import { isLoopback } from "./address.ts";
 import type { Lease, Load } from "./lease.ts";
 import { accountOf, announcedServices, formatLease } from "./lease.ts";
+import { createSparseIndex } from "./sparse-index.ts";
 
 /** A lease and what changes with every heartbeat. */
 export interface HeldLease {
   readonly lease: Lease;
-  /** `formatLease(lease)`. */
+  /** `formatLease(lease)`, made when it is asked for first: a kilobyte that only a shared store needs. */
   readonly text: string;
-  /** Null on a replica that does not hear this instance's heartbeats. */
+  /** Null on a replica that does not hear this instance's heartbeats. One object as long as the lease: garbage that lived from one heartbeat to the next would grow old. */
   load: Load | null;
   /** When this replica last heard of it, `clock.monoMs()`. */
   heardMonoMs: number;
@@ -54,22 +55,27 @@ export function createLeaseTable(): LeaseTable {
   const held = new Map<string, HeldLease>();
   const byService = new Map<string, Set<string>>();
   const byAccount = new Map<string, Set<string>>();
-  const byAddress = new Map<string, Set<string>>();
+  const byAddress = createSparseIndex();
   const listeners = new Set<(change: LeaseChange) => void>();
 
   function index(lease: Lease, apply: (map: Map<string, Set<string>>, key: string, id: string) => void): void {
     for (const service of announcedServices(lease)) apply(byService, service, lease.instanceId);
-    for (const address of lease.addresses) apply(byAddress, address, lease.instanceId);
     apply(byAccount, accountOf(lease.identity), lease.instanceId);
   }
 
   function change(before: Lease | null, after: Lease | null): void {
-    if (before !== null) index(before, removeFrom);
-    if (after !== null) index(after, addTo);
+    if (before !== null) {
+      index(before, removeFrom);
+      for (const address of before.addresses) byAddress.remove(address, before.instanceId);
+    }
+    if (after !== null) {
+      index(after, addTo);
+      for (const address of after.addresses) byAddress.add(address, after.instanceId);
+    }
     for (const run of listeners) run({ before, after });
   }
 
-  function* leasesOf(ids: ReadonlySet<string> | undefined): Iterable<Lease> {
+  function* leasesOf(ids: Iterable<string> | undefined): Iterable<Lease> {
     for (const id of ids ?? []) {
       const entry = held.get(id);
       if (entry !== undefined) yield entry.lease;
@@ -93,14 +99,13 @@ export function createLeaseTable(): LeaseTable {
     put(lease, load, heardMonoMs, lastsMs) {
       const before = held.get(lease.instanceId);
       // Leases are immutable: the same one has the same text.
-      const text = before?.lease === lease ? before.text : formatLease(lease);
-      if (before !== undefined && before.text === text) {
-        before.load = load ?? before.load;
+      if (before !== undefined && (before.lease === lease || formatLease(before.lease) === formatLease(lease))) {
+        if (load !== null) before.load = before.load === null ? { ...load } : Object.assign(before.load, load);
         before.heardMonoMs = heardMonoMs;
         before.lastsMs = lastsMs ?? null;
         return;
       }
-      held.set(lease.instanceId, { lease, text, load, heardMonoMs, lastsMs: lastsMs ?? null });
+      held.set(lease.instanceId, new Held(lease, load === null ? null : { ...load }, heardMonoMs, lastsMs ?? null));
       change(before?.lease ?? null, lease);
     },
     delete(instanceId) {
@@ -111,6 +116,26 @@ export function createLeaseTable(): LeaseTable {
       return true;
     },
   };
+}
+
+class Held implements HeldLease {
+  readonly lease: Lease;
+  load: Load | null;
+  heardMonoMs: number;
+  lastsMs: number | null;
+  #text: string | null = null;
+
+  constructor(lease: Lease, load: Load | null, heardMonoMs: number, lastsMs: number | null) {
+    this.lease = lease;
+    this.load = load;
+    this.heardMonoMs = heardMonoMs;
+    this.lastsMs = lastsMs;
+  }
+
+  get text(): string {
+    this.#text ??= formatLease(this.lease);
+    return this.#text;
+  }
 }
 
 /** Raises `RegistryError("forbidden")` when `instanceId` belongs to another identity or to a newer process of the same one. */

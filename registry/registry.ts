@@ -14,6 +14,7 @@ import type { BidiCall } from "../core/wire/server-call.ts";
 import { createJudgedAt } from "../core/x509/judged-at.ts";
 import { createAnnounce } from "./announce.ts";
 import type { MayAnnounce } from "./announce-policy.ts";
+import { createEndings } from "./endings.ts";
 import { createHeartbeatAnswers, serveHeartbeat } from "./heartbeat-stream.ts";
 import type { LeaseStore } from "./lease-store.ts";
 import type { LeaseChange } from "./lease-table.ts";
@@ -76,6 +77,12 @@ export interface RegistryHealth {
   readonly message?: string;
 }
 
+/** What is kept of a stream that is open. */
+interface OpenCall {
+  end(): unknown;
+  on(event: "close", listener: () => void): unknown;
+}
+
 /** A running registry. */
 export interface Registry {
   /** Handlers of the `Registry` service of core/wire. */
@@ -114,7 +121,7 @@ export function createRegistry(options: RegistryOptions): Registry {
     trail,
   });
   const judgedAt = createJudgedAt(clock);
-  const streams = new Set<{ end(): void }>();
+  const streams = new Set<OpenCall>();
   let sweeping = false;
 
   async function sweep(): Promise<void> {
@@ -144,7 +151,6 @@ export function createRegistry(options: RegistryOptions): Registry {
     gauge: "watchers" | "heartbeatStreams",
     run: (peer: Peer) => void,
   ): void {
-    call.on("error", () => {}); // a client that went away; `close` follows
     try {
       if (streams.size >= MAX_STREAMS) throw new RegistryError("overloaded", `this replica serves its most, ${MAX_STREAMS} streams`);
       const peer = identifyPeer(call, { trustDomain, judgedAt });
@@ -155,16 +161,12 @@ export function createRegistry(options: RegistryOptions): Registry {
     }
   }
 
-  function open<Request, Response>(call: BidiCall<Request, Response>, gauge: "watchers" | "heartbeatStreams"): void {
-    const stream = { end: () => void call.end() };
-    streams.add(stream);
+  function open(call: OpenCall, gauge: "watchers" | "heartbeatStreams"): void {
+    streams.add(call);
     metrics[gauge].inc();
-    const leave = () => {
-      if (streams.delete(stream)) metrics[gauge].dec();
-    };
-    call.on("close", leave);
-    call.on("cancelled", leave);
-    call.on("finish", leave);
+    call.on("close", () => {
+      if (streams.delete(call)) metrics[gauge].dec();
+    });
   }
 
   function refuse<Request, Response>(call: BidiCall<Request, Response>, error: unknown): void {
@@ -185,10 +187,10 @@ export function createRegistry(options: RegistryOptions): Registry {
   }));
   const heartbeatParts = { announce, answers, store, clock, metrics };
   const warmUp = createWarmUp(clock, store.leases.size === 0 ? leaseMs : 0);
+  const endings = createEndings(clock);
   const watchParts = {
-    views,
     updates: createUpdateEncoder(),
-    clock,
+    endings,
     metrics,
     clusterDomain: options.clusterDomain ?? "cluster.local",
     warmUp,
@@ -200,7 +202,7 @@ export function createRegistry(options: RegistryOptions): Registry {
   return {
     registryImplementation: {
       heartbeat: (call) => serve(call, "heartbeatStreams", (peer) => serveHeartbeat(call, peer, heartbeatParts)),
-      watch: (call) => serve(call, "watchers", (peer) => serveWatch(call, peer, { ...watchParts, views: viewsFor(peer, visible) })),
+      watch: (call) => serve(call, "watchers", (peer) => serveWatch(call, peer, viewsFor(peer, visible), watchParts)),
     },
     routes: createRegistryRoutes({
       store,
@@ -219,6 +221,7 @@ export function createRegistry(options: RegistryOptions): Registry {
       trail.close();
       views.close();
       warmUp.close();
+      endings.close();
       pressure.close();
       for (const stream of streams) stream.end();
     },

@@ -8,50 +8,77 @@ import { watchUpdate } from "../core/wire/registry-messages.ts";
 import { framed } from "../core/wire/server-call.ts";
 import { wireProtocol, wireState } from "./lease.ts";
 import type { ResolvedEndpoint } from "./resolve.ts";
-import { provisionalVersion, type View } from "./views.ts";
+import type { Change, View } from "./view.ts";
+import { provisionalVersion } from "./views.ts";
 
-/** Encoded answers that are kept, octets; the oldest go first. What changes often is asked for while it is new. */
+/** Whole answers that are kept, octets; the oldest go first. What changed since a version is kept as long as its view. */
 const MAX_KEPT_BYTES = 16 * 1024 * 1024;
 const NO_CERTIFICATE = Buffer.alloc(0);
+const NOTHING: Change = { upserts: [], removed: [] };
 
 /** What a watcher is told; `additions`: what is known so far, to be laid over what it holds. */
 export type UpdateKind = "full" | "delta" | "unchanged" | "additions";
 
-/** The encoder of one registry. */
+/** The encoder of one registry. The bodies it gives are the same for all, and not to be written into. */
 export interface UpdateEncoder {
   /** What of the message is this watcher's own, with the prefix. */
   head(key: string, body: Buffer): Buffer;
-  /** The rest of it, the same for all; not to be written into. */
-  body(view: View, kind: UpdateKind): Buffer;
+  /** The rest of it: everything. */
+  full(view: View): Buffer;
+  /** What changed; `change` is of this view. */
+  delta(view: View, change: Change): Buffer;
+  /** That nothing did. */
+  unchanged(view: View): Buffer;
+  /** Everything that is known, which may not be all. */
+  additions(view: View): Buffer;
 }
 
 /** Makes an encoder that holds nothing. */
 export function createUpdateEncoder(): UpdateEncoder {
-  const kept = new Map<View, Partial<Record<UpdateKind, Buffer>>>();
-  let keptBytes = 0;
+  const whole = new Map<View, Buffer>();
+  let wholeBytes = 0;
+  /** By what they tell of: a map that held views would hold their endpoints too, ten times as much. */
+  const changes = new WeakMap<Change, Buffer>();
+  const unchanged = new WeakMap<View, Buffer>();
+  const additions = new WeakMap<View, Buffer>();
 
-  function keep(view: View, kind: UpdateKind, bytes: Buffer): void {
-    kept.set(view, { ...kept.get(view), [kind]: bytes });
-    keptBytes += bytes.length;
-    for (const [oldest, bodies] of kept) {
-      if (keptBytes <= MAX_KEPT_BYTES) return;
-      kept.delete(oldest);
-      for (const body of Object.values(bodies)) keptBytes -= body.length;
+  function keep(view: View, bytes: Buffer): void {
+    whole.set(view, bytes);
+    wholeBytes += bytes.length;
+    for (const [oldest, body] of whole) {
+      if (wholeBytes <= MAX_KEPT_BYTES) return;
+      whole.delete(oldest);
+      wholeBytes -= body.length;
     }
   }
 
-  function bodyOf(view: View, kind: UpdateKind): Buffer {
-    const known = kept.get(view)?.[kind];
-    if (known !== undefined) return known;
-    const encoded = watchUpdate.encode(updateOf(view, kind));
-    // Apart from Node's pool, of which each would keep 64 KiB.
-    const bytes = Buffer.allocUnsafeSlow(encoded.length);
-    encoded.copy(bytes);
-    keep(view, kind, bytes);
-    return bytes;
-  }
-
-  return { head: (key, body) => framed(keyField(key), body.length), body: bodyOf };
+  return {
+    head: (key, body) => framed(keyField(key), body.length),
+    full(view) {
+      const known = whole.get(view);
+      if (known !== undefined) return known;
+      const bytes = encode(view, true, { upserts: view.resolved.endpoints, removed: [] });
+      keep(view, bytes);
+      return bytes;
+    },
+    delta(view, change) {
+      const known = changes.get(change) ?? encode(view, false, change);
+      changes.set(change, known);
+      return known;
+    },
+    unchanged(view) {
+      const known = unchanged.get(view) ?? encode(view, false, NOTHING);
+      unchanged.set(view, known);
+      return known;
+    },
+    additions(view) {
+      const { resolved, gone } = view;
+      const known =
+        additions.get(view) ?? encode(view, false, { upserts: resolved.endpoints, removed: gone }, provisionalVersion(view.version));
+      additions.set(view, known);
+      return known;
+    },
+  };
 }
 
 /** Field 1 of a WatchUpdate. */
@@ -60,19 +87,22 @@ function keyField(key: string): Uint8Array {
 }
 
 /** Everything but the key. */
-function updateOf({ version, resolved, upserts, removed }: View, kind: UpdateKind): Partial<WatchUpdate> {
-  const { found, service, protocol } = resolved;
-  const head = { version, found, service, protocol: wireProtocol(protocol), full: kind === "full" };
-  switch (kind) {
-    case "full":
-      return { ...head, upserts: resolved.endpoints.map(wireEndpoint), removed: [] };
-    case "delta":
-      return { ...head, upserts: upserts.map(wireEndpoint), removed: [...removed] };
-    case "additions":
-      return { ...head, version: provisionalVersion(version), upserts: resolved.endpoints.map(wireEndpoint), removed: [...removed] };
-    case "unchanged":
-      return { ...head, upserts: [], removed: [] };
-  }
+function encode(view: View, full: boolean, { upserts, removed }: Change, version = view.version): Buffer {
+  const { found, service, protocol } = view.resolved;
+  const update: Partial<WatchUpdate> = {
+    version,
+    found,
+    service,
+    protocol: wireProtocol(protocol),
+    full,
+    upserts: upserts.map(wireEndpoint),
+    removed: [...removed],
+  };
+  const encoded = watchUpdate.encode(update);
+  // Apart from Node's pool, of which each would keep 64 KiB.
+  const bytes = Buffer.allocUnsafeSlow(encoded.length);
+  encoded.copy(bytes);
+  return bytes;
 }
 
 function wireEndpoint({ lease, address, port, protocol }: ResolvedEndpoint): WireEndpoint {

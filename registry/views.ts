@@ -9,6 +9,7 @@ import type { Resolved, ResolvedEndpoint } from "./resolve.ts";
 import { NOT_FOUND, resolve } from "./resolve.ts";
 import type { ServiceSource } from "./service-source.ts";
 import { serviceIdOf } from "./service-source.ts";
+import { VersionedView, type View } from "./view.ts";
 
 /** Changes within this time travel together. */
 const GATHER_MS = 20;
@@ -20,16 +21,6 @@ const EMPTY_HOLD_MS = 60_000;
 const MAX_IDLE_VIEWS = 4096;
 const VERSIONS_PER_MS = 2048;
 const REPLICAS = 64;
-
-/** One answer at one version, with what changed since the version before. */
-export interface View {
-  readonly version: number;
-  readonly resolved: Resolved;
-  /** The version that {@link upserts} and {@link removed} start from; 0: none. */
-  readonly since: number;
-  readonly upserts: readonly ResolvedEndpoint[];
-  readonly removed: readonly string[];
-}
 
 /** A question being watched. */
 export interface WatchedView {
@@ -59,12 +50,33 @@ export interface ViewsOptions {
 interface Topic {
   readonly key: string;
   readonly question: Question;
-  readonly watchers: Set<() => void>;
-  current: View;
+  readonly watchers: Set<Watch>;
+  current: VersionedView;
   /** When its answer last changed. */
   versionMonoMs: number;
   /** Monotonic instant until which an emptied service stays found; 0 while it has instances or never had. */
   heldUntilMonoMs: number;
+}
+
+/** One of those who watch a topic. A class, as there are tens of thousands: what is shared is on its prototype. */
+class Watch implements WatchedView {
+  readonly changed: () => void;
+  readonly #topic: Topic;
+  readonly #onStop: (topic: Topic) => void;
+
+  constructor(topic: Topic, changed: () => void, onStop: (topic: Topic) => void) {
+    this.#topic = topic;
+    this.changed = changed;
+    this.#onStop = onStop;
+  }
+
+  get current(): View {
+    return this.#topic.current;
+  }
+
+  stop(): void {
+    if (this.#topic.watchers.delete(this)) this.#onStop(this.#topic);
+  }
 }
 
 /** Starts following `leases` and `source`. */
@@ -140,9 +152,9 @@ export function createViews({ leases, source, clock, random }: ViewsOptions): Vi
       before.resolved.service === resolved.service &&
       before.resolved.protocol === resolved.protocol;
     if (sameHead && upserts.length === 0 && removed.length === 0) return;
-    topic.current = { version: nextVersion(), resolved, since: before.version, upserts, removed };
+    topic.current = before.next(nextVersion(), resolved, [...upserts.map(({ id }) => id), ...removed]);
     topic.versionMonoMs = clock.monoMs();
-    for (const run of [...topic.watchers]) run();
+    for (const { changed } of [...topic.watchers]) changed();
   }
 
   function hold(topic: Topic, resolved: Resolved): Resolved {
@@ -175,7 +187,7 @@ export function createViews({ leases, source, clock, random }: ViewsOptions): Vi
     const known = topics.get(key);
     if (known !== undefined) return known;
     const resolved = resolve(question, leases, source);
-    const current = { version: nextVersion(), resolved, since: 0, upserts: resolved.endpoints, removed: [] };
+    const current = VersionedView.first(nextVersion(), resolved);
     const topic: Topic = { key, question, watchers: new Set(), current, versionMonoMs: Number.NEGATIVE_INFINITY, heldUntilMonoMs: 0 };
     topics.set(key, topic);
     index(topic, (map, name) => void (map.get(name)?.add(topic) ?? map.set(name, new Set([topic]))));
@@ -210,17 +222,10 @@ export function createViews({ leases, source, clock, random }: ViewsOptions): Vi
   return {
     watch(question, changed) {
       const topic = topicOf(question);
-      const run = () => changed();
       idle.delete(topic);
-      topic.watchers.add(run);
-      return {
-        get current() {
-          return topic.current;
-        },
-        stop() {
-          if (topic.watchers.delete(run)) rest(topic);
-        },
-      };
+      const watch = new Watch(topic, changed, rest);
+      topic.watchers.add(watch);
+      return watch;
     },
     flush,
     close() {

@@ -7,7 +7,8 @@ import type { Peer } from "./peer.ts";
 import type { RegistryMetrics } from "./registry-metrics.ts";
 import type { Resolved } from "./resolve.ts";
 import { NOT_FOUND } from "./resolve.ts";
-import type { View, Views } from "./views.ts";
+import type { View } from "./view.ts";
+import type { Views } from "./views.ts";
 
 /** Who may see what, and who hears of refusals. */
 export interface VisibleViewsParts {
@@ -36,19 +37,24 @@ export function viewsFor({ identity, remoteAddress }: Peer, { views, rules, metr
     ...views,
     watch(question, changed) {
       const watched = views.watch(question, changed);
+      /** Set from the first time on that it saw nothing: what it holds of the versions since is not what others hold, so that it is told the whole. */
       let hidden: View | null = null;
-      let hiddenOf: View | null = null;
+      let shown: View | null = null;
       return {
         get current() {
           const view = watched.current;
-          if (maySee(view.resolved)) return view.since !== 0 && view.since === hidden?.version ? { ...view, since: 0 } : view;
+          if (maySee(view.resolved)) {
+            if (hidden === null) return view;
+            if (shown?.version !== view.version)
+              shown = { version: view.version, resolved: view.resolved, gone: view.gone, changeSince: nothingKnown };
+            return shown;
+          }
           if (hidden === null) {
             metrics.refused.inc({ reason: "forbidden" });
             audit.record("watch.refused", { reason: "forbidden", identity, service: view.resolved.service, peer: remoteAddress });
           }
-          if (hidden === null || hiddenOf !== view)
-            hidden = { version: view.version, resolved: NOT_FOUND, since: 0, upserts: [], removed: [] };
-          hiddenOf = view;
+          if (hidden?.version !== view.version)
+            hidden = { version: view.version, resolved: NOT_FOUND, gone: [], changeSince: nothingKnown };
           return hidden;
         },
         stop: () => watched.stop(),
@@ -56,3 +62,5 @@ export function viewsFor({ identity, remoteAddress }: Peer, { views, rules, metr
     },
   };
 }
+
+const nothingKnown = () => null;

@@ -1,17 +1,18 @@
 // The server's end of one sidecar's watch stream (design 8). Destinations come and go on it; each gets its whole answer first and then what
-// changed. A reader that is slow holds up nothing: per destination at most one mark is kept, and it gets the whole answer when it reads again.
+// changed. A reader that is slow holds up nothing: per destination at most one mark is kept, and it gets what changed since, or the whole answer, when it reads again.
 import { status } from "@grpc/grpc-js";
-import type { Clock } from "../core/clock.ts";
 import { RegistryError } from "../core/errors.ts";
 import { spiffeParts } from "../core/spiffe.ts";
 import type { WatchRequest, WatchUpdate } from "../core/wire/registry.ts";
 import type { BidiCall } from "../core/wire/server-call.ts";
+import type { Ending, Endings } from "./endings.ts";
 import type { Peer } from "./peer.ts";
 import type { Question } from "./question.ts";
 import { addressQuestion, serviceQuestion } from "./question.ts";
 import type { RegistryMetrics } from "./registry-metrics.ts";
 import type { UpdateEncoder, UpdateKind } from "./update-encoder.ts";
-import type { View, Views, WatchedView } from "./views.ts";
+import type { View } from "./view.ts";
+import type { Views, WatchedView } from "./views.ts";
 
 /** Destinations one stream may watch; one more ends it with RESOURCE_EXHAUSTED. */
 export const MAX_SUBSCRIPTIONS = 1024;
@@ -19,9 +20,8 @@ const MAX_KEY_LENGTH = 512;
 
 /** What every stream shares. */
 export interface WatchParts {
-  readonly views: Views;
   readonly updates: UpdateEncoder;
-  readonly clock: Clock;
+  readonly endings: Endings;
   readonly metrics: RegistryMetrics;
   readonly clusterDomain: string;
   readonly warmUp: WarmUp;
@@ -47,142 +47,159 @@ interface Subscription {
 }
 
 /** Serves one stream until either side ends it. */
-export function serveWatch(
-  call: BidiCall<WatchRequest, WatchUpdate>,
-  peer: Peer,
-  { views, updates, clock, metrics, clusterDomain, warmUp }: WatchParts,
-): void {
-  const { namespace } = spiffeParts(peer.identity);
-  const subscriptions = new Map<string, Subscription>();
-  /** Those with something to say while the reader is slow. */
-  const waiting = new Set<Subscription>();
-  let writable = true;
-  let ended = false;
+export function serveWatch(call: BidiCall<WatchRequest, WatchUpdate>, peer: Peer, views: Views, parts: WatchParts): void {
+  const stream = new WatchStream(call, peer, views, parts);
+  call.on("data", (request) => stream.take(request));
+  call.on("drain", () => stream.drain());
+  call.on("close", () => stream.finish());
+  call.on("end", () => {
+    stream.finish();
+    call.end();
+  });
+}
 
-  function push(subscription: Subscription): void {
-    if (ended || call.writableEnded) return;
-    if (!writable) {
-      waiting.add(subscription);
+/** An object, not a closure for each of its verbs: there are tens of thousands. */
+class WatchStream implements Ending {
+  readonly endsAtMs: number;
+  readonly #call: BidiCall<WatchRequest, WatchUpdate>;
+  readonly #peer: Peer;
+  readonly #views: Views;
+  readonly #parts: WatchParts;
+  readonly #subscriptions = new Map<string, Subscription>();
+  /** Those with something to say while the reader is slow; null while it is not. */
+  #waiting: Set<Subscription> | null = null;
+  #ended = false;
+  readonly #stopWarmUp: () => void;
+
+  constructor(call: BidiCall<WatchRequest, WatchUpdate>, peer: Peer, views: Views, parts: WatchParts) {
+    this.#call = call;
+    this.#peer = peer;
+    this.#views = views;
+    this.#parts = parts;
+    this.endsAtMs = peer.expiresAtMs;
+    // Not at the next message: a stream that only listens must end with its certificate as well.
+    parts.endings.add(this);
+    this.#stopWarmUp = parts.warmUp.isOver() ? nothing : parts.warmUp.onOver(() => this.#tellWhole());
+  }
+
+  take(request: WatchRequest): void {
+    if (this.#ended) return;
+    try {
+      this.#handle(request);
+    } catch (error) {
+      this.#end(error instanceof RegistryError ? error : new RegistryError("bad_request", "the request cannot be read", { cause: error }));
+    }
+  }
+
+  /** The reader reads again. */
+  drain(): void {
+    const waiting = this.#waiting;
+    this.#waiting = null;
+    // Whoever finds the reader slow again waits again, and so do those behind it.
+    for (const subscription of waiting ?? []) this.#push(subscription);
+  }
+
+  finish(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#parts.endings.remove(this);
+    this.#stopWarmUp();
+    for (const key of [...this.#subscriptions.keys()]) this.#unsubscribe(key);
+  }
+
+  /** The certificate has ended. */
+  onEnding(): void {
+    this.#end(new RegistryError("unauthenticated", "the client certificate has expired"));
+  }
+
+  #tellWhole(): void {
+    for (const subscription of this.#subscriptions.values()) {
+      if (subscription.isWhole) continue;
+      subscription.sentVersion = 0;
+      this.#push(subscription);
+    }
+  }
+
+  #push(subscription: Subscription): void {
+    if (this.#ended || this.#call.writableEnded) return;
+    if (this.#waiting !== null) {
+      this.#waiting.add(subscription);
       return;
     }
     const view = subscription.watched.current;
     if (view.version === subscription.sentVersion) return;
+    const { updates, warmUp } = this.#parts;
     if (!subscription.isWhole && !warmUp.isOver()) {
-      if (view.resolved.endpoints.length + view.removed.length > 0) send(subscription, view, "additions");
+      if (view.resolved.endpoints.length + view.gone.length > 0) this.#send(subscription, view, "additions", updates.additions(view));
       return;
     }
-    // The delta when the client holds the version before, else everything.
-    send(subscription, view, view.since === 0 || view.since !== subscription.sentVersion ? "full" : "delta");
+    const change = view.changeSince(subscription.sentVersion);
+    if (change === null) this.#send(subscription, view, "full", updates.full(view));
+    else this.#send(subscription, view, "delta", updates.delta(view, change));
   }
 
-  function tellWhole(): void {
-    for (const subscription of subscriptions.values()) {
-      if (subscription.isWhole) continue;
-      subscription.sentVersion = 0;
-      push(subscription);
-    }
-  }
-
-  function send(subscription: Subscription, view: View, kind: UpdateKind): void {
+  #send(subscription: Subscription, view: View, kind: UpdateKind, body: Buffer): void {
+    const { metrics, updates } = this.#parts;
     metrics.updates.inc({ kind });
     subscription.sentVersion = view.version;
     subscription.isWhole = kind !== "additions";
-    const body = updates.body(view, kind);
-    writable = call.writeFramed(updates.head(subscription.key, body), body);
+    if (!this.#call.writeFramed(updates.head(subscription.key, body), body)) this.#waiting ??= new Set();
   }
 
-  function drain(): void {
-    writable = true;
-    for (const subscription of waiting) {
-      if (!writable) return;
-      waiting.delete(subscription);
-      push(subscription);
-    }
-  }
-
-  function subscribe(key: string, question: Question, knownVersion: number): void {
-    unsubscribe(key);
-    const subscription: Subscription = {
-      key,
-      watched: views.watch(question, () => push(subscription)),
-      sentVersion: 0,
-      isWhole: knownVersion === 0,
-    };
-    subscriptions.set(key, subscription);
-    metrics.subscriptions.inc();
-    const view = subscription.watched.current;
-    if (view.version !== knownVersion) {
-      push(subscription);
-      return;
-    }
-    send(subscription, view, "unchanged");
-  }
-
-  function unsubscribe(key: string): void {
-    const subscription = subscriptions.get(key);
-    if (subscription === undefined) return;
-    subscription.watched.stop();
-    subscriptions.delete(key);
-    waiting.delete(subscription);
-    metrics.subscriptions.dec();
-  }
-
-  function handle(request: WatchRequest): void {
+  #handle(request: WatchRequest): void {
     const { key } = request;
     if (typeof key !== "string" || key.length === 0 || key.length > MAX_KEY_LENGTH) {
       throw new RegistryError("bad_request", `a key of 1 to ${MAX_KEY_LENGTH} characters is expected`);
     }
     if (request.unsubscribe) {
-      unsubscribe(key);
+      this.#unsubscribe(key);
       return;
     }
-    if (!subscriptions.has(key) && subscriptions.size >= MAX_SUBSCRIPTIONS) {
+    if (!this.#subscriptions.has(key) && this.#subscriptions.size >= MAX_SUBSCRIPTIONS) {
       throw new RegistryError("overloaded", `${MAX_SUBSCRIPTIONS} destinations are watched on this stream, that is the most`);
     }
-    subscribe(key, questionOf(request, namespace, clusterDomain), Number(request.knownVersion ?? 0));
+    const { namespace } = spiffeParts(this.#peer.identity);
+    this.#subscribe(key, questionOf(request, namespace, this.#parts.clusterDomain), Number(request.knownVersion ?? 0));
   }
 
-  function end(error: RegistryError): void {
-    metrics.refused.inc({ reason: error.code });
-    finish();
+  #subscribe(key: string, question: Question, knownVersion: number): void {
+    this.#unsubscribe(key);
+    const subscription: Subscription = {
+      key,
+      watched: this.#views.watch(question, () => this.#push(subscription)),
+      sentVersion: 0,
+      isWhole: knownVersion === 0,
+    };
+    this.#subscriptions.set(key, subscription);
+    this.#parts.metrics.subscriptions.inc();
+    const view = subscription.watched.current;
+    if (view.version === knownVersion) this.#send(subscription, view, "unchanged", this.#parts.updates.unchanged(view));
+    else this.#push(subscription);
+  }
+
+  #unsubscribe(key: string): void {
+    const subscription = this.#subscriptions.get(key);
+    if (subscription === undefined) return;
+    subscription.watched.stop();
+    this.#subscriptions.delete(key);
+    this.#waiting?.delete(subscription);
+    this.#parts.metrics.subscriptions.dec();
+  }
+
+  #end(error: RegistryError): void {
+    this.#parts.metrics.refused.inc({ reason: error.code });
+    this.finish();
     const code =
       error.code === "overloaded"
         ? status.RESOURCE_EXHAUSTED
         : error.code === "bad_request"
           ? status.INVALID_ARGUMENT
           : status.UNAUTHENTICATED;
-    call.emit("error", { code, details: error.message });
+    this.#call.emit("error", { code, details: error.message });
   }
-
-  function finish(): void {
-    if (ended) return;
-    ended = true;
-    expiry.cancel();
-    stopWarmUp();
-    for (const key of [...subscriptions.keys()]) unsubscribe(key);
-  }
-
-  // A timer, not a check per message: a stream that only listens must end with its certificate as well.
-  const expiry = clock.after(Math.min(Math.max(peer.expiresAtMs - clock.nowMs(), 0), 2 ** 31 - 1), () => {
-    end(new RegistryError("unauthenticated", "the client certificate has expired"));
-  });
-  const stopWarmUp = warmUp.onOver(tellWhole);
-  call.on("data", (request: WatchRequest) => {
-    if (ended) return;
-    try {
-      handle(request);
-    } catch (error) {
-      end(error instanceof RegistryError ? error : new RegistryError("bad_request", "the request cannot be read", { cause: error }));
-    }
-  });
-  call.on("drain", drain);
-  call.on("cancelled", finish);
-  call.on("close", finish);
-  call.on("end", () => {
-    finish();
-    call.end();
-  });
 }
+
+const nothing = () => {};
 
 function questionOf(request: WatchRequest, namespace: string, clusterDomain: string): Question {
   const { service, address } = request;

@@ -13,7 +13,8 @@ export function sayResult(result: Result): string {
   const failures = Object.entries(result.failures).map(([what, count]) => `${count}x ${what}`);
   return [
     `${result.scenario}: ${result.sidecars} sidecars on ${result.connections} connections, ${result.replicas} replica(s), ${result.seconds.toFixed(1)} s`,
-    `  heartbeats ${result.perSecond.toFixed(0)}/s, answered after ${sayLatency(result.answer)}; the simulator itself was late by ${sayLatency(result.late)}`,
+    `  heartbeats ${result.perSecond.toFixed(0)}/s, answered after ${sayLatency(result.answer)}`,
+    `  of that the simulator itself was late by ${sayLatency(result.late)}; from when it wrote: ${sayLatency(result.reply)}`,
     `  CPU ${result.cores.toFixed(3)} cores, ${result.microsPerHeartbeat.toFixed(1)} µs a heartbeat; private memory ${result.idleMb.toFixed(0)} MB idle, ${result.privateMb.toFixed(0)} MB now, ${result.peakMb.toFixed(0)} MB at most`,
     ...(result.redisCores === null || result.redisMicrosPerHeartbeat === null
       ? []

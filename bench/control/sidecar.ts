@@ -82,21 +82,24 @@ export function startSidecar(options: SidecarOptions): SimulatedSidecar {
   });
   heartbeat.setState("ready");
 
-  /** Notes when each heartbeat was due, and how long its answer took from there. */
+  /** Notes when each heartbeat was due and when it was written, and how long its answer took from there. */
   function timed(call: ClientDuplexStream<HeartbeatRequest, HeartbeatResponse>) {
-    const due: number[] = [];
+    const waiting: { readonly dueMonoMs: number; readonly wroteMonoMs: number }[] = [];
     const write = call.write.bind(call) as (message: HeartbeatRequest) => void;
     call.write = ((message: HeartbeatRequest) => {
       beats += 1;
       const dueMonoMs = clock.dueMonoMs();
-      due.push(dueMonoMs);
-      tally.sent(clock.monoMs() - dueMonoMs);
+      const wroteMonoMs = clock.monoMs();
+      waiting.push({ dueMonoMs, wroteMonoMs });
+      tally.sent(wroteMonoMs - dueMonoMs);
       if (beats === 1) tally.announced(instanceId);
       write(message);
     }) as typeof call.write;
     call.on("data", (answer: HeartbeatResponse) => {
       isAccepted = answer.accepted;
-      tally.answered(clock.monoMs() - (due.shift() ?? Number.NaN), answer);
+      const now = clock.monoMs();
+      const { dueMonoMs, wroteMonoMs } = waiting.shift() ?? { dueMonoMs: Number.NaN, wroteMonoMs: Number.NaN };
+      tally.answered(now - dueMonoMs, now - wroteMonoMs, answer);
     });
     call.on("error", (error: Error) => {
       isAccepted = false;

@@ -12,8 +12,8 @@ const FRESH_PART = 0.75;
 export interface Heard {
   readonly lease: Lease;
   readonly load: Load;
-  readonly lastsMs: number;
-  readonly atMonoMs: number;
+  lastsMs: number;
+  atMonoMs: number;
 }
 
 /** The heartbeats of one replica. */
@@ -57,7 +57,13 @@ export function createHeardLeases(clock: Clock): HeardLeases {
     forget,
     get: (instanceId) => heard.get(instanceId),
     hear(lease, load, lastsMs) {
-      heard.set(lease.instanceId, { lease, load, lastsMs, atMonoMs: clock.monoMs() });
+      const known = heard.get(lease.instanceId);
+      if (known?.lease === lease) {
+        // In place: what is left behind by each heartbeat has lived long enough to be costly to collect.
+        Object.assign(known.load, load);
+        known.lastsMs = lastsMs;
+        known.atMonoMs = clock.monoMs();
+      } else heard.set(lease.instanceId, { lease, load: { ...load }, lastsMs, atMonoMs: clock.monoMs() });
       left.delete(lease.instanceId);
     },
     isFresh(instanceId) {
