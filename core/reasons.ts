@@ -8,7 +8,7 @@ export const REASONS = {
   plaintext_refused: "The workload is strict and the connection is not mesh mTLS.",
   identity_mismatch: "The peer's certificate does not carry the expected identity.",
   no_endpoints: "The destination has no ready endpoint.",
-  connect_failed: "No connection to the endpoint could be made.",
+  connect_failed: "No connection to the endpoint could be made, or it took no request on one.",
   upstream_reset: "The upstream ended the connection before its answer was complete.",
   timeout: "The upstream did not answer in time.",
   circuit_open: "The endpoint failed repeatedly and is being left alone for a while.",

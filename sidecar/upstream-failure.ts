@@ -11,3 +11,11 @@ export function failureOf(error: Error): Refusal {
   if (code === "ETIMEDOUT") return refuse("timeout", error.message);
   return refuse("upstream_reset", `${code} ${error.message}`.trim());
 }
+
+/**
+ * What is said of a request whose upstream has refused it unseen (REFUSED_STREAM, GOAWAY) as often as it was sent: the same as where no connection could be made, so
+ * that whoever sent it knows that it was not begun with, and may try elsewhere.
+ */
+export function refusedUnseen({ detail }: Refusal): Refusal {
+  return refuse("connect_failed", detail);
+}

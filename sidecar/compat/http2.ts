@@ -15,7 +15,7 @@ import { type ConnectionContext, type Exchange, type Refusal, type RequestHead, 
 import { editedFields, FlatFields } from "../fields.ts";
 import { noteGrpcStatus } from "../grpc-status.ts";
 import { answerFor } from "../rescue.ts";
-import { failureOf } from "../upstream-failure.ts";
+import { failureOf, refusedUnseen } from "../upstream-failure.ts";
 import { headerObject } from "./flat-headers.ts";
 import { holdBody } from "./hold-body.ts";
 import { peekBody } from "./peek-body.ts";
@@ -155,7 +155,7 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
 
     function refused(reset: Refusal): void {
       const next = body.complete ? connection.handler.another(exchange, reset) : null;
-      if (next === null) answer(connection, stream, exchange, reset);
+      if (next === null) answer(connection, stream, exchange, refusedUnseen(reset));
       else attempt(next);
     }
 

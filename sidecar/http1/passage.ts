@@ -9,6 +9,7 @@ import type { UpstreamConnection as Http2Connection } from "../http2/upstream-co
 import { RESCUE } from "../rescue.ts";
 import { flush, putBytes, putText } from "../transport/outgoing.ts";
 import type { Wire } from "../transport/wire.ts";
+import { refusedUnseen } from "../upstream-failure.ts";
 import type { AnswerBody, AnswerHead } from "./answer-head.ts";
 import type { AnswerReader } from "./answer-reader.ts";
 import { AnswerWriter } from "./answer-writer.ts";
@@ -350,9 +351,9 @@ export class Passage implements ConnectionTaker, AnswerTaker, StreamAnswerTaker 
 
   onStreamLost(failure: Refusal, isUnprocessed: boolean): void {
     const isWhole = this.#held !== null || this.#translated?.hasSentContent === false;
-    const mayTry = isUnprocessed && isWhole && !this.answer.isBegun;
-    const next = mayTry ? this.#handler.another(this.#exchange as Exchange, failure) : null;
-    if (next === null) this.#fail(failure);
+    const isUnseen = isUnprocessed && !this.answer.isBegun;
+    const next = isUnseen && isWhole ? this.#handler.another(this.#exchange as Exchange, failure) : null;
+    if (next === null) this.#fail(isUnseen ? refusedUnseen(failure) : failure);
     else this.#connect(next);
     this.#owner.onMoved();
   }

@@ -16,6 +16,7 @@ import {
 import { type Exchange, type Refusal, refuse } from "../exchange.ts";
 import { FlatFields, flattened, type HeadEdit, NO_EDIT } from "../fields.ts";
 import { grpcStatusOfHead, noteGrpcStatus } from "../grpc-status.ts";
+import { refusedUnseen } from "../upstream-failure.ts";
 import { H2_ERROR } from "./frames.ts";
 import { type HeaderList, MAX_HEADER_LIST_BYTES } from "./header-list.ts";
 import type { HeaderEntry } from "./hpack/header-entry.ts";
@@ -386,7 +387,7 @@ export class Passage implements StreamTaker, ConnectionTaker {
     const body = this.#body;
     const isKept = body.isRepeatable && !body.isForgotten;
     const next = isKept ? this.#handler.another(this.#exchange as Exchange, reset) : null;
-    if (next === null) this.#refuse(reset);
+    if (next === null) this.#refuse(refusedUnseen(reset));
     else this.#connect(next);
   }
 

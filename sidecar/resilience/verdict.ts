@@ -53,7 +53,7 @@ export function endpointVerdict(exchange: Exchange, latencyMs: number): boolean 
 
 /** Where this sidecar ended it. A bound that the operator set is the measure of an endpoint; the caller's own time is one if it was worth the name. */
 function ownVerdict(exchange: Exchange, reason: string, latencyMs: number): boolean | null {
-  if (reason === "upstream_reset") return false;
+  if (reason === "upstream_reset" || reason === "connect_failed") return false;
   if (reason !== "timeout") return null;
   // 408: it was the client that did not send.
   if (exchange.refusal?.status === 408) return null;

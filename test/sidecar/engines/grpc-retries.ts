@@ -1,7 +1,10 @@
 // What is sent again, seen through an engine: gRPC and HTTP/2 with bodies, by routes that declare it harmless, within attempts and budget.
-import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
+import { once } from "node:events";
+import { constants, createServer, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
+import type { AddressInfo } from "node:net";
 import type { EngineName } from "../../../sidecar/engine.ts";
 import { ask, finish, GRPC, type Http2Mesh, http2Tests, type Meshed, pause, type StreamHandler } from "../../support/http2-fixture.ts";
+import { MeshFleet } from "../../support/mesh-fleet.ts";
 import type { MeshPair, MeshPairOptions } from "../../support/mesh-pair.ts";
 
 const IDEMPOTENT = { routes: "service=orders path=/shop.Orders/ retry=idempotent", instances: 2 };
@@ -42,6 +45,14 @@ async function front(mesh: Http2Mesh, handler: StreamHandler, options: Partial<M
   const meshed = await mesh.inFrontOf(handler, options);
   for (let index = 0; index < 4; index += 1) await finish(ask(meshed.client, { ":path": WARM }));
   return meshed;
+}
+
+/** An app whose connections outlive the test as the fleet's do: both end with their teardown. Gives its port. */
+async function listening(t: { teardown(run: () => unknown): void }, handler: StreamHandler): Promise<number> {
+  const server = createServer().on("stream", handler).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.teardown(() => server.close());
+  return (server.address() as AddressInfo).port;
 }
 
 async function counted(pair: MeshPair, name: string): Promise<string[]> {
@@ -187,7 +198,18 @@ export function grpcRetries(engine: EngineName): void {
     t.equal(seen.length, 2);
     const never = appOf(refuse);
     const stubborn = await front(mesh, never.handler);
-    t.match((await finish(ask(stubborn.client, GRPC, "x"))).headers, { "grpc-status": "14", "x-remora-reason": "upstream_reset" });
+    t.match((await finish(ask(stubborn.client, GRPC, bodyOf("x")))).headers, { "grpc-status": "14", "x-remora-reason": "connect_failed" });
     t.equal(never.seen.length, 3);
+  });
+
+  test("what the app of one instance refuses unseen, however often, another is asked for", async (t, mesh) => {
+    const refusing = appOf((stream) => stream.on("error", () => {}).close(constants.NGHTTP2_REFUSED_STREAM));
+    const serving = appOf(succeed);
+    const fleet = await MeshFleet.start(t, { engine });
+    for (const { handler } of [refusing, serving]) await fleet.add(await listening(t, handler));
+    const client = mesh.connectHttp2(fleet.caller.port);
+    for (let index = 0; index < 6; index += 1) t.match((await finish(ask(client, GET))).trailers, { "grpc-status": "0" });
+    t.ok(refusing.seen.length > 0, "it was asked");
+    t.equal(serving.seen.length, 6);
   });
 }

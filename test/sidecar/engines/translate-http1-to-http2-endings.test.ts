@@ -118,7 +118,7 @@ test("a refused stream is opened again, while nothing of its body is gone; an ap
   t.match(await ask(pair.outboundPort), { status: 200, body: "<>" });
   t.equal(calls, 2);
   refuses = 99;
-  t.match(await ask(pair.outboundPort), { status: 502, headers: { "x-remora-reason": "upstream_reset" } });
+  t.match(await ask(pair.outboundPort), { status: 502, headers: { "x-remora-reason": "connect_failed" } });
   t.ok(calls <= 11, `${calls} attempts, those of the caller's sidecar included`);
 });
 

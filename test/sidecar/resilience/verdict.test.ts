@@ -49,6 +49,7 @@ t.test("refusals: what speaks of the endpoint, and what is a policy's word", asy
   t.equal(endpointVerdict(ended({ status: 200, grpcStatus: 4, peerReason: "timeout" }, true), 5), null);
   t.equal(endpointVerdict(ended({ status: 200, grpcStatus: 4, peerReason: "timeout" }, true), 500), false);
   t.equal(endpointVerdict(ended({ refusal: refuse("upstream_reset"), status: 502 }), 5), false);
+  t.equal(endpointVerdict(ended({ refusal: refuse("connect_failed"), status: 502 }), 5), false);
   t.equal(endpointVerdict(ended({ refusal: refuse("timeout"), status: 504 }), 5), false, "a bound that the operator set");
   t.equal(endpointVerdict(ended({ refusal: refuse("timeout", "", [], 408), status: 408 }), 5), null, "the client did not send");
   t.equal(endpointVerdict(ended({ refusal: refuse("overloaded"), status: 503 }), 5), null, "of this sidecar itself");
