@@ -118,7 +118,7 @@ export function startSidecar(options: SidecarOptions): SimulatedSidecar {
       tally.updated(update);
     },
     onDown: () => answered.clear(),
-    backoffMostMs: WATCH_BACKOFF_MOST_MS,
+    backoffMostMs: () => WATCH_BACKOFF_MOST_MS,
     clock,
     random: Math.random,
     log,

@@ -17,8 +17,8 @@ export interface ControlStreamOptions<Request, Response> {
   readonly onMessage: (message: Response) => void;
   /** The call ended or could not be opened. Called once for each {@link onOpen}. */
   readonly onDown: () => void;
-  /** Ceiling of the backoff, ms. */
-  readonly backoffMostMs: number;
+  /** Ceiling of the backoff, ms; asked each time. */
+  readonly backoffMostMs: () => number;
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Logger;
@@ -71,7 +71,7 @@ export function startControlStream<Request, Response>(options: ControlStreamOpti
     opened.call.cancel();
     if (problem !== lastProblem) log.warn({ stream: name, problem }, "the stream to the control plane is down; trying again");
     lastProblem = problem;
-    const ceiling = Math.min(options.backoffMostMs, BACKOFF_LEAST_MS * 2 ** Math.min(failures, 16));
+    const ceiling = Math.min(options.backoffMostMs(), BACKOFF_LEAST_MS * 2 ** Math.min(failures, 16));
     failures += 1;
     state = { kind: "waiting", timer: clock.after(ceiling * (0.5 + random() / 2), open) };
     options.onDown();

@@ -13,9 +13,14 @@ const FIRST_INTERVAL_MS = 5000;
 const INTERVAL_LEAST_MS = 100;
 const INTERVAL_MOST_MS = 60_000;
 const JITTER = 0.2;
-/** Below the usual lease by far, so that a registry that was away shortly costs nobody a lease. */
 const BACKOFF_MOST_MS = 3000;
-const FIRST_LEASE_MS = 15_000;
+/**
+ * Share of the lease that the backoff may take: a registry that comes back gives everybody one lease to say that they live, in which this one, that of the channel
+ * below it, and a handshake have to fit.
+ */
+const BACKOFF_RATIO = 1 / 5;
+/** Until the registry says. */
+export const FIRST_LEASE_MS = 15_000;
 /** Share of the lease that an answer may take; then the connection is taken for dead. Interval, patience and a new connection fit into one lease. */
 const PATIENCE_RATIO = 1 / 4;
 const PATIENCE_LEAST_MS = 1000;
@@ -65,6 +70,8 @@ export interface HeartbeatOptions {
   readonly answers: Counter;
   /** The registry does not answer on a connection that is open: restart this over a new one. */
   readonly onSilent: () => void;
+  /** The registry grants leases of another length than before; default: nobody hears. */
+  readonly onLease?: (leaseMs: number) => void;
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Logger;
@@ -79,6 +86,11 @@ export interface Heartbeat {
   /** Says that the instance leaves; no heartbeat follows. Resolves when that was answered, or after a second. */
   leave(): Promise<void>;
   close(): void;
+}
+
+/** How long to wait at most before another try to reach the registry, ms. */
+export function backoffMostMs(leaseMs: number): number {
+  return Math.min(BACKOFF_MOST_MS, leaseMs * BACKOFF_RATIO);
 }
 
 /** Starts as `starting`. */
@@ -102,7 +114,7 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
     onOpen: () => queueMicrotask(beatNow),
     onMessage: answered,
     onDown: rest,
-    backoffMostMs: BACKOFF_MOST_MS,
+    backoffMostMs: () => backoffMostMs(leaseMs),
     clock,
     random,
     log,
@@ -166,7 +178,7 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
 
   function answered({ accepted, reason, message: text, nextIntervalMs, leaseMs: granted }: HeartbeatResponse): void {
     noteAnswer();
-    if (granted > 0) leaseMs = granted;
+    if (granted > 0) takeLease(granted);
     options.answers.inc({ outcome: accepted ? "accepted" : "refused" });
     if (leaving !== null) {
       leaving();
@@ -178,6 +190,12 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
     if (refusal !== lastRefusal && refusal !== "") log.error({ reason, message: text }, "the registry refuses this instance");
     if (refusal === "" && lastRefusal !== "") log.info({}, "the registry accepts this instance again");
     lastRefusal = refusal;
+  }
+
+  function takeLease(grantedMs: number): void {
+    if (grantedMs === leaseMs) return;
+    leaseMs = grantedMs;
+    options.onLease?.(leaseMs);
   }
 
   function takeInterval(nextMs: number): void {

@@ -12,7 +12,7 @@ import type { DestinationFollower, Destinations } from "./destinations.ts";
 import { createDestinations } from "./destinations.ts";
 import type { Discovery } from "./discovery.ts";
 import type { HeartbeatOptions, Self, SelfLoad } from "./heartbeat.ts";
-import { startHeartbeat } from "./heartbeat.ts";
+import { backoffMostMs, FIRST_LEASE_MS, startHeartbeat } from "./heartbeat.ts";
 import type { SnapshotFile, SnapshotFiles } from "./snapshot-file.ts";
 import { createSnapshotFile, loadSnapshotFile } from "./snapshot-file.ts";
 import { watchRequest } from "./wire-endpoint.ts";
@@ -29,7 +29,6 @@ const CHANNEL_OPTIONS: ChannelOptions = {
   "grpc.keepalive_permit_without_calls": 1,
   "grpc.initial_reconnect_backoff_ms": 100,
   "grpc.min_reconnect_backoff_ms": 100,
-  "grpc.max_reconnect_backoff_ms": 3000,
   "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
   // A new generation of certificates must never find the subchannel of the old one.
   "grpc.use_local_subchannel_pool": 1,
@@ -64,6 +63,8 @@ export interface DiscoveryOptions {
 interface Opener {
   heartbeat(): ClientDuplexStream<HeartbeatRequest, HeartbeatResponse>;
   watch(): ClientDuplexStream<WatchRequest, WatchUpdate>;
+  /** Ceiling of the backoff between its attempts to connect. */
+  readonly backoffMostMs: number;
   close(): void;
 }
 
@@ -77,8 +78,9 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Discove
     () => heartbeat.ageMs(),
     () => destinations.size,
   );
-  let opener = makeOpener();
+  let opener = makeOpener(backoffMostMs(FIRST_LEASE_MS));
   let followed = identity.current();
+  let leaseMs = FIRST_LEASE_MS;
   let moving: Timer | null = null;
 
   const destinations: Destinations = createDestinations({
@@ -109,7 +111,7 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Discove
     onOpen: () => queueMicrotask(askAll),
     onMessage: (update) => counters.updates.inc({ outcome: destinations.apply(update) ? "applied" : "ignored" }),
     onDown: () => destinations.unreachable(),
-    backoffMostMs: WATCH_BACKOFF_MOST_MS,
+    backoffMostMs: () => WATCH_BACKOFF_MOST_MS,
     clock,
     random,
     log,
@@ -123,6 +125,7 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Discove
     answers: counters.answers,
     // The new stream on the old channel would wait on the same dead connection until its keepalive gives up, long after the lease.
     onSilent: takeNewChannel,
+    onLease: followLease,
     clock,
     random,
     log,
@@ -142,11 +145,17 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Discove
       moving = clock.after(MOVE_WITHIN_MS * random(), takeNewChannel);
   }
 
+  /** A channel keeps its backoff for as long as it lives; one that may wait too long for leases that are short is replaced while there is no hurry. */
+  function followLease(nextMs: number): void {
+    leaseMs = nextMs;
+    if (backoffMostMs(leaseMs) < opener.backoffMostMs) takeNewChannel();
+  }
+
   /** Both streams go on over a new channel before the old one closes; nothing held is lost. */
   function takeNewChannel(): void {
     moving?.cancel();
     const before = opener;
-    opener = makeOpener();
+    opener = makeOpener(backoffMostMs(leaseMs));
     stream.restart();
     heartbeat.restart();
     before.close();
@@ -179,12 +188,17 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Discove
 }
 
 /** Loads the gRPC client, which nothing before the first use of the registry needs (design 13.4). */
-async function loadOpener(identity: IdentitySource): Promise<() => Opener> {
+async function loadOpener(identity: IdentitySource): Promise<(backoffMostMs: number) => Opener> {
   const [{ Client: GrpcClient }, { registryService }] = await Promise.all([import("@grpc/grpc-js"), import("../../core/wire/load.ts")]);
-  return () => {
+  return (backoffMostMs) => {
     const { address, credentials, options } = identity.grpcChannel();
-    const client = new GrpcClient(address, credentials, { ...CHANNEL_OPTIONS, ...options });
+    const client = new GrpcClient(address, credentials, {
+      ...CHANNEL_OPTIONS,
+      "grpc.max_reconnect_backoff_ms": backoffMostMs,
+      ...options,
+    });
     return {
+      backoffMostMs,
       heartbeat: () => openCall<HeartbeatRequest, HeartbeatResponse>(client, registryService["Heartbeat"]),
       watch: () => openCall<WatchRequest, WatchUpdate>(client, registryService["Watch"]),
       close: () => client.close(),

@@ -252,6 +252,9 @@ t.test("a connection that died without a word is replaced before the lease ends"
   await eventually(async () => ids(await lookup(web.discovery, ORDERS))?.length === 1, "orders is found");
   await eventually(() => orders.discovery.heartbeatAgeMs() < 400, "heartbeats flow");
 
+  // Leases this short ask for a channel that tries again sooner than the one that was begun with.
+  const connectionsBefore = path.connections();
+  t.equal(connectionsBefore, 2);
   path.silence();
   const silencedMonoMs = performance.now();
   while (performance.now() - silencedMonoMs < 6_000) {
@@ -259,7 +262,7 @@ t.test("a connection that died without a word is replaced before the lease ends"
     await new Promise((done) => setTimeout(done, 50));
   }
   await eventually(() => orders.discovery.heartbeatAgeMs() < 1_000, "heartbeats flow again");
-  t.equal(path.connections(), 2, "over one new connection, for both streams");
+  t.equal(path.connections(), connectionsBefore + 1, "over one new connection, for both streams");
   t.same(ids(await lookup(orders.discovery, { kind: "service", name: "web", port: 0 })), [], "and the watch goes on over it");
 });
 
