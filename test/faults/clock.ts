@@ -8,6 +8,8 @@ import type { PartName } from "./world.ts";
 
 const kind = "clock step";
 const LIBRARIES = ["x86_64-linux-gnu", "aarch64-linux-gnu"].map((machine) => `/usr/lib/${machine}/faketime/libfaketimeMT.so.1`);
+/** Redis's own malloc asks for the time before libfaketime is ready; the C library's comes first there. */
+const PLAIN_MALLOC = ":libc.so.6";
 /** libfaketime reads its file again after this long. */
 const CACHE_S = 1;
 
@@ -24,7 +26,7 @@ async function underOwnClock(scene: Scene, name: PartName): Promise<(offsetS: nu
   step(0);
   scene.undo(() => part.restart());
   await part.restart({
-    LD_PRELOAD: library,
+    LD_PRELOAD: name === "redis" ? `${library}${PLAIN_MALLOC}` : library,
     FAKETIME_TIMESTAMP_FILE: file,
     FAKETIME_CACHE_DURATION: String(CACHE_S),
     FAKETIME_DONT_FAKE_MONOTONIC: "1",
