@@ -133,16 +133,29 @@ export function createEventRecorder({ sink, instance, clock, log, metrics }: Eve
     seen.set(key, series);
   }
 
+  /** Warnings stand before what is normal: that a rollout was halted is not told a minute later, after hundreds of injections. */
   function enqueue(series: Series): boolean {
+    const isWarning = series.event.type === "Warning";
     if (waiting.length >= MAX_WAITING) {
       outcomes.inc({ outcome: "dropped" });
-      return false;
+      if (!isWarning || !giveUpLastNormal()) return false;
     }
     series.waits = true;
-    waiting.push(series);
+    const firstNormal = waiting.findIndex(({ event }) => event.type === "Normal");
+    waiting.splice(isWarning && firstNormal !== -1 ? firstNormal : waiting.length, 0, series);
     working ??= work().finally(() => {
       working = null;
     });
+    return true;
+  }
+
+  /** False: only warnings wait. */
+  function giveUpLastNormal(): boolean {
+    const last = waiting.at(-1);
+    if (last === undefined || last.event.type !== "Normal") return false;
+    waiting.pop();
+    last.waits = false;
+    if (last.stored === null) seen.delete(keyOf(last.event));
     return true;
   }
 

@@ -38,7 +38,7 @@ t.test("Events of the injector", { skip: lacksCluster }, async (t) => {
     return items.filter(({ involvedObject }) => involvedObject.name === name);
   };
   const eventOf = async (name: string, reason: string): Promise<WorkloadEvent> => {
-    await until(`an Event ${reason} at ${name}`, 20_000, async () => (await eventsAt(name)).some((event) => event.reason === reason));
+    await until(`an Event ${reason} at ${name}`, 60_000, async () => (await eventsAt(name)).some((event) => event.reason === reason));
     return (await eventsAt(name)).find((event) => event.reason === reason) as WorkloadEvent; // it was there a moment ago
   };
 

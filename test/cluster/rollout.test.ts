@@ -72,7 +72,7 @@ t.test("rollouts", { skip: lacksCluster }, async (t) => {
   const QUICKLY = ["--pace", "10/s", "--max-unavailable", "6", "--interval", "500ms", "--settle", "60s"];
 
   await t.test("the registry knows everybody, and status shows it", async (t) => {
-    await until("every instance is known", 30_000, async () => {
+    await until("every instance is known", 60_000, async () => {
       const { stdout = "{}" } = (await control?.exec("control", ["curl", "-sS", "http://127.0.0.1:15014/api/v1/instances"])) ?? {};
       const { total } = JSON.parse(stdout) as { readonly total?: number };
       return total === WORKLOADS;
@@ -154,13 +154,13 @@ t.test("rollouts", { skip: lacksCluster }, async (t) => {
     const what = /refused rate/;
     t.match(await remora("set", `stable=${version}`, "--percent", "10"), { code: 0 });
     const chosen = await restartSome(6);
-    await until("the new pods run", 20_000, () => chosen.every((name) => workloads.pod(name)?.version === version));
+    await until("the new pods run", 60_000, () => chosen.every((name) => workloads.pod(name)?.version === version));
     const beganMs = Date.now();
     await until("the rollout is halted", 60_000, async () => (await platform()).rollout?.halted !== null);
     t.match((await platform()).rollout?.halted?.why, what);
     t.comment(`the guard halted ${version} ${Date.now() - beganMs} ms after ${chosen.length} workloads had it`);
     // The ConfigMap is edited first and the Event written after it.
-    await until("an Event says so", 20_000, async () => {
+    await until("an Event says so", 60_000, async () => {
       const { stdout } = await kubernetes.kubectl(["get", "events", "-n", CONTROL_NAMESPACE, "-o", "json"]);
       const events = (JSON.parse(stdout) as { items: readonly { reason: string; message: string }[] }).items;
       return events.some(({ reason, message }) => reason === "RolloutHalted" && what.test(message));
@@ -169,7 +169,7 @@ t.test("rollouts", { skip: lacksCluster }, async (t) => {
     await kubernetes.kubectl(["rollout", "restart", "-n", "shop", `deployment/${fresh}`]);
     await until(
       "a pod is made while it is halted",
-      20_000,
+      60_000,
       () => (workloads.replaced.get(fresh) ?? 0) > 0 && workloads.pod(fresh)?.version !== version,
     );
     t.equal(workloads.pod(fresh)?.version, "0.3.0", "new pods get the old version");

@@ -104,6 +104,22 @@ t.test("what happens again is counted in the same Event, once a minute; after te
   t.equal(created.length, 3, "another reason is another Event");
 });
 
+t.test("a warning does not wait behind what is normal, and is kept where there is room for one or the other", async (t) => {
+  const { recorder, created, clock, metrics } = start();
+  const named = (name: string, type: WorkloadEvent["type"]) => happening({ type, regarding: { ...DEPLOYMENT, name, uid: name } });
+  for (let index = 0; index < 400; index += 1) recorder.record(named(`web-${index}`, "Normal"));
+  recorder.record(named("late", "Warning"));
+  recorder.record(named("later", "Warning"));
+  await clock.advanceAsync(2_000, 200);
+  await settle();
+  const order = created.map(({ regarding }) => regarding.name);
+  t.ok(order.includes("late") && order.indexOf("late") + 1 === order.indexOf("later"), order.join(" "));
+  t.ok(order.length < 60, `${order.length} are written by then`);
+  recorder.record(named("web-399", "Normal"));
+  t.match(await metrics.registry.metrics(), /remora_events_total\{outcome="dropped"\} 1\d\d\n/);
+  await recorder.close();
+});
+
 t.test("a burst is written at a pace, and beyond the bound dropped and counted", async (t) => {
   const { recorder, created, clock, metrics } = start();
   const many = (count: number, from = 0) => {

@@ -2,6 +2,9 @@
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 
+/** Long enough for a machine that does much else; whoever waits for something not to come says for how long. */
+const PATIENCE_MS = 20_000;
+
 type Tap = { teardown(run: () => unknown): void };
 
 /** An app on loopback that does with each connection what `onSocket` says. Gives its port. */
@@ -28,9 +31,9 @@ export interface RawClient {
   /** Everything received so far, latin1. */
   text(): string;
   send(bytes: string): void;
-  /** Resolves when `wanted` has been received, or the connection ended, or after `waitMs`; gives the text. */
+  /** Resolves when `wanted` has been received, or the connection ended, or after `waitMs` (20 s); gives the text. */
   until(wanted: RegExp, waitMs?: number): Promise<string>;
-  /** Resolves when the connection ended, or after `waitMs`; true when it ended. */
+  /** Resolves when the connection ended, or after `waitMs` (20 s); true when it ended. */
   ended(waitMs?: number): Promise<boolean>;
 }
 
@@ -64,18 +67,18 @@ export function connectRaw(t: Tap, port: number, options: { readonly allowHalfOp
     socket,
     text: () => text,
     send: (bytes) => void socket.write(Buffer.from(bytes, "latin1")),
-    async until(wanted, waitMs = 2000) {
+    async until(wanted, waitMs = PATIENCE_MS) {
       await settle(() => wanted.test(text), waitMs);
       return text;
     },
-    ended: (waitMs = 2000) => settle(() => socket.readableEnded || socket.destroyed, waitMs),
+    ended: (waitMs = PATIENCE_MS) => settle(() => socket.readableEnded || socket.destroyed, waitMs),
   };
 }
 
 const EVENTS = ["data", "end", "close"] as const;
 
-/** Waits until `holds`, at most `waitMs`; gives the last answer. */
-export async function eventually(holds: () => boolean | Promise<boolean>, waitMs = 20_000): Promise<boolean> {
+/** Waits until `holds`, at most `waitMs` (20 s); gives the last answer. */
+export async function eventually(holds: () => boolean | Promise<boolean>, waitMs = PATIENCE_MS): Promise<boolean> {
   const endMs = Date.now() + waitMs;
   while (!(await holds()) && Date.now() < endMs) await new Promise((resolve) => setTimeout(resolve, 10));
   return holds();

@@ -180,9 +180,9 @@ t.test("who asks while a probe runs shares its answer", async (t) => {
   let count = 0;
   const port = await app(t, (_, response) => {
     count += 1;
-    setTimeout(() => response.end(), 100);
+    setTimeout(() => response.end(), 1_000);
   });
-  const ask = await sidecar(t, { "a/liveness": { httpGet: { path: "/", port, scheme: "HTTP" } } });
+  const ask = await sidecar(t, { "a/liveness": { httpGet: { path: "/", port, scheme: "HTTP" }, timeoutSeconds: 10 } });
   const answers = await Promise.all(Array.from({ length: 20 }, () => ask("a/liveness")));
   t.ok(answers.every(({ status }) => status === 200));
   t.equal(count, 1);

@@ -25,7 +25,7 @@ interface Ran {
 function runIn(namespace: string, argv: readonly string[], env: Readonly<Record<string, string>> = {}): Ran {
   const done = spawnSync("ip", ["netns", "exec", namespace, "sh", "-c", view, "sh", ...argv], {
     encoding: "utf8",
-    timeout: 15_000,
+    timeout: 60_000,
     env: { ...process.env, ...env },
   });
   return { code: done.status, stdout: done.stdout, stderr: done.stderr };
@@ -44,7 +44,7 @@ function natRules(namespace: string, command: "iptables-save" | "ip6tables-save"
 /** What the answerer says about a connection dialled from `namespace`, or why there is none. bash, since it starts in no time. */
 function dial(namespace: string, uid: number, address: string, port: number): string {
   const script = 'exec 3<>"/dev/tcp/$0/$1" && cat <&3';
-  const { stdout, stderr } = runIn(namespace, [...asUser(uid), "timeout", "2", "bash", "-c", script, address, String(port)]);
+  const { stdout, stderr } = runIn(namespace, [...asUser(uid), "timeout", "10", "bash", "-c", script, address, String(port)]);
   return stdout.trim() || stderr.trim() || "timeout";
 }
 

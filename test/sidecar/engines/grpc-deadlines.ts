@@ -5,6 +5,8 @@ import { ask, finish, GRPC, http2Tests, pause } from "../../support/http2-fixtur
 import { eventually } from "../../support/raw-peers.ts";
 
 /** An app that reads and says nothing. */
+/** Far later than the deadlines here, on a busy machine too, and sooner than anything else that would end a call. */
+const LATE_MS = 10_000;
 const SILENT = (stream: ServerHttp2Stream) => void stream.resume();
 
 /** Registers the tests for one engine. */
@@ -27,7 +29,7 @@ export function grpcDeadlines(engine: EngineName): void {
       body: "",
       headers: { "content-type": "application/grpc", "grpc-status": "4", "x-remora-reason": "timeout" },
     });
-    t.ok(tookMs >= 290 && tookMs < 1_500, `after ${Math.round(tookMs)} ms`);
+    t.ok(tookMs >= 290 && tookMs < LATE_MS, `after ${Math.round(tookMs)} ms`);
     t.ok(await eventually(() => isCancelled), "the app's stream is over");
     t.match(
       await finish(ask(client, { ...GRPC, "grpc-timeout": "200m" }, null)),

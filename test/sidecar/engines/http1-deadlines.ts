@@ -3,6 +3,8 @@ import type { EngineName } from "../../../sidecar/engine.ts";
 import { ask, http1Tests } from "../../support/http1-fixture.ts";
 import { eventually } from "../../support/raw-peers.ts";
 
+/** Far later than the deadlines here, on a busy machine too, and sooner than anything else that would end a call. */
+const LATE_MS = 10_000;
 const request = (path: string, body = "") =>
   `${body === "" ? "GET" : "POST"} ${path} HTTP/1.1\r\nHost: orders\r\n${body === "" ? "" : `Content-Length: ${body.length}\r\n`}\r\n${body}`;
 
@@ -25,7 +27,7 @@ export function http1Deadlines(engine: EngineName): void {
     client.send(request("/silent"));
     t.match(await client.until(/did not answer in time\n$/), /^HTTP\/1\.1 504 [^]*x-remora-reason: timeout/i);
     const tookMs = performance.now() - startedMonoMs;
-    t.ok(tookMs >= 290 && tookMs < 1_500, `after ${Math.round(tookMs)} ms`);
+    t.ok(tookMs >= 290 && tookMs < LATE_MS, `after ${Math.round(tookMs)} ms`);
     t.ok(await eventually(() => closed === 1), "its connection to the app is over");
     client.send(request("/prompt"));
     t.match(await client.until(/prompt$/), / 200 OK/);

@@ -28,7 +28,7 @@ const TIMEOUTS = { headMs: SHORT_MS, stallMs: SHORT_MS, discardMs: SHORT_MS };
 /** Between two pieces of a trickle. */
 const TRICKLE_MS = 50;
 const ENHANCE_YOUR_CALM = 11;
-const PATIENCE_MS = 5_000;
+const PATIENCE_MS = 20_000;
 /** An app has this long for a frame and some sweeps, s. */
 const APP_PATIENCE_S = 20;
 

@@ -15,7 +15,7 @@ type Tap = { teardown(run: () => unknown): void };
 export const MESH_HOSTS = ["orders", "orders", "orders:80", "Orders"] as const;
 
 /** Longest time for a connection to hear what is due, ms. */
-const PATIENCE_MS = 8_000;
+const PATIENCE_MS = 30_000;
 
 const DEFAULT_ANSWER: AnswerScript = {
   pieces: ["HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\ndefault"],
