@@ -4,7 +4,7 @@ import t from "tap";
 import type { Row } from "../../bench/load/row.ts";
 import { requires } from "../support/requires.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
-import { startBench } from "./start-bench.ts";
+import { BENCH_TIMEOUT_MS, startBench } from "./start-bench.ts";
 
 t.test(
   "one second of load gives rows, a chart, a comparison with no proxy, and the name of what is not installed",
@@ -16,7 +16,7 @@ t.test(
       ..."--scenario rate-1000 --rate 100 --proxy splice,envoy --seconds 1 --rounds 1 --json".split(" "),
       json,
     ]);
-    t.equal(await bench.exit(50_000), 0, bench.lines.join("\n"));
+    t.equal(await bench.exit(BENCH_TIMEOUT_MS), 0, bench.lines.join("\n"));
 
     const rows = JSON.parse(readFileSync(json, "utf8")) as Row[];
     t.same(

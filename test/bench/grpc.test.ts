@@ -14,7 +14,7 @@ import type { Row } from "../../bench/load/row.ts";
 import { proveSameGrpcWork } from "../../bench/load/same-work.ts";
 import { requires } from "../support/requires.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
-import { startBench } from "./start-bench.ts";
+import { BENCH_TIMEOUT_MS, startBench } from "./start-bench.ts";
 
 /** The benchmark's origin. */
 async function originUrl(t: Test): Promise<string> {
@@ -137,7 +137,7 @@ t.test("one second of signed calls gives a row, and the name of what knows no HT
   const json = join(folder, "rows.json");
   const words = "--scenario grpc-unary-1x1 --proxy splice-sign,http-proxy --seconds 1 --rounds 1 --json".split(" ");
   const bench = await startBench(t, folder, [...words, json], ["h2load"]);
-  t.equal(await bench.exit(50_000), 0, bench.lines.join("\n"));
+  t.equal(await bench.exit(BENCH_TIMEOUT_MS), 0, bench.lines.join("\n"));
   const rows = JSON.parse(readFileSync(json, "utf8")) as Row[];
   t.same(
     rows.map(({ proxy, errors }) => [proxy, errors]),
@@ -149,6 +149,6 @@ t.test("one second of signed calls gives a row, and the name of what knows no HT
 t.test("without h2load gRPC calls are named as missing", { skip: requires("nginx") }, async (t) => {
   const folder = temporaryFolder(t);
   const bench = await startBench(t, folder, "--scenario grpc-unary-4x32 --proxy nginx --seconds 1 --rounds 1".split(" "));
-  t.equal(await bench.exit(20_000), 0, bench.lines.join("\n"));
+  t.equal(await bench.exit(BENCH_TIMEOUT_MS), 0, bench.lines.join("\n"));
   t.ok(bench.lines.some((line) => /^h2load is missing: not installed/.test(line)));
 });

@@ -6,7 +6,7 @@ import { type AuthorityData, readAuthority } from "../../certs/authority-data.ts
 import { openssl } from "../core/x509/openssl.ts";
 import { ranRemora, startedControl, temporaryFolder } from "./remora.ts";
 
-t.setTimeout(110_000);
+t.setTimeout(300_000);
 const rules = { trustDomain: "cluster.local", nowMs: Date.now() };
 
 t.test("ca init makes a root and an issuer for the owner's eyes only, and overwrites nothing", async (t) => {

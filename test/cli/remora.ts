@@ -12,7 +12,7 @@ const REMORA = join(import.meta.dirname, "..", "..", "bin", "remora");
 
 /** Starts it; the environment is `env` and a PATH. */
 export function remora(t: Teardown, args: readonly string[], env: Readonly<Record<string, string>> = {}): HelperProcess {
-  return startProcess(t, REMORA, { args, env: { HOME: "/nonexistent", ...env }, killAfterMs: 100_000 });
+  return startProcess(t, REMORA, { args, env: { HOME: "/nonexistent", ...env } });
 }
 
 /** Runs it to its end. */

@@ -9,7 +9,7 @@ import { until } from "../e2e/until.ts";
 import { startOtherWebhook } from "./other-webhook.ts";
 import { isInjected, ownContainers, SIDECAR, storedPod } from "./stored-pod.ts";
 
-t.setTimeout(280_000);
+t.setTimeout(800_000);
 
 const CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
 const SWITCHES = [undefined, "enabled", "disabled", "", "Enabled", "true"] as const;

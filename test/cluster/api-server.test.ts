@@ -5,7 +5,7 @@ import { until } from "../e2e/until.ts";
 import { KUBERNETES_PROGRAMS, startKubernetes } from "../support/kubernetes/kubernetes.ts";
 import { requires } from "../support/requires.ts";
 
-t.setTimeout(180_000);
+t.setTimeout(800_000);
 
 t.test("a real API server", { skip: requires(...KUBERNETES_PROGRAMS) }, async (t) => {
   const kubernetes = await startKubernetes(t);

@@ -11,7 +11,7 @@ import type { Kubernetes } from "../support/kubernetes/kubernetes.ts";
 import { CONTROL_NAMESPACE, INJECTOR, install, kubectl, lacksCluster } from "./installation.ts";
 import { isInjected, storedPod } from "./stored-pod.ts";
 
-t.setTimeout(280_000);
+t.setTimeout(800_000);
 
 const WEBHOOK_PORT = 15017;
 const CREATE_EVERY_MS = 50;

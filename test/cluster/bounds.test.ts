@@ -8,7 +8,7 @@ import type { Kubernetes } from "../support/kubernetes/kubernetes.ts";
 import { install, lacksCluster } from "./installation.ts";
 import { isInjected, sidecarOf, type StoredPod, storedPod } from "./stored-pod.ts";
 
-t.setTimeout(280_000);
+t.setTimeout(800_000);
 
 const SETTLE_MS = 60_000;
 /** A namespace with sidecars and without bounds. */

@@ -10,7 +10,7 @@ import { createThrowawayCa, type Leaf } from "../support/throwaway-ca.ts";
 import { CONTROL_NAMESPACE, INJECTOR, install, kubectl, lacksCluster } from "./installation.ts";
 import { isInjected, storedPod } from "./stored-pod.ts";
 
-t.setTimeout(280_000);
+t.setTimeout(800_000);
 
 const SERVICE = `remora-injector.${CONTROL_NAMESPACE}.svc`;
 const API_SERVER = "kube-apiserver";

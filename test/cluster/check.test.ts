@@ -43,7 +43,7 @@ interface Report {
 }
 
 // Two API servers and a dozen looks at a whole cluster: a minute or two, and more where the machine is shared.
-t.setTimeout(540_000);
+t.setTimeout(800_000);
 
 /** A shell in which `remora` and `kubectl` are this checkout's and the test's. */
 function shell(kubeconfig: string, command: string): Promise<{ readonly code: number; readonly stdout: string; readonly stderr: string }> {

@@ -5,7 +5,7 @@ import { createPodOf } from "../support/kubernetes/controllers.ts";
 import type { ApiObject } from "../support/kubernetes/api-client.ts";
 import { install, kubectl, lacksCluster } from "./installation.ts";
 
-t.setTimeout(280_000);
+t.setTimeout(800_000);
 
 interface WorkloadEvent {
   readonly reason: string;

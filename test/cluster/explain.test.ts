@@ -6,7 +6,7 @@ import t from "tap";
 import { until } from "../e2e/until.ts";
 import { install, lacksCluster } from "./installation.ts";
 
-t.setTimeout(280_000);
+t.setTimeout(800_000);
 
 const REMORA = resolve(import.meta.dirname, "../../bin/remora");
 const CLI_TIMEOUT_MS = 60_000;

@@ -26,7 +26,7 @@ import {
   withoutNetworkProbes,
 } from "./stored-pod.ts";
 
-t.setTimeout(600_000);
+t.setTimeout(800_000);
 
 const FOLDER = join(import.meta.dirname, "manifests");
 const FILES = readdirSync(FOLDER).filter((name) => name.endsWith(".yaml"));

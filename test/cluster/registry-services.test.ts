@@ -4,7 +4,7 @@ import t, { type Test } from "tap";
 import { eventually, askAddress, askService } from "../registry/harness.ts";
 import { lacksKubernetes, type MeshServices, podEndpoint, type Served, SHOP, startMeshServices } from "./mesh-services.ts";
 
-t.setTimeout(240_000);
+t.setTimeout(800_000);
 
 const HTTP = { name: "http", port: 80, targetPort: "web" };
 

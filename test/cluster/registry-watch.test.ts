@@ -6,7 +6,7 @@ import { until } from "../e2e/until.ts";
 import { eventually } from "../registry/harness.ts";
 import { lacksKubernetes, podEndpoint, runningAt, SHOP, startMeshServices } from "./mesh-services.ts";
 
-t.setTimeout(240_000);
+t.setTimeout(800_000);
 
 const WATCH_SECONDS = 2;
 /** A watch that is silent is given up after so long, and the next one begun a moment later. */

@@ -11,7 +11,7 @@ import { until } from "../e2e/until.ts";
 import { CONTROL_NAMESPACE, install, lacksCluster } from "./installation.ts";
 import { type Behaviour, simulateWorkloads } from "./simulated-workloads.ts";
 
-t.setTimeout(290_000);
+t.setTimeout(800_000);
 
 const REMORA = resolve(import.meta.dirname, "../../bin/remora");
 const WORKLOADS = 200;

@@ -11,7 +11,7 @@ import { requires } from "../support/requires.ts";
 import { CONTROL_NAMESPACE, install, kubectl, lacksCluster } from "./installation.ts";
 import { isInjected, storedPod } from "./stored-pod.ts";
 
-t.setTimeout(400_000);
+t.setTimeout(800_000);
 
 const REMORA = resolve(import.meta.dirname, "../../bin/remora");
 const LEARN_TIMEOUT_MS = 30_000;

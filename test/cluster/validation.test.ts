@@ -5,7 +5,7 @@ import type { ApiObject } from "../support/kubernetes/api-client.ts";
 import { until } from "../e2e/until.ts";
 import { CONTROL_NAMESPACE, install, lacksCluster } from "./installation.ts";
 
-t.setTimeout(280_000);
+t.setTimeout(800_000);
 
 /** Configuration whose absence leaves mistakes unseen. */
 const VALIDATION = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/remora-injector";

@@ -6,7 +6,7 @@ import { until } from "../e2e/until.ts";
 import { CONTROL_NAMESPACE, install, kubectl, lacksCluster } from "./installation.ts";
 import { simulateWorkloads } from "./simulated-workloads.ts";
 
-t.setTimeout(280_000);
+t.setTimeout(800_000);
 
 const RESTART_RIGHTS = resolve(import.meta.dirname, "../../manifests/overlays/watchdog-restarts/restart-rbac.yaml");
 const GOOD = { requests: 1, errors: 0, refused: 0, beats: true };

@@ -10,7 +10,7 @@ import { until } from "./until.ts";
 
 const skip = requires("root", "ip", "iptables", "nginx", "redis-server");
 // Several processes per pod: on a busy machine of two cores this takes its time.
-t.setTimeout(90_000);
+t.setTimeout(300_000);
 
 t.test("cluster: Redis is killed, then one of two replicas", { skip }, async (t) => {
   const redis = await startRedis();

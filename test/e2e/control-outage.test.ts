@@ -8,7 +8,7 @@ import { until } from "./until.ts";
 
 const skip = requires("root", "ip", "iptables", "nginx");
 // Several processes per pod: on a busy machine of two cores this takes its time.
-t.setTimeout(90_000);
+t.setTimeout(300_000);
 
 t.test("standalone: the control plane is killed and comes back", { skip }, async (t) => {
   const cluster = await startCluster(t);

@@ -7,7 +7,7 @@ import { annotated, CHAT, client, ECHO, NGINX } from "./manifests.ts";
 
 const skip = requires("root", "ip", "iptables", "nginx", "curl");
 // Several processes per pod: on a busy machine of two cores this takes its time.
-t.setTimeout(90_000);
+t.setTimeout(300_000);
 const COMPAT = { "remora.io/engine": "compat" };
 
 t.test("pods that ask for the compat engine get it, and speak with pods of both engines", { skip }, async (t) => {

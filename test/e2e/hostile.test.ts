@@ -10,7 +10,7 @@ import { client, NGINX } from "./manifests.ts";
 
 const skip = requires("root", "ip", "iptables", "nginx", "curl");
 // Several processes per pod: on a busy machine of two cores this takes its time.
-t.setTimeout(90_000);
+t.setTimeout(300_000);
 
 /** How long a connection that stays open may do so here; the ports' own limits are tested with a fake clock elsewhere. */
 const PATIENCE_MS = 400;

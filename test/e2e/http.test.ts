@@ -8,7 +8,7 @@ import { captureWire, isTls13ServerHello } from "./wire-capture.ts";
 
 const skip = requires("root", "ip", "iptables", "nginx", "curl", "tcpdump");
 // Several processes per pod: on a busy machine of two cores this takes its time.
-t.setTimeout(90_000);
+t.setTimeout(300_000);
 const CLIENT = "spiffe://cluster.local/ns/shop/sa/client";
 const WEB = "spiffe://cluster.local/ns/shop/sa/web";
 

@@ -8,7 +8,7 @@ import { CHAT, client, ECHO, GREETER, REDIS, SECURE } from "./manifests.ts";
 
 const skip = requires("root", "ip", "iptables", "redis-server", "redis-cli", "nginx", "curl", "openssl");
 // Several processes per pod: on a busy machine of two cores this takes its time.
-t.setTimeout(90_000);
+t.setTimeout(300_000);
 const CLIENT = "spiffe://cluster.local/ns/shop/sa/client";
 
 t.test("opaque TCP, WebSocket and gRPC pass between injected pods", { skip }, async (t) => {

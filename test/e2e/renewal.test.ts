@@ -7,7 +7,7 @@ import { startLoad } from "./steady-load.ts";
 
 const skip = requires("root", "ip", "iptables", "nginx");
 // Several processes per pod: on a busy machine of two cores this takes its time.
-t.setTimeout(90_000);
+t.setTimeout(300_000);
 
 t.test("every certificate is renewed under load", { skip }, async (t) => {
   const cluster = await startCluster(t, { control: { REMORA_LEAF_TTL: "10s" } });

@@ -24,7 +24,7 @@ const LEAF_TTL_S = 12;
 const PER_SECOND = 40;
 const READY_MS = 40_000;
 const STEP_MS = 40_000;
-t.setTimeout(115_000);
+t.setTimeout(300_000);
 
 interface Replica {
   readonly grpcPort: number;

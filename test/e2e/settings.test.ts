@@ -6,7 +6,7 @@ import { annotated, CHAT, client, NGINX, renamed } from "./manifests.ts";
 
 const skip = requires("root", "ip", "iptables", "nginx", "curl");
 // Several processes per pod: on a busy machine of two cores this takes its time.
-t.setTimeout(90_000);
+t.setTimeout(300_000);
 
 const STATUS = ["-sS", "-o", "/dev/null", "-w", "%{http_code}"];
 

@@ -22,7 +22,7 @@ import { until } from "./until.ts";
 
 const skip = requires("root", "ip", "iptables");
 // Several processes per pod: on a busy machine of two cores this takes its time.
-t.setTimeout(90_000);
+t.setTimeout(300_000);
 const PORT = 9090;
 const AUTHORITY = "echo.shop:9090";
 const PATH = "/remora.test.Echo/Unary";

@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import t from "tap";
 import { parseAllDocuments } from "yaml";
 
-t.setTimeout(120_000); // some twenty processes, on a machine that may be busy
+t.setTimeout(300_000); // some twenty processes, on a machine that may be busy
 
 const MAIN = fileURLToPath(new URL("../../cli/main.ts", import.meta.url));
 const NGINX = fileURLToPath(new URL("../../manifests/examples/nginx.yaml", import.meta.url));

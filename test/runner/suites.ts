@@ -20,11 +20,11 @@ export interface Suite {
 const USUAL_JOBS = 2 * availableParallelism();
 
 export const SUITES: Readonly<Record<string, Suite>> = {
-  test: { folder: "test/", jobs: USUAL_JOBS, deadlineMs: 180_000 },
+  test: { folder: "test/", jobs: USUAL_JOBS, deadlineMs: 360_000 },
   // Each file runs an API server of its own, and has a bound of its own.
   cluster: { folder: "test/cluster/", jobs: availableParallelism(), deadlineMs: 900_000 },
   // Each runs some ten processes.
-  skew: { folder: "test/skew/", jobs: availableParallelism(), deadlineMs: 300_000 },
+  skew: { folder: "test/skew/", jobs: availableParallelism(), deadlineMs: 600_000 },
 };
 
 /** The suite's files, relative to the repository, in the order of their names. */

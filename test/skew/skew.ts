@@ -29,7 +29,7 @@ interface Instance {
 
 /** Runs one build's command; the environment is `env` and a PATH. */
 function run(t: Test, remora: string, args: readonly string[], env: Readonly<Record<string, string>>) {
-  return startProcess(t, remora, { args, env: { HOME: "/nonexistent", ...env }, killAfterMs: 200_000 });
+  return startProcess(t, remora, { args, env: { HOME: "/nonexistent", ...env }, killAfterMs: 500_000 });
 }
 
 async function startControl(t: Test, remora: string) {
@@ -71,7 +71,7 @@ async function call(t: Test, remora: string, caller: string, words: readonly str
 
 /** Declares the tests of one build, on its own and mixed with today's. */
 export function testSkew(build: OldBuild): void {
-  t.setTimeout(240_000);
+  t.setTimeout(560_000);
   const skip = process.env["CI"] === "true" ? false : (missingHistory(build) ?? requires("curl", "git", "tar"));
   t.test(`${versionOf(build)} (${build.what})`, { skip }, async (t) => {
     const missing = missingHistory(build);

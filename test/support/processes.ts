@@ -23,7 +23,7 @@ export interface ProcessOptions {
   readonly cwd?: string;
   readonly uid?: number;
   readonly gid?: number;
-  /** The program is killed after this long, whatever it does; default 60 s. */
+  /** The program is killed after this long, whatever it does; default 5 minutes. */
   readonly killAfterMs?: number;
 }
 
@@ -45,7 +45,7 @@ export interface HelperProcess {
 
 /** Starts `program` in a process group of its own; `t.teardown` kills the group. */
 export function startProcess(t: Teardown, program: string, options: ProcessOptions = {}): HelperProcess {
-  const { args = [], env, cwd, uid, gid, killAfterMs = 60_000 } = options;
+  const { args = [], env, cwd, uid, gid, killAfterMs = 300_000 } = options;
   const child = spawn(program, [...args], {
     detached: true,
     stdio: ["ignore", "pipe", "pipe"],

@@ -4,7 +4,7 @@ import { requires } from "../../support/requires.ts";
 import { describeFailover, playFailover } from "./failover.ts";
 
 const skip = requires("redis-server", "setpriv");
-t.setTimeout(110_000);
+t.setTimeout(300_000);
 
 t.test("a six-node cluster loses a master under heartbeats: nobody who is alive leaves any view", { skip }, async (t) => {
   const report = await playFailover(t, { kind: "cluster", sidecars: 300, heartbeatMs: 800, leaseMs: 3000, rampMs: 1000 });

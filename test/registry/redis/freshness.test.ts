@@ -11,7 +11,7 @@ const LEASE_MS = 2000;
 const SWEEP_MS = 1000;
 /** For a machine that does other things as well. */
 const SLACK_MS = 2000;
-t.setTimeout(110_000);
+t.setTimeout(300_000);
 
 /** An app that says which one it is, and leaves when whoever started it has. */
 const APP = `

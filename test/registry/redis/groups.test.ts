@@ -9,7 +9,7 @@ import { beating, droppedFrom, idsOf, LEASE_MS, leaseOf, LOAD, pause, storeOf, u
 
 const skip = requires("redis-server", "setpriv");
 // Failovers take their time on a busy machine.
-t.setTimeout(110_000);
+t.setTimeout(300_000);
 const IDS = Array.from({ length: 40 }, (_, n) => `i${n}`);
 
 t.test("Sentinel: the master is killed, a replica takes over, nobody who is alive leaves", { skip }, async (t) => {

@@ -12,7 +12,7 @@ import { startTcpGate } from "../../support/tcp-gate.ts";
 import { beating, droppedFrom, idsOf, LEASE_MS, leaseOf, LOAD, pause, redisOf, storeOf, until } from "./stores.ts";
 
 const skip = requires("redis-server", "setpriv");
-t.setTimeout(110_000);
+t.setTimeout(300_000);
 
 const same = (store: LeaseStore, ids: readonly string[]) => idsOf(store).join() === [...ids].sort().join();
 

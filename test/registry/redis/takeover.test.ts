@@ -7,7 +7,7 @@ import { askService, createTestClient, heartbeatOf, startRegistryServer } from "
 import { idsOf, redisOf, storeOf, until } from "./stores.ts";
 
 const skip = requires("redis-server", "setpriv");
-t.setTimeout(110_000);
+t.setTimeout(300_000);
 
 t.test("a pod that took over an address is not confused with the one before, on any replica", { skip }, async (t) => {
   const redis = await redisOf(t);

@@ -8,7 +8,7 @@ import { requires } from "../../support/requires.ts";
 
 const skip = requires("root", "ip", "iptables", "setpriv");
 // Many short processes: on a busy machine of two cores this takes its time.
-t.setTimeout(90_000);
+t.setTimeout(300_000);
 // As the pods see it: other users may not read the folder that the tests run from.
 const repository = resolve(import.meta.dirname, "../../..");
 const remora = join(REPOSITORY_MOUNT, "bin/remora");

@@ -19,7 +19,7 @@ import t, { type Test } from "tap";
 
 const skip = requires("python3", "python3:grpc");
 // Several processes, and a hundred megabytes between them: on a busy machine of two cores this takes its time.
-t.setTimeout(90_000);
+t.setTimeout(300_000);
 
 const KIB = 1024;
 const MIB = 1024 * KIB;

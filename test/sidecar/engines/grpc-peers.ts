@@ -21,7 +21,7 @@ import { requires } from "../../support/requires.ts";
 
 const skip = requires("python3", "python3:grpc");
 // Several processes: on a busy machine of two cores this takes its time.
-t.setTimeout(90_000);
+t.setTimeout(300_000);
 
 const TAGS = [
   ["x-tag", "a value"],

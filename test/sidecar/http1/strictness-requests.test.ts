@@ -9,7 +9,7 @@ import type { RequestVector } from "./request-vector.ts";
 import { REQUEST_RULES, REQUEST_VECTORS } from "./request-vectors.ts";
 import { type Hop, startHops } from "./strictness-hops.ts";
 
-t.setTimeout(60_000);
+t.setTimeout(300_000);
 
 const GOOD = "GET /good HTTP/1.1\r\nHost: orders\r\n\r\n";
 const ANSWER = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine";
