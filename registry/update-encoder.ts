@@ -35,28 +35,34 @@ export interface UpdateEncoder {
 
 /** Makes an encoder that holds nothing. */
 export function createUpdateEncoder(): UpdateEncoder {
-  const whole = new Map<View, Buffer>();
+  /** By where they come from: of each answer the newest version that somebody asked for. */
+  const whole = new Map<object, { readonly version: number; readonly bytes: Buffer }>();
   let wholeBytes = 0;
   /** By what they tell of: a map that held views would hold their endpoints too, ten times as much. */
   const changes = new WeakMap<Change, Buffer>();
   const unchanged = new WeakMap<View, Buffer>();
   const additions = new WeakMap<View, Buffer>();
 
-  function keep(view: View, bytes: Buffer): void {
-    whole.set(view, bytes);
+  function drop(origin: object): void {
+    wholeBytes -= whole.get(origin)?.bytes.length ?? 0;
+    whole.delete(origin);
+  }
+
+  function keep({ origin, version }: View, bytes: Buffer): void {
+    drop(origin);
+    whole.set(origin, { version, bytes });
     wholeBytes += bytes.length;
-    for (const [oldest, body] of whole) {
+    for (const oldest of whole.keys()) {
       if (wholeBytes <= MAX_KEPT_BYTES) return;
-      whole.delete(oldest);
-      wholeBytes -= body.length;
+      drop(oldest);
     }
   }
 
   return {
     head: (key, body) => framed(keyField(key), body.length),
     full(view) {
-      const known = whole.get(view);
-      if (known !== undefined) return known;
+      const known = whole.get(view.origin);
+      if (known?.version === view.version) return known.bytes;
       const bytes = encode(view, true, { upserts: view.resolved.endpoints, removed: [] });
       keep(view, bytes);
       return bytes;

@@ -9,6 +9,8 @@ const MIN_CHANGES = 16;
 
 /** One answer at one version. */
 export interface View {
+  /** The same object for all versions of an answer. */
+  readonly origin: object;
   readonly version: number;
   readonly resolved: Resolved;
   /** Ids of endpoints that went, as far back as it is known. */
@@ -33,12 +35,14 @@ interface Step {
 
 /** A view that knows those before it. */
 export class VersionedView implements View {
+  readonly origin: object;
   readonly version: number;
   readonly resolved: Resolved;
   readonly #steps: readonly Step[];
   readonly #changes = new Map<number, Change>();
 
-  private constructor(version: number, resolved: Resolved, steps: readonly Step[]) {
+  private constructor(origin: object, version: number, resolved: Resolved, steps: readonly Step[]) {
+    this.origin = origin;
     this.version = version;
     this.resolved = resolved;
     this.#steps = steps;
@@ -46,12 +50,13 @@ export class VersionedView implements View {
 
   /** The first answer to a question. */
   static first(version: number, resolved: Resolved): VersionedView {
-    return new VersionedView(version, resolved, []);
+    return new VersionedView({}, version, resolved, []);
   }
 
   /** The answer after this one; `ids` are the endpoints in which they differ. */
   next(version: number, resolved: Resolved, ids: readonly string[]): VersionedView {
-    return new VersionedView(version, resolved, worthKeeping([...this.#steps, { from: this.version, ids }], resolved.endpoints.length));
+    const steps = worthKeeping([...this.#steps, { from: this.version, ids }], resolved.endpoints.length);
+    return new VersionedView(this.origin, version, resolved, steps);
   }
 
   get gone(): readonly string[] {

@@ -46,7 +46,7 @@ export function viewsFor({ identity, remoteAddress }: Peer, { views, rules, metr
           if (maySee(view.resolved)) {
             if (hidden === null) return view;
             if (shown?.version !== view.version)
-              shown = { version: view.version, resolved: view.resolved, gone: view.gone, changeSince: nothingKnown };
+              shown = { origin: view.origin, version: view.version, resolved: view.resolved, gone: view.gone, changeSince: nothingKnown };
             return shown;
           }
           if (hidden === null) {
@@ -54,7 +54,7 @@ export function viewsFor({ identity, remoteAddress }: Peer, { views, rules, metr
             audit.record("watch.refused", { reason: "forbidden", identity, service: view.resolved.service, peer: remoteAddress });
           }
           if (hidden?.version !== view.version)
-            hidden = { version: view.version, resolved: NOT_FOUND, gone: [], changeSince: nothingKnown };
+            hidden = { origin: HIDDEN, version: view.version, resolved: NOT_FOUND, gone: [], changeSince: nothingKnown };
           return hidden;
         },
         stop: () => watched.stop(),
@@ -64,3 +64,5 @@ export function viewsFor({ identity, remoteAddress }: Peer, { views, rules, metr
 }
 
 const nothingKnown = () => null;
+/** Whose answers look alike. */
+const HIDDEN = {};

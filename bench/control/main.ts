@@ -1,7 +1,9 @@
 // `npm run bench -- control`: how many sidecars one control plane carries, and what they cost it. The control plane is the process that a cluster would run, on one
 // core; the sidecars are simulated in this process, with the real protocol and the sidecar's own timing.
-import { writeFile } from "node:fs/promises";
-import { cpus, loadavg } from "node:os";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { cpus, loadavg, tmpdir } from "node:os";
+import { join } from "node:path";
+import { bundle } from "../../bin/bundle.ts";
 import { type BootResult, playBoot } from "./boot.ts";
 import { type CertifyResult, playCertify } from "./certify.ts";
 import { drawSweep } from "./chart.ts";
@@ -20,20 +22,24 @@ export async function runControl(words: readonly string[]): Promise<boolean> {
   const options = parseControlOptions(words);
   if (!("scenario" in options)) return refuse(options.join("\n"));
   say(`${machine()}, load ${loadavg()[0]?.toFixed(1)} before; ${new Date().toISOString()}`);
+  const dist = await mkdtemp(join(tmpdir(), "remora-bundle-"));
   try {
-    const results = options.scenario === "sweep" ? await sweep(options) : [await playOne(options)];
+    await bundle({ outDir: dist });
+    const results = options.scenario === "sweep" ? await sweep(options, dist) : [await playOne(options, dist)];
     if (options.json !== null) await writeFile(options.json, `${JSON.stringify(results, null, 2)}\n`);
     return true;
   } catch (error) {
     return refuse(error instanceof Error ? error.message : String(error));
+  } finally {
+    await rm(dist, { recursive: true, force: true });
   }
 }
 
 /** Each size with a control plane of its own, so that none pays for the one before. */
-async function sweep(options: ControlBenchOptions): Promise<readonly Result[]> {
+async function sweep(options: ControlBenchOptions, dist: string): Promise<readonly Result[]> {
   const results: Result[] = [];
   for (const sidecars of SWEEP) {
-    const result = await inWorld({ ...options, scenario: "steady", sidecars }, playSteady);
+    const result = await inWorld({ ...options, scenario: "steady", sidecars }, dist, playSteady);
     say(sayResult(result));
     results.push(result);
   }
@@ -43,21 +49,21 @@ async function sweep(options: ControlBenchOptions): Promise<readonly Result[]> {
   return results;
 }
 
-async function playOne(options: ControlBenchOptions): Promise<Outcome> {
+async function playOne(options: ControlBenchOptions, dist: string): Promise<Outcome> {
   switch (options.scenario) {
     case "certify": {
-      const result = await inWorld(options, playCertify);
+      const result = await inWorld(options, dist, playCertify);
       say(JSON.stringify(result, null, 2));
       return result;
     }
     case "boot": {
-      const result = await inWorld(options, playBoot);
+      const result = await inWorld(options, dist, playBoot);
       say(JSON.stringify(result, null, 2));
       return result;
     }
     default: {
       const play = { steady: playSteady, sweep: playSteady, disconnect: playDisconnect, rolling: playRolling }[options.scenario];
-      const result = await inWorld(options, play);
+      const result = await inWorld(options, dist, play);
       say(sayResult(result));
       return result;
     }
@@ -66,9 +72,10 @@ async function playOne(options: ControlBenchOptions): Promise<Outcome> {
 
 async function inWorld<Found>(
   options: ControlBenchOptions,
+  dist: string,
   play: (world: World, options: ControlBenchOptions) => Promise<Found>,
 ): Promise<Found> {
-  const world = await createWorld(options);
+  const world = await createWorld(options, dist);
   try {
     return await play(world, options);
   } finally {

@@ -3,6 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createThrowawayCa, type ThrowawayCa } from "../../test/support/throwaway-ca.ts";
+import { manifestEnv } from "../load/manifest-env.ts";
 import { createProcesses } from "../load/processes.ts";
 import { createFleet, type Fleet } from "./fleet.ts";
 import { type Cost, meter } from "./meter.ts";
@@ -24,8 +25,9 @@ export interface World {
   close(): Promise<void>;
 }
 
-/** Starts it; nothing is connected yet. */
-export async function createWorld(options: ControlBenchOptions, env: NodeJS.ProcessEnv = {}): Promise<World> {
+/** Starts it from the bundle `dist`, with what the manifest sets; nothing is connected yet. */
+export async function createWorld(options: ControlBenchOptions, dist: string): Promise<World> {
+  const env = await manifestEnv(dist, "control");
   const folder = await mkdtemp(join(tmpdir(), "remora-control-"));
   const processes = createProcesses();
   const ca = createThrowawayCa();
@@ -42,7 +44,7 @@ export async function createWorld(options: ControlBenchOptions, env: NodeJS.Proc
     const redis = options.store === "redis" ? await startRedisServer(folder, processes.start) : null;
     const replicas: Replica[] = [];
     for (let index = 0; index < options.replicas; index += 1) {
-      const plane = { folder, ca, core: options.core + index, redisUrl: redis?.url ?? null, nodeFlags: options.nodeFlags, env };
+      const plane = { folder, ca, core: options.core + index, redisUrl: redis?.url ?? null, nodeFlags: options.nodeFlags, dist, env };
       replicas.push(await startReplica(plane, processes.start));
     }
     fleet = createFleet({ ca, tally, ports: replicas.map(({ grpcPort }) => grpcPort), ...options });

@@ -1,4 +1,4 @@
-// What our manifest of the injector sets for Node and the memory allocator, so that what is measured is what a cluster runs.
+// What one of our manifests sets for Node and the memory allocator, so that what is measured is what a cluster runs.
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseAllDocuments } from "yaml";
@@ -12,9 +12,9 @@ interface Deployment {
   };
 }
 
-/** The variables of the container that are no settings of ours, from the manifests in the bundle `dist`. */
-export async function manifestEnv(dist: string): Promise<NodeJS.ProcessEnv> {
-  const text = await readFile(join(dist, "manifests", "base", "injector.yaml"), "utf8");
+/** The variables of the container of `component` that are no settings of ours, from the manifests in the bundle `dist`. */
+export async function manifestEnv(dist: string, component: "control" | "injector"): Promise<NodeJS.ProcessEnv> {
+  const text = await readFile(join(dist, "manifests", "base", `${component}.yaml`), "utf8");
   const objects = parseAllDocuments(text).map((document) => document.toJS() as Deployment);
   const deployment = objects.find(({ kind }) => kind === "Deployment");
   const variables = deployment?.spec?.template?.spec?.containers?.[0]?.env ?? [];
