@@ -83,7 +83,9 @@ class HeartbeatStream {
       return this.#refuse(status.RESOURCE_EXHAUSTED, "rate_limited", `more than ${BURST} heartbeats at once and ${PER_SECOND} a second`);
     this.#call.pause();
     try {
-      void this.#answer(this.#hear(bytes, start, end));
+      this.#answer(this.#hear(bytes, start, end)).catch((error: Error) =>
+        this.#refuse(status.INTERNAL, "overloaded", `the heartbeat could not be answered: ${error.message}`),
+      );
     } catch (error) {
       this.#refuse(status.INTERNAL, "bad_request", `the message cannot be read: ${(error as Error).message}`);
     }

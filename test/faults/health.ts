@@ -1,6 +1,11 @@
 // What the parts say about themselves, as rows ask for it.
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Scene } from "./fault.ts";
 import type { Part } from "./part.ts";
+import { LEASE_MS } from "./world.ts";
+
+/** A lease, the sweep after it, and a little. */
+const LEASE_AND_SWEEP_MS = LEASE_MS + 1_500;
 
 /** True when its health is `ok`; false when it is not, or there is no answer. */
 export async function isHealthy(part: Part): Promise<boolean> {
@@ -32,4 +37,14 @@ export function watchInstances({ world }: Scene): () => { readonly lost: readonl
     clearInterval(timer);
     return { lost: [...lost] };
   };
+}
+
+/** Waits until all are known and sees that they stay so for longer than a lease: those of before are known without a word of theirs. */
+export async function everyInstanceStays(scene: Scene): Promise<void> {
+  await scene.becomes("every instance is known", 8_000, everyInstanceKnown(scene));
+  const watch = watchInstances(scene);
+  scene.undo(watch);
+  await sleep(LEASE_AND_SWEEP_MS);
+  const { lost } = watch();
+  scene.check(`no live instance disappeared afterwards (${lost.join(", ") || "none"})`, lost.length === 0);
 }

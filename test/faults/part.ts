@@ -6,7 +6,7 @@ import { get } from "node:http";
 import { until } from "../e2e/until.ts";
 import type { TestNamespace } from "../support/netns.ts";
 
-const READY_TIMEOUT_MS = 30_000;
+const READY_TIMEOUT_MS = 120_000;
 const CALL_TIMEOUT_MS = 2_000;
 const MAX_LOG_CHARS = 400_000;
 const TICKS_PER_S = 100;
@@ -82,7 +82,7 @@ export class Part {
     this.#log = (this.#log + text).slice(-MAX_LOG_CHARS);
   }
 
-  /** Resolves when it says that it is ready. @throws Error with its log when it ends before, or takes longer than 30 s */
+  /** Resolves when it says that it is ready. @throws Error with its log when it ends before, or takes longer than two minutes */
   async ready(): Promise<void> {
     const { adminPort, upText = "" } = this.#options;
     await until(`${this.name} is ready`, READY_TIMEOUT_MS, async () => {

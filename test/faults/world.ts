@@ -19,7 +19,7 @@ const CONTROL_ADMIN = 15014;
 const SIDECAR_ADMIN = 15020;
 /** Of both servers, and of the address that leads to one of them. */
 export const REDIS_PORT = 6379;
-const START_TIMEOUT_MS = 30_000;
+const START_TIMEOUT_MS = 120_000;
 /** Of each request. */
 export const DEADLINE_MS = 2_000;
 /** How long an instance stays known without a heartbeat, and how often it sends one. */
