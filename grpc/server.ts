@@ -14,7 +14,7 @@ import { keepManySmallBuffers } from "../sidecar/http2/outbox.ts";
 import type { Admission } from "./admission.ts";
 import { createJudgedAt } from "../core/x509/judged-at.ts";
 import { createAcceptQueue } from "./accept-queue.ts";
-import { type ConnectionServer, GrpcConnection, type Peer } from "./connection.ts";
+import { type ConnectionServer, GRPC_TIMEOUTS, GrpcConnection, type Peer } from "./connection.ts";
 import { type Serve, serveMethods } from "./methods.ts";
 import { type IsTrusted, verifiedChain } from "./verified-chain.ts";
 
@@ -165,6 +165,7 @@ function createConnections(serve: Serve, isTrusted: IsTrusted | undefined, log: 
   const open = new Set<GrpcConnection>();
   const server: ConnectionServer & { nowMonoMs: number } = {
     nowMonoMs: systemClock.monoMs(),
+    timeouts: GRPC_TIMEOUTS,
     verifiedChain: (socket) => verifiedChain(socket, judgedAt, isTrusted),
     begin: (stream: Stream, path: string, head: HeaderList, peer: Peer, isEnd: boolean) => serve(stream, path, head, peer, isEnd),
     flawed: (peer, detail) => log.debug({ peer: peer.name, detail }, "a client broke a rule of HTTP/2"),
