@@ -73,8 +73,8 @@ t.test("rollouts", { skip: lacksCluster }, async (t) => {
 
   await t.test("the registry knows everybody, and status shows it", async (t) => {
     await until("every instance is known", 60_000, async () => {
-      const { stdout = "{}" } = (await control?.exec("control", ["curl", "-sS", "http://127.0.0.1:15014/api/v1/instances"])) ?? {};
-      const { total } = JSON.parse(stdout) as { readonly total?: number };
+      const { stdout = "" } = (await control?.exec("control", ["curl", "-sS", "http://127.0.0.1:15014/api/v1/instances"])) ?? {};
+      const { total } = JSON.parse(stdout === "" ? "{}" : stdout) as { readonly total?: number }; // empty: it did not answer
       return total === WORKLOADS;
     });
     let { code, stdout, stderr } = await remora("status", "-o", "json");

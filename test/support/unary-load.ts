@@ -10,7 +10,7 @@ const TICK_MS = 5;
 const MESSAGE = Buffer.alloc(200, 1);
 const DEADLINE_MS = 30_000;
 /** A machine that does not keep up is not buried. */
-const MOST_UNDER_WAY = 200;
+const MOST_UNDER_WAY = 40;
 
 /** What became of the calls. */
 export interface LoadFigures {

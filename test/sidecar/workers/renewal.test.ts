@@ -5,7 +5,7 @@ import { get, sidecarEnv, startApp, startControl, startSidecar, until } from "./
 
 const LEAF_TTL_MS = 10_000;
 
-t.test("all workers serve with a renewed certificate, and go on serving", { timeout: 40_000 }, async (t) => {
+t.test("all workers serve with a renewed certificate, and go on serving", async (t) => {
   const control = await startControl(t, { REMORA_LEAF_TTL: `${LEAF_TTL_MS}ms` });
   const { port } = await startApp(t);
   const sidecar = await startSidecar(t, await sidecarEnv(t, control, port));
@@ -14,10 +14,10 @@ t.test("all workers serve with a renewed certificate, and go on serving", { time
 
   const obtained = () => sidecar.process.lines.filter((line) => line.includes("certificate obtained")).length;
   await until("it is renewed", () => obtained() >= 2);
-  await until("both have taken it", async () => (await serialsServed(sidecar.inboundPort, port)).size === 1);
-  const second = await serialsServed(sidecar.inboundPort, port);
-  t.equal(second.size, 1);
-  t.not([...second][0], [...first][0]);
+  await until("both have taken it", async () => {
+    const [serial, ...others] = await serialsServed(sidecar.inboundPort, port);
+    return others.length === 0 && !first.has(serial ?? "");
+  });
   for (let n = 0; n < 10; n++) t.equal(await get(sidecar.inboundPort), 200);
   t.match(await sidecar.workers(), [{ restarts: 0 }, { restarts: 0 }]);
 });
