@@ -5,12 +5,11 @@ import { destination } from "pino";
 import { parseDurationMs } from "../core/duration.ts";
 import { ConfigError } from "../core/errors.ts";
 import { createLogger } from "../core/log.ts";
+import { PORT_PROTOCOLS, portProtocol } from "../core/wire/port-protocol.ts";
 import { freePorts } from "./run/free-ports.ts";
 import { DEFAULT_CONTROL, joinMesh } from "./run/join-mesh.ts";
 import { runBeside } from "./run/run-beside.ts";
 import type { Workload } from "./run/workload.ts";
-
-const PROTOCOLS = ["detect", "http1", "http2", "grpc", "tcp"] as const;
 
 interface Flags {
   readonly service: string;
@@ -59,7 +58,7 @@ export function register(program: Command): void {
     .requiredOption("--service <name>", "name of the service, and of its identity")
     .option("--port <port>", "where COMMAND listens; left out for a program that only calls others")
     .option("--grpc", "the port speaks gRPC (short for --protocol grpc)")
-    .option("--protocol <protocol>", `what the port speaks: ${PROTOCOLS.join(", ")}`, "detect")
+    .option("--protocol <protocol>", `what the port speaks: ${PORT_PROTOCOLS.join(", ")}`, "detect")
     .option("--namespace <namespace>", "namespace of the service", "default")
     .option("--control <host:port>", `the control plane's gRPC port (default: the one on this machine, else ${DEFAULT_CONTROL})`)
     .option("--token <token>", "join token from `remora token` (also REMORA_JOIN_TOKEN, which other users cannot see in the process list)")
@@ -99,8 +98,8 @@ async function run(words: readonly string[], flags: Flags): Promise<number> {
 
 async function describe(flags: Flags): Promise<{ workload: Workload; cleanUp(): Promise<void> }> {
   const appPort = flags.port === undefined ? null : parsePort("--port", flags.port);
-  const protocol = flags.grpc === true ? "grpc" : PROTOCOLS.find((known) => known === flags.protocol);
-  if (protocol === undefined) throw new ConfigError("invalid_value", `--protocol: ${flags.protocol} is none of ${PROTOCOLS.join(", ")}`);
+  const protocol = flags.grpc === true ? "grpc" : portProtocol(flags.protocol);
+  if (protocol === null) throw new ConfigError("invalid_value", `--protocol: ${flags.protocol} is none of ${PORT_PROTOCOLS.join(", ")}`);
   const free = await freePorts(3, flags.address);
   const [outboundPort = 0, inboundPort = 0, adminPort = 0] = (["outboundPort", "inboundPort", "adminPort"] as const).map((name, index) => {
     const given = flags[name];

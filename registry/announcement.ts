@@ -5,7 +5,8 @@ import type { SpiffeId } from "../core/spiffe.ts";
 import { parseSpiffeId } from "../core/spiffe.ts";
 import { canonicalAddress } from "./address.ts";
 import type { Lease, LeasePort, Load } from "./lease.ts";
-import { INSTANCE_STATES, isDnsLabel, PORT_PROTOCOLS, WIRE_PROTOCOLS, WIRE_STATES } from "./lease.ts";
+import { PORT_PROTOCOLS, WIRE_PROTOCOLS } from "../core/wire/port-protocol.ts";
+import { INSTANCE_STATES, isDnsLabel, WIRE_STATES } from "./lease.ts";
 
 /** Bounds of one announcement; beyond any of them it is refused as `bad_request`. */
 export const LEASE_LIMITS = {

@@ -3,7 +3,7 @@
 import { fieldsOf, listOf, portOf, textOf } from "../core/kubernetes/json-fields.ts";
 import { protocolOfPortName } from "../core/port-name.ts";
 import { canonicalAddress } from "./address.ts";
-import type { PortProtocol } from "./lease.ts";
+import type { PortProtocol } from "../core/wire/port-protocol.ts";
 import type { MemberEndpoint, ServiceEntry, ServicePort } from "./service-source.ts";
 
 /** The label by which a slice names its Service. */

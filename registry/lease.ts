@@ -2,20 +2,14 @@
 // replicas that heard the same announcement hold the same text. Reading one is `announcement.ts`, who may announce what `announce-policy.ts`.
 import type { SpiffeId } from "../core/spiffe.ts";
 import { spiffeParts } from "../core/spiffe.ts";
+import type { PortProtocol } from "../core/wire/port-protocol.ts";
 
-/** Protocols by their short names; {@link WIRE_PROTOCOLS} has the same order. */
-export const PORT_PROTOCOLS = ["detect", "http1", "http2", "grpc", "tcp"] as const;
-/** Protocols by their wire names. */
-export const WIRE_PROTOCOLS = ["PROTOCOL_UNSPECIFIED", "PROTOCOL_HTTP1", "PROTOCOL_HTTP2", "PROTOCOL_GRPC", "PROTOCOL_TCP"] as const;
 /** States by their short names; {@link WIRE_STATES} has the same order. */
 export const INSTANCE_STATES = ["starting", "ready", "draining"] as const;
 /** States by their wire names. */
 export const WIRE_STATES = ["INSTANCE_STATE_STARTING", "INSTANCE_STATE_READY", "INSTANCE_STATE_DRAINING"] as const;
 
 const DNS_LABEL = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
-
-/** What a port declares to speak. */
-export type PortProtocol = (typeof PORT_PROTOCOLS)[number];
 
 /** The life of an instance; only `ready` ones are handed to callers. */
 export type InstanceState = (typeof INSTANCE_STATES)[number];
@@ -107,17 +101,7 @@ export function accountOf(identity: SpiffeId): string {
   return `${namespace}/${serviceAccount}`;
 }
 
-/** The wire name of a protocol. */
-export function wireProtocol(protocol: PortProtocol): (typeof WIRE_PROTOCOLS)[number] {
-  return WIRE_PROTOCOLS[PORT_PROTOCOLS.indexOf(protocol)] ?? "PROTOCOL_UNSPECIFIED";
-}
-
 /** The wire name of a state. */
 export function wireState(state: InstanceState): (typeof WIRE_STATES)[number] {
   return WIRE_STATES[INSTANCE_STATES.indexOf(state)] ?? "INSTANCE_STATE_STARTING";
-}
-
-/** A protocol by its short name; null when there is no such protocol. */
-export function portProtocol(text: string): PortProtocol | null {
-  return PORT_PROTOCOLS.find((known) => known === text) ?? null;
 }

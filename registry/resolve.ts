@@ -3,7 +3,8 @@
 // What counts as found: a service of which at least one instance is meshed (has a lease), whatever its state; its answer holds the ready ones
 // only, so that callers fail with `no_endpoints` instead of going around the mesh. Pods without a sidecar are never in an answer. A service
 // that is defined but has no meshed instance, and one that nobody defined or announced, is not found: the caller passes it through or refuses.
-import type { Lease, LeasePort, PortProtocol } from "./lease.ts";
+import type { PortProtocol } from "../core/wire/port-protocol.ts";
+import type { Lease, LeasePort } from "./lease.ts";
 import type { Leases } from "./lease-table.ts";
 import type { Question } from "./question.ts";
 import type { MemberEndpoint, ServiceEntry, ServicePort, ServiceSource } from "./service-source.ts";

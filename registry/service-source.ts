@@ -1,7 +1,8 @@
 // Services as somebody else defines them: a file outside Kubernetes, the API server inside (design 8). A service that no source defines still
 // exists when instances announce its name. This file holds the words and the source that defines nothing.
 import type { SpiffeId } from "../core/spiffe.ts";
-import type { Lease, PortProtocol } from "./lease.ts";
+import type { PortProtocol } from "../core/wire/port-protocol.ts";
+import type { Lease } from "./lease.ts";
 
 /** One port of a service. */
 export interface ServicePort {

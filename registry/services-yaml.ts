@@ -2,7 +2,8 @@
 import { parse as parseYaml } from "yaml";
 import { ConfigError } from "../core/errors.ts";
 import { canonicalAddress, parseAddressRange } from "./address.ts";
-import { isDnsLabel, portProtocol } from "./lease.ts";
+import { portProtocol } from "../core/wire/port-protocol.ts";
+import { isDnsLabel } from "./lease.ts";
 import type { AnnounceGrant, Members, ServiceEntry, ServicePort } from "./service-source.ts";
 import { serviceIdOf } from "./service-source.ts";
 

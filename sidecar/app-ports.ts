@@ -1,8 +1,6 @@
 // The app's ports and protocols as text: `8080=http1,9090=grpc,6379=tcp`.
 import { readPort } from "../core/port.ts";
-import type { PortProtocol } from "./discovery/discovery.ts";
-
-const PROTOCOLS: readonly PortProtocol[] = ["detect", "http1", "http2", "grpc", "tcp"];
+import { PORT_PROTOCOLS, type PortProtocol, portProtocol } from "../core/wire/port-protocol.ts";
 
 /** One port of the app. */
 export interface AppPort {
@@ -14,10 +12,10 @@ export interface AppPort {
 /** Reads `PORT[=PROTOCOL],…`; empty text is no port. Throws RangeError that names the item. */
 export function parseAppPorts(text: string): readonly AppPort[] {
   return itemsOf(text).map((item) => {
-    const [port = "", protocol = "detect"] = item.split("=");
-    const known = (PROTOCOLS as readonly string[]).includes(protocol);
-    if (!known) throw new RangeError(`"${protocol}" is none of ${PROTOCOLS.join(", ")}`);
-    return { number: parsePort(port), protocol: protocol as PortProtocol, name: "" };
+    const [port = "", word = "detect"] = item.split("=");
+    const protocol = portProtocol(word);
+    if (protocol === null) throw new RangeError(`"${word}" is none of ${PORT_PROTOCOLS.join(", ")}`);
+    return { number: parsePort(port), protocol, name: "" };
   });
 }
 

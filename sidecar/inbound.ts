@@ -6,6 +6,7 @@ import type { Clock } from "../core/clock.ts";
 import { ProtocolError } from "../core/errors.ts";
 import type { Reason } from "../core/reasons.ts";
 import type { SpiffeId } from "../core/spiffe.ts";
+import type { PortProtocol } from "../core/wire/port-protocol.ts";
 import type { Observer } from "./admin/observer.ts";
 import { isOwnListener, type OwnListeners } from "./capture/loop-guard.ts";
 import type { OriginalDstReader } from "./capture/original-dst.ts";
@@ -37,7 +38,7 @@ export interface InboundParts {
   readonly own: OwnListeners;
   readonly inboundPort: number;
   /** The app's declared ports; a peer that came without an original destination may only ask for these. Empty: any, in a pod. */
-  readonly declaredPorts: ReadonlyMap<number, "detect" | "http1" | "http2" | "grpc" | "tcp">;
+  readonly declaredPorts: ReadonlyMap<number, PortProtocol>;
   /** Host of the app where there is no original destination: loopback in explicit capture, the pod's address in a pod. */
   readonly appHost: string;
   readonly originalDst: OriginalDstReader | null;
@@ -364,13 +365,13 @@ export function createInbound(parts: InboundParts): Inbound {
 }
 
 /** What the app speaks where its port declares it, whatever the caller speaks. */
-function spoken(declared: "detect" | "http1" | "http2" | "grpc" | "tcp" | undefined): Pick<Upstream, "protocol"> {
+function spoken(declared: PortProtocol | undefined): Pick<Upstream, "protocol"> {
   const protocol = declaredHttp(declared);
   return protocol === null ? {} : { protocol };
 }
 
 /** What a port's declared protocol makes of bytes that look like none: a port that speaks HTTP is never reached past the stages of HTTP. */
-function declaredHttp(declared: "detect" | "http1" | "http2" | "grpc" | "tcp" | undefined): "http1" | "http2" | null {
+function declaredHttp(declared: PortProtocol | undefined): "http1" | "http2" | null {
   if (declared === "http1") return "http1";
   return declared === "http2" || declared === "grpc" ? "http2" : null;
 }

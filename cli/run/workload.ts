@@ -1,4 +1,5 @@
 // What a local workload is, as environments (design 2, explicit capture): the sidecar's settings and what the app is told. Pure.
+import type { PortProtocol } from "../../core/wire/port-protocol.ts";
 
 /** A local process and the sidecar next to it. */
 export interface Workload {
@@ -7,7 +8,7 @@ export interface Workload {
   readonly instanceId: string;
   /** Where the app listens; null for a program that only calls others. */
   readonly appPort: number | null;
-  readonly protocol: "detect" | "http1" | "http2" | "grpc" | "tcp";
+  readonly protocol: PortProtocol;
   /** `host:port` of the control plane's gRPC port. */
   readonly controlAddress: string;
   /** Used for the first certificate; null when the state folder still holds a live one. */

@@ -1,6 +1,7 @@
 // The fields of registry.proto's messages, by the property names of registry.ts. A number once given is never given again.
 import { BOOL, BYTES, DOUBLE, field, oneOf, repeated, TEXT, UINT32, UINT64 } from "./field.ts";
 import { message, messageWithChoice } from "./message.ts";
+import { WIRE_PROTOCOLS } from "./port-protocol.ts";
 import type {
   AddressPort,
   HeartbeatRequest,
@@ -16,7 +17,7 @@ import type {
 } from "./registry.ts";
 
 /** In the order of their numbers. */
-export const PROTOCOL = oneOf<Protocol>(["PROTOCOL_UNSPECIFIED", "PROTOCOL_HTTP1", "PROTOCOL_HTTP2", "PROTOCOL_GRPC", "PROTOCOL_TCP"]);
+export const PROTOCOL = oneOf<Protocol>(WIRE_PROTOCOLS);
 /** In the order of their numbers. */
 export const INSTANCE_STATE = oneOf<InstanceState>(["INSTANCE_STATE_STARTING", "INSTANCE_STATE_READY", "INSTANCE_STATE_DRAINING"]);
 

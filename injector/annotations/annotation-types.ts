@@ -7,6 +7,7 @@ import { readCidr } from "../../core/cidr.ts";
 import { readPort } from "../../core/port.ts";
 import { parseRateLimits } from "../../core/policy/rate-limit-rules.ts";
 import { parseRoutes } from "../../core/policy/route-rules.ts";
+import { PORT_PROTOCOLS, type PortProtocol, portProtocol } from "../../core/wire/port-protocol.ts";
 
 /** One kind of value. */
 export interface AnnotationType<T> {
@@ -28,11 +29,6 @@ const IMAGE =
   /^(?:[A-Za-z0-9.-]+(?::[0-9]{1,5})?\/)?[a-z0-9]+(?:[._/-][a-z0-9]+|__[a-z0-9]+)*(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?:@sha256:[a-f0-9]{64})?$/;
 const CPU = /^(?:[1-9][0-9]{0,6}m|(?:[1-9][0-9]{0,3})(?:\.[0-9]{1,3})?|0\.(?:[0-9]{1,2})?[1-9])$/;
 const MEMORY = /^[1-9][0-9]{0,15}(?:Ki|Mi|Gi|Ti|k|M|G|T)?$/;
-
-/** The protocols that `remora.io/ports` can declare. */
-export const PORT_PROTOCOLS = ["detect", "http1", "http2", "grpc", "tcp"] as const;
-/** One of {@link PORT_PROTOCOLS}. */
-export type PortProtocol = (typeof PORT_PROTOCOLS)[number];
 
 /** One of a closed set of words. */
 export function choice<const Word extends string>(words: readonly Word[]): AnnotationType<Word> {
@@ -181,8 +177,8 @@ function listOf<T>(text: string, parse: (item: string) => T | null): readonly T[
 function parsePortProtocol(text: string): readonly [number, PortProtocol] | null {
   const [port = "", word, ...rest] = text.split("=");
   const number = readPort(port);
-  const protocol = word === undefined ? "detect" : PORT_PROTOCOLS.find((candidate) => candidate === word);
-  return number === null || protocol === undefined || rest.length > 0 ? null : [number, protocol];
+  const protocol = word === undefined ? "detect" : portProtocol(word);
+  return number === null || protocol === null || rest.length > 0 ? null : [number, protocol];
 }
 
 /** The sidecar's settings refuse line breaks. */

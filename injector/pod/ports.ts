@@ -2,7 +2,7 @@
 // `remora.io/ports`, which beats them. `appProtocol`, which only Services have, is for the registry.
 import { protocolOfPortName } from "../../core/port-name.ts";
 import type { AnnotationValues } from "../annotations/annotations.ts";
-import type { PortProtocol } from "../annotations/annotation-types.ts";
+import type { PortProtocol } from "../../core/wire/port-protocol.ts";
 import { type Pod, runningContainers } from "./pod.ts";
 
 /** The TCP ports of the app in ascending order with their protocols, e.g. `6379=tcp,8080,9090=grpc`. Empty when it declares none. */

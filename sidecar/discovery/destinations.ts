@@ -8,7 +8,8 @@ import { destinationKey } from "./discovery.ts";
 import type { RefusedEndpoints } from "./refused-endpoints.ts";
 import { createRefusedEndpoints } from "./refused-endpoints.ts";
 import type { Remembered } from "./snapshot-format.ts";
-import { isAskable, readEndpoint, readProtocol } from "./wire-endpoint.ts";
+import { protocolOfWire } from "../../core/wire/port-protocol.ts";
+import { isAskable, readEndpoint } from "./wire-endpoint.ts";
 
 /** A destination nobody used for this long is forgotten and no longer watched. */
 const IDLE_MS = 600_000;
@@ -178,7 +179,7 @@ export function createDestinations(options: DestinationsOptions): Destinations {
     return Object.freeze({
       key,
       service,
-      protocol: readProtocol(update.protocol),
+      protocol: protocolOfWire(update.protocol),
       endpoints: Object.freeze([...endpoints.values()]),
       version,
     });

@@ -1,9 +1,7 @@
 // What the sidecar knows about destinations (design 8): the words that the stages use and the one interface they ask. The client behind it
 // is `start-discovery.ts`; views are immutable snapshots, swapped by reference (style 14).
 import type { SpiffeId } from "../../core/spiffe.ts";
-
-/** What a port declares to speak; `detect` looks at the first bytes. */
-export type PortProtocol = "detect" | "http1" | "http2" | "grpc" | "tcp";
+import type { PortProtocol } from "../../core/wire/port-protocol.ts";
 
 /** The life of an instance: only `ready` ones are in views. */
 export type InstanceState = "starting" | "ready" | "draining";

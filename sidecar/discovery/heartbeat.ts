@@ -6,8 +6,9 @@ import type { Logger } from "../../core/log.ts";
 import type { Counter } from "../../core/metrics.ts";
 import type { HeartbeatRequest, HeartbeatResponse } from "../../core/wire/registry.ts";
 import { startControlStream } from "./control-stream.ts";
-import type { InstanceState, PortProtocol } from "./discovery.ts";
-import { wireProtocol, wireState } from "./wire-endpoint.ts";
+import { type PortProtocol, wireProtocol } from "../../core/wire/port-protocol.ts";
+import type { InstanceState } from "./discovery.ts";
+import { wireState } from "./wire-endpoint.ts";
 
 const FIRST_INTERVAL_MS = 5000;
 const INTERVAL_LEAST_MS = 100;

@@ -1,12 +1,12 @@
 // The text in which destinations are remembered. Whatever is not exactly that is refused as a whole: half a memory is worse than none.
 import type { SpiffeId } from "../../core/spiffe.ts";
 import { parseSpiffeId } from "../../core/spiffe.ts";
-import type { Destination, DestinationView, Endpoint, PortProtocol } from "./discovery.ts";
+import { type PortProtocol, portProtocol } from "../../core/wire/port-protocol.ts";
+import type { Destination, DestinationView, Endpoint } from "./discovery.ts";
 import { destinationKey } from "./discovery.ts";
 import { isAskable } from "./wire-endpoint.ts";
 
 const FORMAT = 1;
-const PROTOCOLS: readonly PortProtocol[] = ["detect", "http1", "http2", "grpc", "tcp"];
 
 /** One destination to remember. */
 export interface Remembered {
@@ -99,7 +99,7 @@ function number(value: unknown): number {
 }
 
 function protocol(value: unknown): PortProtocol {
-  const found = PROTOCOLS.find((known) => known === value);
-  if (found === undefined) throw new Error(`no protocol: ${String(value)}`);
+  const found = portProtocol(value);
+  if (found === null) throw new Error(`no protocol: ${String(value)}`);
   return found;
 }

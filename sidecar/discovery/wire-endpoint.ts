@@ -1,17 +1,10 @@
 // Between the registry's messages and the sidecar's words. What the registry says is checked here once: an endpoint that makes no sense is left out.
 import { isIP } from "node:net";
 import { parseSpiffeId } from "../../core/spiffe.ts";
+import { protocolOfWire } from "../../core/wire/port-protocol.ts";
 import type { WatchRequest, WireEndpoint } from "../../core/wire/registry.ts";
-import type { Destination, Endpoint, InstanceState, PortProtocol } from "./discovery.ts";
+import type { Destination, Endpoint, InstanceState } from "./discovery.ts";
 import { destinationKey } from "./discovery.ts";
-
-const PROTOCOLS = [
-  ["PROTOCOL_UNSPECIFIED", "detect"],
-  ["PROTOCOL_HTTP1", "http1"],
-  ["PROTOCOL_HTTP2", "http2"],
-  ["PROTOCOL_GRPC", "grpc"],
-  ["PROTOCOL_TCP", "tcp"],
-] as const;
 
 const STATES = [
   ["INSTANCE_STATE_STARTING", "starting"],
@@ -33,7 +26,7 @@ export function readEndpoint(wire: WireEndpoint): Endpoint | null {
       address: wire.address,
       port: wire.port,
       inboundPort: wire.inboundPort,
-      protocol: readProtocol(wire.protocol),
+      protocol: protocolOfWire(wire.protocol),
       messageCertificate: wire.messageCertificate.length === 0 ? null : wire.messageCertificate,
       version: wire.version,
       state: STATES.find(([name]) => name === wire.state)?.[1] ?? "starting",
@@ -41,16 +34,6 @@ export function readEndpoint(wire: WireEndpoint): Endpoint | null {
   } catch {
     return null; // an identity that is none
   }
-}
-
-/** A protocol the registry named; one from the future is `detect`. */
-export function readProtocol(wire: string): PortProtocol {
-  return PROTOCOLS.find(([name]) => name === wire)?.[1] ?? "detect";
-}
-
-/** The wire name of a protocol. */
-export function wireProtocol(protocol: PortProtocol): (typeof PROTOCOLS)[number][0] {
-  return PROTOCOLS.find(([, name]) => name === protocol)?.[0] ?? "PROTOCOL_UNSPECIFIED";
 }
 
 /** The wire name of a state. */

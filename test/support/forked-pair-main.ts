@@ -1,7 +1,7 @@
 // A mesh pair in a process of its own, so that what it holds can be told from what its app and its client hold. Started by `forked-pair.ts`, with the app's
 // port, the engine and what the app speaks as arguments; answers each message with one of its own, and ends with its parent.
 import { readFileSync } from "node:fs";
-import type { PortProtocol } from "../../sidecar/discovery/discovery.ts";
+import type { PortProtocol } from "../../core/wire/port-protocol.ts";
 import type { EngineName } from "../../sidecar/engine.ts";
 import type { ForkedAnswer, ForkedQuestion } from "./forked-pair.ts";
 import { balances } from "./mesh-fixture.ts";

@@ -2,7 +2,7 @@
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
-import type { PortProtocol } from "../../sidecar/discovery/discovery.ts";
+import type { PortProtocol } from "../../core/wire/port-protocol.ts";
 import type { EngineName } from "../../sidecar/engine.ts";
 
 type Tap = { teardown(run: () => unknown): void };
