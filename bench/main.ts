@@ -34,7 +34,7 @@ const USAGE = `usage: npm run bench -- [OPTION…] | COMMAND
       --node-options TEXT NODE_OPTIONS of the injector
       --gc                counts the pauses of its garbage collector
   control [OPTION…]     the control plane on one core under many simulated sidecars
-      --scenario NAME     steady, boot, disconnect, rolling, certify, or sweep (steady at 1000 to 20000, with a chart); default steady
+      --scenario NAME     steady, boot, disconnect, rolling, certify, sweep (steady at 1000 to 20000, with a chart), or capacity (ten minutes); default steady
       --sidecars N        default 1000
       --seconds N         of the measurement; default 20
       --store NAME        memory or redis; default memory
@@ -45,6 +45,7 @@ const USAGE = `usage: npm run bench -- [OPTION…] | COMMAND
       --core N            the core of the first replica; default 0
       --node=FLAGS        flags of Node for the control plane
       --json FILE, --svg FILE
+      --readme            with capacity: writes the figures and the chart of bench/README.md anew
   kubernetes-source [OPTION…]  the registry's watch of a large cluster, served by a real kube-apiserver (.ci/kubernetes): time, CPU, memory
       --services N        each with one EndpointSlice; default 10000
       --pods N            each an endpoint; default 50000

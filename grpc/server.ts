@@ -23,7 +23,9 @@ const MAX_MESSAGE_BYTES = 64 * 1024;
 const MAX_CONNECTIONS = 50_000;
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 const CLOSE_GRACE_MS = 3000;
+/** Each connection is looked at once in this time, some of them at a time: with tens of thousands of streams, all at once is a wait for those who are served. */
 const SWEEP_MS = 1_000;
+const SWEEP_PARTS = 10;
 /** Clients hear of a removed root when we do; they have this long to come back with what they have now. */
 const LEAVE_MS = 10_000;
 /** What is written in one turn: an answer to a heartbeat is 30 octets, an update mostly some hundred. */
@@ -171,9 +173,17 @@ function createConnections(serve: Serve, isTrusted: IsTrusted | undefined, log: 
     flawed: (peer, detail) => log.debug({ peer: peer.name, detail }, "a client broke a rule of HTTP/2"),
     forget: (connection) => void open.delete(connection),
   };
-  const sweep = systemClock.every(SWEEP_MS, () => {
+  let unchecked = open.values();
+  const sweep = systemClock.every(SWEEP_MS / SWEEP_PARTS, () => {
     server.nowMonoMs = systemClock.monoMs();
-    for (const connection of open) connection.check();
+    for (let left = Math.ceil(open.size / SWEEP_PARTS); left > 0; left -= 1) {
+      const { value: connection } = unchecked.next();
+      if (connection === undefined) {
+        unchecked = open.values();
+        return;
+      }
+      connection.check();
+    }
   });
 
   return {

@@ -5,6 +5,7 @@ import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { bundle } from "../../bin/bundle.ts";
 import { type BootResult, playBoot } from "./boot.ts";
+import { playCapacity } from "./capacity.ts";
 import { type CertifyResult, playCertify } from "./certify.ts";
 import { drawSweep } from "./chart.ts";
 import { type ControlBenchOptions, parseControlOptions } from "./options.ts";
@@ -25,7 +26,7 @@ export async function runControl(words: readonly string[]): Promise<boolean> {
   const dist = await mkdtemp(join(tmpdir(), "remora-bundle-"));
   try {
     await bundle({ outDir: dist });
-    const results = options.scenario === "sweep" ? await sweep(options, dist) : [await playOne(options, dist)];
+    const results = await playAll(options, dist);
     if (options.json !== null) await writeFile(options.json, `${JSON.stringify(results, null, 2)}\n`);
     return true;
   } catch (error) {
@@ -33,6 +34,11 @@ export async function runControl(words: readonly string[]): Promise<boolean> {
   } finally {
     await rm(dist, { recursive: true, force: true });
   }
+}
+
+async function playAll(options: ControlBenchOptions, dist: string): Promise<readonly object[]> {
+  if (options.scenario === "capacity") return playCapacity(options, dist, say);
+  return options.scenario === "sweep" ? sweep(options, dist) : [await playOne(options, dist)];
 }
 
 /** Each size with a control plane of its own, so that none pays for the one before. */
@@ -62,7 +68,9 @@ async function playOne(options: ControlBenchOptions, dist: string): Promise<Outc
       return result;
     }
     default: {
-      const play = { steady: playSteady, sweep: playSteady, disconnect: playDisconnect, rolling: playRolling }[options.scenario];
+      const play = { steady: playSteady, sweep: playSteady, capacity: playSteady, disconnect: playDisconnect, rolling: playRolling }[
+        options.scenario
+      ];
       const result = await inWorld(options, dist, play);
       say(sayResult(result));
       return result;

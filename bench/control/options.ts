@@ -2,7 +2,7 @@
 import { parseArgs } from "node:util";
 
 /** What the simulator can play. */
-export const SCENARIOS = ["steady", "boot", "disconnect", "rolling", "sweep", "certify"] as const;
+export const SCENARIOS = ["steady", "boot", "disconnect", "rolling", "sweep", "certify", "capacity"] as const;
 /** One of {@link SCENARIOS}. */
 export type Scenario = (typeof SCENARIOS)[number];
 
@@ -20,6 +20,8 @@ export interface ControlBenchOptions {
   readonly core: number;
   readonly json: string | null;
   readonly svg: string | null;
+  /** `capacity` writes what it found into bench/README.md. */
+  readonly readme: boolean;
   /** Flags of Node for the control plane. */
   readonly nodeFlags: readonly string[];
 }
@@ -46,9 +48,8 @@ export function parseControlOptions(words: readonly string[]): ControlBenchOptio
       svg: { type: "string" },
       node: { type: "string" },
     } as const;
-    ({ values } = parseArgs({ args: [...words], options: { ...numbers, ...texts } }) as {
-      values: Readonly<Record<string, string | undefined>>;
-    });
+    const parsed = parseArgs({ args: words.filter((word) => word !== "--readme"), options: { ...numbers, ...texts } });
+    values = parsed.values as Readonly<Record<string, string | undefined>>; // all are texts
   } catch (error) {
     return [(error as Error).message];
   }
@@ -77,8 +78,10 @@ export function parseControlOptions(words: readonly string[]): ControlBenchOptio
     core: whole("core"),
     json: values["json"] ?? null,
     svg: values["svg"] ?? null,
+    readme: words.includes("--readme"),
     nodeFlags: (values["node"] ?? "").split(" ").filter((flag) => flag !== ""),
   };
   if (options.replicas > 1 && options.store === "memory") problems.push("--replicas needs --store redis: what they know is shared there");
+  if (options.readme && options.scenario !== "capacity") problems.push("--readme is of --scenario capacity");
   return problems.length > 0 ? problems : options;
 }

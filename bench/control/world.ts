@@ -1,6 +1,6 @@
 // Everything that a scenario plays on: the store, the replicas and the fleet, started and closed together.
 import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { createThrowawayCa, type ThrowawayCa } from "../../test/support/throwaway-ca.ts";
 import { manifestEnv } from "../load/manifest-env.ts";
@@ -44,7 +44,15 @@ export async function createWorld(options: ControlBenchOptions, dist: string): P
     const redis = options.store === "redis" ? await startRedisServer(folder, processes.start) : null;
     const replicas: Replica[] = [];
     for (let index = 0; index < options.replicas; index += 1) {
-      const plane = { folder, ca, core: options.core + index, redisUrl: redis?.url ?? null, nodeFlags: options.nodeFlags, dist, env };
+      const plane = {
+        folder,
+        ca,
+        core: (options.core + index) % cpus().length,
+        redisUrl: redis?.url ?? null,
+        nodeFlags: options.nodeFlags,
+        dist,
+        env,
+      };
       replicas.push(await startReplica(plane, processes.start));
     }
     fleet = createFleet({ ca, tally, ports: replicas.map(({ grpcPort }) => grpcPort), ...options });

@@ -9,8 +9,6 @@ import { summaryOf } from "./summary.ts";
 import { formatMarkdown, tableOf } from "./table.ts";
 
 const BENCH = join(import.meta.dirname, "..");
-const BEGIN = "<!-- begin benchmark -->\n";
-const END = "<!-- end benchmark -->";
 
 /** Writes rows, chart and both READMEs. */
 export async function publish(reports: readonly ScenarioReport[], run: RunInfo): Promise<void> {
@@ -24,12 +22,13 @@ export async function publish(reports: readonly ScenarioReport[], run: RunInfo):
   await rewrite(join(BENCH, "..", "README.md"), `${formatMarkdown(summaryOf(reports))}\n\n${sayRun(run).join(" ")}`);
 }
 
-/** `text` with `body` between the markers. Throws when it has none. */
-export function between(text: string, body: string): string {
-  const from = text.indexOf(BEGIN);
-  const to = text.indexOf(END);
-  if (from < 0 || to < from) throw new Error(`there is no place for the benchmark: ${BEGIN.trim()} and ${END} are missing`);
-  return `${text.slice(0, from + BEGIN.length)}${body}\n${text.slice(to)}`;
+/** `text` with `body` between the markers of `name`. Throws when it has none. */
+export function between(text: string, body: string, name = "benchmark"): string {
+  const [begin, end] = [`<!-- begin ${name} -->\n`, `<!-- end ${name} -->`];
+  const from = text.indexOf(begin);
+  const to = text.indexOf(end);
+  if (from < 0 || to < from) throw new Error(`there is no place for the ${name}: ${begin.trim()} and ${end} are missing`);
+  return `${text.slice(0, from + begin.length)}${body}\n${text.slice(to)}`;
 }
 
 async function rewrite(path: string, body: string): Promise<void> {
