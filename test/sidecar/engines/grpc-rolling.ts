@@ -42,6 +42,7 @@ export function grpcRolling(engine: EngineName): void {
       replica.instance.sidecar.drain();
       await left;
       await pause(100);
+      t.ok(await eventually(() => replica.instance.sidecar.shed.inFlight === 0), "nothing is left of it");
       await replica.instance.sidecar.close();
     }
     t.ok(
