@@ -68,7 +68,7 @@ export function createMeshUpstreams(parts: MeshUpstreamParts): MeshUpstreams {
   const { observer, clock, discovery, trust } = parts;
   const destinations = new LRUCache<string, MeshDestination & { endpoints: readonly Endpoint[] }>({ max: MAX_DESTINATIONS });
   let upstreams = new WeakMap<Endpoint, Map<MeshProtocol, Upstream>>();
-  let { generation } = trust;
+  let generation = trust.generation();
 
   function destinationFor(view: DestinationView): MeshDestination {
     let entry = destinations.get(view.key);
@@ -94,8 +94,9 @@ export function createMeshUpstreams(parts: MeshUpstreamParts): MeshUpstreams {
   }
 
   function upstreamFor(endpoint: Endpoint, protocol: MeshProtocol): Upstream {
-    if (trust.generation !== generation) {
-      generation = trust.generation;
+    const current = trust.generation();
+    if (current !== generation) {
+      generation = current;
       upstreams = new WeakMap();
     }
     let byProtocol = upstreams.get(endpoint);

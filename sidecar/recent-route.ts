@@ -29,7 +29,7 @@ export class RecentRoute {
 
   /** The way to `destination` as far as it is known already: null for one in no snapshot, undefined when `find` has to ask. The same object is the same destination. */
   known(destination: Destination, nowMonoMs: number): Route | null | undefined {
-    const isKnown = destination === this.#destination && this.#revision === this.#discovery.revision && nowMonoMs < this.#untilMonoMs;
+    const isKnown = destination === this.#destination && this.#revision === this.#discovery.revision() && nowMonoMs < this.#untilMonoMs;
     return isKnown ? this.#route : undefined;
   }
 
@@ -38,7 +38,7 @@ export class RecentRoute {
     this.#discovery.lookup(destination, (view) => {
       this.#destination = destination;
       this.#route = view === null ? null : { view, destination: this.#upstreams.destinationFor(view) };
-      this.#revision = this.#discovery.revision;
+      this.#revision = this.#discovery.revision();
       this.#untilMonoMs = nowMonoMs + TRUSTED_MS;
       done(this.#route);
     });

@@ -15,7 +15,7 @@ const ASKED_AFTER_MS = 2 * SPREAD_MS;
 /** Open mesh connections of one sidecar. */
 export interface TrustWatch {
   /** Grows when connections made before are to take no further request. */
-  readonly generation: number;
+  generation(): number;
   /** A connection that this side has opened. */
   dialled(socket: TLSSocket): void;
   /** A connection of a peer; `leave` asks the peer to send nothing further on it. */
@@ -95,9 +95,7 @@ export function createTrustWatch(parts: TrustWatchParts): TrustWatch {
   }
 
   return {
-    get generation() {
-      return generation;
-    },
+    generation: () => generation,
     dialled: (socket) => watch(socket, null),
     accepted: watch,
     close() {

@@ -71,9 +71,9 @@ export interface DestinationFollower {
 
 /** The table. */
 export interface Destinations {
-  readonly size: number;
+  size(): number;
   /** As {@link Discovery.revision}. */
-  readonly revision: number;
+  revision(): number;
   lookup(destination: Destination, done: (view: DestinationView | null) => void): void;
   peek(key: string): DestinationView | null;
   markRefused(endpoint: Endpoint): void;
@@ -186,12 +186,8 @@ export function createDestinations(options: DestinationsOptions): Destinations {
   }
 
   return {
-    get size() {
-      return entries.size;
-    },
-    get revision() {
-      return revision;
-    },
+    size: () => entries.size,
+    revision: () => revision,
     lookup(destination, done) {
       const key = destinationKey(destination);
       const entry = entries.get(key);

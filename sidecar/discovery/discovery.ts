@@ -54,8 +54,11 @@ export interface Discovery {
    * Null: it is in no snapshot, or the registry did not answer within the lookup timeout and nothing is on disk.
    */
   lookup(destination: Destination, done: (view: DestinationView | null) => void): void;
-  /** Another number whenever any view may be another: what `lookup` gave before need not be asked for again while it is the same. */
-  readonly revision: number;
+  /**
+   * Another number whenever any view may be another: what `lookup` gave before need not be asked for again while it is the same. Not a
+   * getter: V8 keeps an object literal with one as a dictionary, and every request looks into this.
+   */
+  revision(): number;
   /** The view held for a key of {@link destinationKey}, without asking anyone; null when none is held. */
   peek(key: string): DestinationView | null;
   /** The endpoint refused a connection: it leaves every view for a few seconds, or until the registry announces it anew. */

@@ -76,7 +76,7 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Discove
   const counters = declareMetrics(
     metrics,
     () => heartbeat.ageMs(),
-    () => destinations.size,
+    () => destinations.size(),
   );
   let opener = makeOpener(backoffMostMs(FIRST_LEASE_MS));
   let followed = identity.current();
@@ -163,9 +163,7 @@ export async function startDiscovery(options: DiscoveryOptions): Promise<Discove
 
   const stopListening = identity.onChange(follow);
   return {
-    get revision() {
-      return destinations.revision;
-    },
+    revision: destinations.revision,
     lookup: destinations.lookup,
     peek: destinations.peek,
     markRefused(endpoint) {

@@ -32,6 +32,7 @@ import { Outbox } from "./outbox.ts";
 import { CONNECTION_WINDOW_BYTES, ReceiveWindow } from "./receive-window.ts";
 import { SendQueue } from "./send-queue.ts";
 import type { Stream } from "./stream.ts";
+import { StreamTable } from "./stream-table.ts";
 
 /** A peer that does not read is not read either, once this much waits for it, bytes. */
 const MAX_UNREAD_BYTES = 512 * 1024;
@@ -49,7 +50,7 @@ export interface ConnectionEngine {
 /** A connection. */
 export abstract class Http2Connection implements WireOwner, FrameOwner {
   readonly wire: SocketWire;
-  readonly streams = new Map<number, Stream>();
+  readonly streams = new StreamTable();
   readonly heads: HeadWriter;
   readonly frames: FrameWriter;
   /** True once the connection is given up: nothing that comes matters any more. */
@@ -136,7 +137,7 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
     if (this.#section.id !== 0) return this.fail(H2_ERROR.protocolError, "DATA within a header section");
     if (!this.#window.take(length)) return this.fail(H2_ERROR.flowControlError, "DATA beyond the connection's window");
     const stream = this.streams.get(id);
-    if (stream === undefined) return this.#onStray(id);
+    if (stream === null) return this.#onStray(id);
     if (stream.isRemoteEnded || !stream.hasHead) return this.failStream(stream, H2_ERROR.streamClosed, "DATA where none is due");
     stream.receiveWindow -= length;
     if (stream.receiveWindow < 0) return this.failStream(stream, H2_ERROR.flowControlError, "DATA beyond the stream's window");
@@ -267,7 +268,7 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
       return this.pump();
     }
     const stream = this.streams.get(id);
-    if (stream === undefined) return this.isIdle(id) ? this.#onStray(id) : undefined;
+    if (stream === null) return this.isIdle(id) ? this.#onStray(id) : undefined;
     stream.sendWindow += increment;
     if (increment === 0) return this.failStream(stream, H2_ERROR.protocolError, "WINDOW_UPDATE of nothing");
     if (stream.sendWindow > MAX_31_BIT) return this.failStream(stream, H2_ERROR.flowControlError, "the stream's window overflows");
@@ -279,7 +280,7 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
   #onReset(id: number, bytes: Buffer, start: number, end: number): void {
     if (end - start !== 4) return this.fail(H2_ERROR.frameSizeError, "RST_STREAM of another size");
     const stream = this.streams.get(id);
-    if (stream === undefined) return this.#onStray(id);
+    if (stream === null) return this.#onStray(id);
     const code = read32(bytes, start);
     this.onPeerReset(stream);
     if (this.isOver) return;
@@ -328,7 +329,7 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
   #resizeWindows(bytes: number): void {
     const change = bytes - this.peerWindowBytes;
     this.peerWindowBytes = bytes;
-    for (const stream of this.streams.values()) {
+    for (const stream of this.streams.all()) {
       stream.sendWindow += change;
       if (stream.sendWindow > MAX_31_BIT) return this.fail(H2_ERROR.flowControlError, "a stream's window overflows");
       if (stream.isPending) this.queue(stream);
@@ -482,7 +483,7 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
   }
 
   protected loseStreams(): void {
-    for (const stream of [...this.streams.values()]) {
+    for (const stream of this.streams.all()) {
       const { taker } = stream;
       stream.abandon();
       taker?.onReset(stream, H2_ERROR.cancel, false);
@@ -491,7 +492,7 @@ export abstract class Http2Connection implements WireOwner, FrameOwner {
 
   /** A stream is over. */
   forget(stream: Stream): void {
-    this.streams.delete(stream.id);
+    this.streams.remove(stream);
     this.onStreamOver();
   }
 

@@ -94,7 +94,7 @@ export abstract class ServerConnection extends Http2Connection {
 
   protected override onHead(id: number, head: HeaderList, isEnd: boolean): void {
     const known = this.streams.get(id);
-    if (known !== undefined) return this.takeTrailers(known, head, isEnd);
+    if (known !== null) return this.takeTrailers(known, head, isEnd);
     if ((id & 1) === 0) return this.fail(H2_ERROR.protocolError, `a client's stream has the id ${id}`);
     if (id <= this.#lastId) return this.onStrayHead(id);
     if (this.#life === LIFE.left) return this.#refuseStream(id, FLOOD.stray);
@@ -104,7 +104,7 @@ export abstract class ServerConnection extends Http2Connection {
     const stream = new Stream(this, id, null);
     stream.hasHead = true;
     stream.isRemoteEnded = isEnd;
-    this.streams.set(id, stream);
+    this.streams.add(stream);
     if (head.isTooLarge) return this.onLargeHead(stream, head);
     const flaw = flawOfRequest(head);
     if (flaw !== null) return this.failStream(stream, H2_ERROR.protocolError, flaw);
@@ -184,7 +184,7 @@ export abstract class ServerConnection extends Http2Connection {
       return this.fail(H2_ERROR.settingsTimeout, "no preface or SETTINGS in time");
     if (this.#life === LIFE.leaving && now - this.#leavingMonoMs >= FAREWELL_MS) this.#leave();
     this.checkUnfinished(headMs);
-    for (const stream of [...this.streams.values()]) this.checkStream(stream, now, discardMs);
+    for (const stream of this.streams.all()) this.checkStream(stream, now, discardMs);
     if (!this.isOver) this.#checkLife(now);
   }
 

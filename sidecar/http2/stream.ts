@@ -89,6 +89,8 @@ export class Stream implements UpstreamSide {
   /** In the connection's queue of those that can send. */
   isQueued = false;
   next: Stream | null = null;
+  /** In the connection's table, behind this one in its chain. */
+  following: Stream | null = null;
   /** What waits for the window; null until something does. */
   #pending: ByteQueue | null = null;
   #endsAfterPending = false;

@@ -42,7 +42,7 @@ export class Trunk extends ClientConnection {
 
   /** Only now, so that no request that was on its way meets a connection which was just closed for being idle. */
   protected override onLeft(): void {
-    for (const { taker } of [...this.streams.values()]) if (taker instanceof StreamWire) taker.carried?.drain();
+    for (const { taker } of this.streams.all()) if (taker instanceof StreamWire) taker.carried?.drain();
   }
 
   /** Opening a connection costs more than opening a stream of HTTP/2. A sidecar leaves a trunk on which it has reset a fifth of what is allowed at once. */

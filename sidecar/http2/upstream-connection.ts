@@ -71,7 +71,7 @@ export class UpstreamConnection extends Http2Connection {
   open(taker: StreamTaker): Stream {
     const stream = new Stream(this, this.#nextId, taker);
     this.#nextId += 2;
-    this.streams.set(stream.id, stream);
+    this.streams.add(stream);
     if (this.#nextId > MAX_31_BIT) this.#retire();
     return stream;
   }
@@ -84,7 +84,7 @@ export class UpstreamConnection extends Http2Connection {
 
   protected override onHead(id: number, head: HeaderList, isEnd: boolean): void {
     const stream = this.streams.get(id);
-    if (stream === undefined) return this.onStrayHead(id);
+    if (stream === null) return this.onStrayHead(id);
     if (stream.hasHead) return this.takeTrailers(stream, head, isEnd);
     const flaw = flawOfAnswer(head, isEnd);
     if (flaw !== null) return this.failStream(stream, H2_ERROR.protocolError, flaw);
@@ -124,7 +124,7 @@ export class UpstreamConnection extends Http2Connection {
   /** Streams above the last one were not looked at; the others go on. */
   protected override onGoaway(lastId: number): void {
     this.#retire();
-    for (const stream of [...this.streams.values()]) {
+    for (const stream of this.streams.all()) {
       if (stream.id <= lastId) continue;
       const { taker } = stream;
       stream.abandon();
@@ -174,7 +174,7 @@ export class UpstreamConnection extends Http2Connection {
 
   /** A request that nobody watches any more goes on only while its upstream takes it. */
   #checkLeft(): void {
-    for (const stream of [...this.streams.values()])
+    for (const stream of this.streams.all())
       if (stream.taker === null && this.nowMonoMs - stream.movedMonoMs >= LEFT_MS) stream.reset(H2_ERROR.noError);
   }
 

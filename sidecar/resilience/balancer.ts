@@ -196,10 +196,10 @@ class PeakEwmaBalancer<E extends { readonly id: string }> implements Balancer<E>
     let out = 0;
     let wakeMonoMs = Number.POSITIVE_INFINITY;
     for (const slot of this.#slots.values()) {
-      const { state } = slot.breaker;
+      const state = slot.breaker.state();
       if (state.kind !== "closed") out += 1;
       if (state.kind === "open") wakeMonoMs = Math.min(wakeMonoMs, state.untilMonoMs);
-      if (slot.breaker.passes) passing.push(slot);
+      if (slot.breaker.passes()) passing.push(slot);
     }
     this.#passing = passing;
     this.#out = out;
@@ -214,7 +214,9 @@ class PeakEwmaBalancer<E extends { readonly id: string }> implements Balancer<E>
   #releaseExcess(): void {
     let excess = this.#out - Math.floor(this.#slots.size / 2);
     if (excess <= 0) return;
-    const open = [...this.#slots.values()].filter((slot) => slot.breaker.state.kind === "open").sort((a, b) => dueMonoMs(a) - dueMonoMs(b));
+    const open = [...this.#slots.values()]
+      .filter((slot) => slot.breaker.state().kind === "open")
+      .sort((a, b) => dueMonoMs(a) - dueMonoMs(b));
     for (const slot of open) {
       if (excess <= 0) return;
       slot.breaker.wake(0, true);
@@ -224,7 +226,8 @@ class PeakEwmaBalancer<E extends { readonly id: string }> implements Balancer<E>
 }
 
 function dueMonoMs<E>(slot: Slot<E>): number {
-  return slot.breaker.state.kind === "open" ? slot.breaker.state.untilMonoMs : 0;
+  const state = slot.breaker.state();
+  return state.kind === "open" ? state.untilMonoMs : 0;
 }
 
 /**
@@ -232,8 +235,8 @@ function dueMonoMs<E>(slot: Slot<E>): number {
  * flooded while its first answer is out.
  */
 function isCheaper<E>(candidate: Slot<E>, than: Slot<E>, nowMonoMs: number): boolean {
-  if (candidate.breaker.state.kind === "half_open") return true;
-  if (than.breaker.state.kind === "half_open") return false;
+  if (candidate.breaker.state().kind === "half_open") return true;
+  if (than.breaker.state().kind === "half_open") return false;
   if (!candidate.latency.measured || !than.latency.measured) {
     if (candidate.inFlight !== than.inFlight) return candidate.inFlight < than.inFlight;
     return than.latency.measured;

@@ -25,9 +25,9 @@ export const DEFAULT_BREAKER: BreakerSettings = { failures: 7, minBackoffMs: 1_0
 
 /** The breaker of one endpoint. */
 export interface Breaker {
-  readonly state: BreakerState;
+  state(): BreakerState;
   /** True when a request may be sent now. */
-  readonly passes: boolean;
+  passes(): boolean;
   /** A request is about to be sent. Half open, this is the probe: until it ends nothing else passes. Returns true exactly for a probe. */
   begin(): boolean;
   /** A request ended. `probe` is what {@link Breaker.begin} returned. */
@@ -78,12 +78,8 @@ export function createBreaker(options: {
   }
 
   return {
-    get state() {
-      return state;
-    },
-    get passes() {
-      return state === CLOSED || state === HALF_OPEN;
-    },
+    state: () => state,
+    passes: () => state === CLOSED || state === HALF_OPEN,
     begin() {
       if (state !== HALF_OPEN) return false;
       transition(PROBING);

@@ -17,7 +17,7 @@ export interface MessageTrust {
 /** Looks certificates up, checking those it does not know. */
 export interface MessageCertificates {
   /** The roots that count now; another array when they changed. */
-  readonly roots: readonly X509Certificate[];
+  roots(): readonly X509Certificate[];
   /** The certificate in a header's base64url, or null when it is not one of `identity`'s. */
   ofText(text: string, identity: SpiffeId): MessageCertificate | null;
   /** The certificate in DER, or null when it is not one of `identity`'s. Keep the Buffer: the answer is remembered with it. */
@@ -72,9 +72,7 @@ export function createMessageCertificates(options: {
   }
 
   return {
-    get roots() {
-      return trust.roots();
-    },
+    roots: trust.roots,
     ofText,
     ofDer(der, identity) {
       let checked = byDer.get(der);

@@ -13,7 +13,7 @@ export type NonceAnswer = "fresh" | "replayed" | "full";
 /** The memory of nonces. */
 export interface NonceCache {
   /** Nonces held. */
-  readonly size: number;
+  size(): number;
   /** Remembers a nonce (16 bytes) until `expiresAtMs` (wall clock) is over; anything but `fresh` must be refused. */
   claim(nonce: Uint8Array, expiresAtMs: number): NonceAnswer;
 }
@@ -41,9 +41,7 @@ export function createNonceCache(options: {
   const bytes = new Uint8Array(words.buffer);
 
   return {
-    get size() {
-      return previous.count + current.count;
-    },
+    size: () => previous.count + current.count,
     claim(nonce, expiresAtMs) {
       if (clock.nowMs() > previous.latestExpiryMs && current.count > 0) {
         previous.clear();

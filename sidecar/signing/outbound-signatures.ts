@@ -21,12 +21,16 @@ export interface OutboundSignatures {
   sign(exchange: Exchange, endpoint: Endpoint, connection: SignedConnection, body: Buffer | null): void;
 }
 
+/** The view of a signer that adds nothing. */
+const UNSIGNED: OutboundSignatures = { wantsBody: false, sign: () => {} };
+
 /** Makes the outbound side's view of `signer`. */
 export function createOutboundSignatures(signer: Signer, certificates: MessageCertificates): OutboundSignatures {
+  if (signer.mode === "mtls") return UNSIGNED; // not even the certificate of the peer is looked up
   return {
-    wantsBody: signer.mode !== "mtls",
+    wantsBody: true,
     sign(exchange, endpoint, connection, body) {
-      const { keyId } = signer;
+      const keyId = signer.keyId();
       const { messageCertificate } = endpoint;
       const fields = signer.sign({
         method: exchange.method,

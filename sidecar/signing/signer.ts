@@ -55,7 +55,7 @@ export interface SignRequest {
 export interface Signer {
   readonly mode: SigningMode;
   /** Id of the key that signs now. It changes on renewal: include the certificate again when it is not the one last sent on the connection. */
-  readonly keyId: string;
+  keyId(): string;
   /** The fields to append, flat; empty in mode `mtls`. Remove what the app sent under these names first (`outboundHeaders`). */
   sign(request: SignRequest): string[];
 }
@@ -88,9 +88,7 @@ export function createSigner(options: {
 
   return {
     mode,
-    get keyId() {
-      return credentials().messageKeyId;
-    },
+    keyId: () => credentials().messageKeyId,
     sign(request) {
       if (mode === "mtls") return [];
       const current = credentials();

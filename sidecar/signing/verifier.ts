@@ -201,7 +201,7 @@ class ProfileVerifier implements Verifier {
       known !== null &&
       known.keyId === keyId &&
       (text === null || text === connection.certificateText) &&
-      connection.roots === certificates.roots &&
+      connection.roots === certificates.roots() &&
       nowMs < known.expiresAtMs
     ) {
       return known;
@@ -212,7 +212,7 @@ class ProfileVerifier implements Verifier {
     if (certificate === null || certificate.keyId !== keyId) return certificates.byKeyId(keyId, peer);
     connection.certificateText = given;
     connection.certificate = certificate;
-    connection.roots = certificates.roots;
+    connection.roots = certificates.roots();
     return certificate;
   }
 

@@ -34,14 +34,15 @@ export function beginEvent(): void {
 export function endEvent(): void {
   flush();
   isInEvent = false;
-  let kept = 0;
-  for (let index = 0; index < filled.length; index += 1) {
+  for (let index = filled.length - 1; index >= 0; index -= 1) {
     const gathering = filled[index] as Gathering;
-    if (gathering.isBusy) filled[kept++] = gathering;
-    else gathering.flush();
+    if (gathering.isBusy) continue;
+    // The last one takes its place; cutting the array by its length would be a call into V8's runtime each time.
+    const last = filled.pop() as Gathering;
+    if (last !== gathering) filled[index] = last;
+    gathering.flush();
   }
-  filled.length = kept;
-  if (kept > 0) flushAtEndOfTurn();
+  if (filled.length > 0) flushAtEndOfTurn();
 }
 
 /** Writes all that was put together, here and in `outgoing.ts`, once all events of this turn were looked at. */

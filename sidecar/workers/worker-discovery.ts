@@ -71,9 +71,7 @@ export function createWorkerDiscovery(clock: Clock, say: (message: FromWorker) =
   }
 
   return {
-    get revision() {
-      return revision;
-    },
+    revision: () => revision,
     lookup(destination: Destination, done) {
       const key = destinationKey(destination);
       const entry = entries.get(key);

@@ -82,16 +82,16 @@ t.test("connections of a removed root take no further request, are asked to end,
 
   identity.swap(credentialsOf(old, [old, next]));
   clock.advance(60_000);
-  t.same([watch.generation, asked, told], [0, 0, []], "a root that was added changes nothing");
+  t.same([watch.generation(), asked, told], [0, 0, []], "a root that was added changes nothing");
 
   identity.swap(credentialsOf(next, [old, next]));
   const after = await connected(t, next);
   watch.dialled(after.client);
   identity.swap(credentialsOf(next, [next]));
   clock.advance(SPREAD_MS / 2 - 1);
-  t.equal(watch.generation, 0, "not all sidecars at once");
+  t.equal(watch.generation(), 0, "not all sidecars at once");
   clock.advance(1);
-  t.equal(watch.generation, 1, "requests take new connections from here on");
+  t.equal(watch.generation(), 1, "requests take new connections from here on");
   clock.advance(SPREAD_MS * 1.5);
   t.equal(asked, 1, "a caller that has not left is asked to");
   t.same(told, [[2, "asked"]]);

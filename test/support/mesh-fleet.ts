@@ -110,12 +110,9 @@ export class MeshFleet {
 
   #discovery(): Discovery {
     const view = () => this.#view;
-    const revision = () => this.#revision;
     return {
       lookup: (destination, done) => done(destination.kind === "service" && destination.name === "orders" ? view() : null),
-      get revision() {
-        return revision();
-      },
+      revision: () => this.#revision,
       peek: view,
       markRefused: ({ id }) => {
         this.#refusedUntilMonoMs.set(id, systemClock.monoMs() + REFUSED_MS);

@@ -80,9 +80,7 @@ export async function startMeshPair(options: MeshPairOptions): Promise<MeshPair>
       if (options.lookup === undefined) give();
       else options.lookup(give);
     },
-    get revision() {
-      return revision;
-    },
+    revision: () => revision,
     peek: () => view,
     markRefused(refused) {
       revision += 1;

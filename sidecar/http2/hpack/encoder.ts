@@ -16,8 +16,8 @@ const MAX_SHARE_OF_TABLE = 3 / 4;
 /** A place that is neither in the static table nor a number. */
 const NOWHERE = -(STATIC_COUNT + 1);
 
-/** Longer texts are worth a call into native code. */
-const MAX_COPIED_HERE = 24;
+/** Longer texts than a request id are worth a call into native code. */
+const MAX_COPIED_HERE = 48;
 
 /** An encoder. */
 export class HpackEncoder {

@@ -7,18 +7,34 @@ const HTAB = 0x09;
 const SP = 0x20;
 const DEL = 0x7f;
 
-/** The octets that were looked at last: nearly always the buffer that all sockets are read into. */
-let seen = new Uint8Array(0);
-let words = new DataView(seen.buffer);
+/** Octets, and the same as words. */
+interface Looked {
+  readonly bytes: Uint8Array;
+  readonly words: DataView;
+}
+
+/** The two that were looked at last: nearly always the buffer that all sockets are read into, and the one that Huffman code is decoded into. */
+let last = lookInto(new Uint8Array(0));
+let before = last;
+
+function lookInto(bytes: Uint8Array): Looked {
+  return { bytes, words: new DataView(bytes.buffer, bytes.byteOffset, bytes.length) };
+}
+
+function wordsOf(bytes: Uint8Array): DataView {
+  if (last.bytes !== bytes) {
+    const found = before.bytes === bytes ? before : lookInto(bytes);
+    before = last;
+    last = found;
+  }
+  return last.words;
+}
 
 /** True when bytes[start..end) may be the value of a field. */
 export function isValueIn(bytes: Uint8Array, start: number, end: number): boolean {
   if (start === end) return true;
   if (isBlank(bytes[start] as number) || isBlank(bytes[end - 1] as number)) return false;
-  if (bytes !== seen) {
-    seen = bytes as Uint8Array<ArrayBuffer>; // nothing here is shared between threads
-    words = new DataView(seen.buffer, seen.byteOffset, seen.length);
-  }
+  const words = wordsOf(bytes);
   let at = start;
   for (; at + 4 <= end; at += 4) if (mayHaveControl(words.getInt32(at)) && !isWordGood(bytes, at)) return false;
   for (; at < end; at += 1) if (isControl(bytes[at] as number)) return false;

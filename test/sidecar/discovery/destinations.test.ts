@@ -144,7 +144,7 @@ t.test("what nobody uses is forgotten after ten minutes, what somebody uses is n
     destinations.peek(KEY);
   }
   t.strictSame(unasked, ["address/10.0.0.9/80"]);
-  t.equal(destinations.size, 1);
+  t.equal(destinations.size(), 1);
 });
 
 t.test("what was remembered is told when the registry is away or late, and its version is asked with", async (t) => {

@@ -21,9 +21,9 @@ for (const mode of ["hmac", "sign"] as const) {
     function send(connection: Connection): void {
       const wire = pair.request(connection, {
         dstMessageCertificateKey: pair.certificates.ofDer(announced, pair.callee.identity),
-        includeCertificate: told.get(connection) !== pair.signer.keyId,
+        includeCertificate: told.get(connection) !== pair.signer.keyId(),
       });
-      told.set(connection, pair.signer.keyId);
+      told.set(connection, pair.signer.keyId());
       flying.get(connection)?.push(wire);
     }
     function arrive(connection: Connection): void {
