@@ -27,7 +27,7 @@ export async function playCapacity(options: ControlBenchOptions, dist: string, s
   const problems: string[] = [];
 
   async function row<Found extends object>(what: string, changes: Partial<ControlBenchOptions>, play: Play<Found>): Promise<Found | null> {
-    const own = { ...options, watches: 1, ...changes };
+    const own: ControlBenchOptions = { ...options, scenario: "steady", watches: 1, ...changes };
     const world = await createWorld(own, dist);
     try {
       const found = await play(world, own);
@@ -48,8 +48,8 @@ export async function playCapacity(options: ControlBenchOptions, dist: string, s
     if (found !== null) sweep.push(found);
   }
   const busy = await row("three watches each", { sidecars: SWEEP.at(-1) ?? 0, watches: 3 }, playSteady);
-  const rolling = await row("rolling", { sidecars: ROLLING, watches: 3 }, playRolling);
-  const disconnect = await row("disconnect", { sidecars: ROLLING }, playDisconnect);
+  const rolling = await row("rolling", { scenario: "rolling", sidecars: ROLLING, watches: 3 }, playRolling);
+  const disconnect = await row("disconnect", { scenario: "disconnect", sidecars: ROLLING }, playDisconnect);
   const shared: Result[] = [];
   for (const replicas of REPLICAS) {
     const found = await row(`redis, ${replicas} replicas`, { sidecars: SHARED, store: "redis", replicas }, playSteady);

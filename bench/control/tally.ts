@@ -90,9 +90,10 @@ export class Tally {
     this.#count(`refused ${reason}: ${message}`);
   }
 
-  updated({ upserts }: WatchUpdate): void {
+  updated({ upserts, full }: WatchUpdate): void {
     this.#updates += 1;
-    if (!this.#followsSpread) return;
+    // A whole answer is for who asks for the first time: it says nothing of when the others knew.
+    if (!this.#followsSpread || full) return;
     for (const { instanceId } of upserts) if (this.#announcedMonoMs.has(instanceId)) this.#toldMonoMs.set(instanceId, performance.now());
   }
 
