@@ -11,13 +11,14 @@ import {
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../../core/clock.ts";
 import { type Decision, HELD_BODY_BYTES, type ServedConnection, type Upstream } from "../engine.ts";
-import { type ConnectionContext, type Exchange, type Refusal, type RequestHead, refuse } from "../exchange.ts";
+import { type ConnectionContext, type Exchange, type Refusal, refuse } from "../exchange.ts";
 import { editedFields, FlatFields } from "../fields.ts";
 import { noteGrpcStatus } from "../grpc-status.ts";
 import { answerFor } from "../rescue.ts";
 import { failureOf, refusedUnseen } from "../upstream-failure.ts";
-import { headerObject } from "./flat-headers.ts";
 import { holdBody } from "./hold-body.ts";
+import { headOf, requestFields, withoutPseudo } from "./http2-messages.ts";
+import { carry, isGone, isOver, sendTrailers } from "./http2-streams.ts";
 import { peekBody } from "./peek-body.ts";
 import { CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES, type UpstreamSession, UpstreamSessions } from "./upstream-sessions.ts";
 
@@ -344,38 +345,6 @@ export function createCompatHttp2(clock: Clock): CompatHttp2 {
 
 const EMPTY = Buffer.alloc(0);
 
-function headOf(raw: readonly string[]): RequestHead {
-  let method = "";
-  let authority = "";
-  let path = "";
-  let host = "";
-  const headers: string[] = [];
-  for (let index = 0; index < raw.length; index += 2) {
-    const name = raw[index] as string;
-    const value = raw[index + 1] as string;
-    if (name === ":method") method = value;
-    else if (name === ":authority") authority = value;
-    else if (name === ":path") path = value;
-    else if (name === "host") host = value;
-    else if (!name.startsWith(":")) headers.push(name, value);
-  }
-  return { method, authority: authority === "" ? host : authority, path, isPlainPath: false, fields: new FlatFields(headers) };
-}
-
-function withoutPseudo(raw: readonly string[]): string[] {
-  const headers: string[] = [];
-  for (let index = 0; index < raw.length; index += 2) {
-    if (!(raw[index] as string).startsWith(":")) headers.push(raw[index] as string, raw[index + 1] as string);
-  }
-  return headers;
-}
-
-function requestFields(exchange: Exchange): string[] {
-  const fields = [":method", exchange.method, ":scheme", "http", ":authority", exchange.authority, ":path", exchange.path];
-  for (const part of editedFields(exchange.head.fields, exchange.edit)) fields.push(part);
-  return fields;
-}
-
 /** Sends what was read of the body, then the rest as it comes, then the trailers. */
 function sendBody(connection: ServedConnection, stream: ServerHttp2Stream, upstream: ClientHttp2Stream, body: Body): void {
   let trailers: string[] = [];
@@ -388,41 +357,6 @@ function sendBody(connection: ServedConnection, stream: ServerHttp2Stream, upstr
   else carry(stream, upstream);
 }
 
-/** Trailers that node:http2 will not write (two of a field that must be single) reset the stream: half of them could mean something else. */
-function sendTrailers(stream: ServerHttp2Stream | ClientHttp2Stream, trailers: readonly string[]): void {
-  try {
-    stream.sendTrailers(headerObject(trailers));
-  } catch {
-    stream.close(NGHTTP2_INTERNAL_ERROR);
-  }
-}
-
-/** True when nothing can be sent on the stream any more: it was reset, by either side, or is closed. Its exchange ends with its `close`. */
-function isGone(stream: ServerHttp2Stream): boolean {
-  return stream.destroyed || stream.closed || stream.aborted;
-}
-
-/** True when there is nobody to answer any more, or the exchange was given up. */
-function isOver(stream: ServerHttp2Stream, exchange: Exchange): boolean {
-  return isGone(stream) || exchange.refusal !== null;
-}
-
 function idle({ idleTimeoutMs }: Exchange): Refusal {
   return refuse("timeout", `nothing moved for ${idleTimeoutMs} ms`);
-}
-
-/** Moves data from one stream to the other; only an ordered end is passed on here. */
-function carry(from: ServerHttp2Stream | ClientHttp2Stream, to: ServerHttp2Stream | ClientHttp2Stream): void {
-  from.on("data", (chunk: Buffer) => {
-    if (!to.destroyed && !to.write(chunk)) from.pause();
-  });
-  to.on("drain", () => from.resume());
-  function onEnd(): void {
-    // A reset stream ends as well; what was cut off must not look whole. Its code is passed on by `close`.
-    if (!to.destroyed && from.rstCode === NGHTTP2_NO_ERROR && !from.aborted) to.end();
-  }
-  // One that was looked into and had nothing left ends while it waits for a connection, paused or not.
-  if (from.readableEnded) onEnd();
-  else from.once("end", onEnd);
-  from.resume();
 }

@@ -1,6 +1,6 @@
 // The network is cut without a word: no reset, no refusal, packets vanish. Links are taken off the bridge, or iptables drops between two namespaces.
 import { type Fault, NOTHING_FAILS, type Scene } from "./fault.ts";
-import { everyInstanceKnown, heartbeatsFlow, isHealthy, watchInstances } from "./health.ts";
+import { everyInstanceKnown, heartbeatsFlow, isHealthy, leavesRegistry, watchInstances } from "./health.ts";
 import { cutBetween, cutLink, cutOpenConnections } from "./links.ts";
 import { LEASE_MS, type PartName } from "./world.ts";
 
@@ -48,11 +48,7 @@ export const CUTS: readonly Fault[] = [
       scene.begin();
       const join = cutBetween(sidecarB.namespace, [registry.namespace, ca.namespace]);
       scene.undo(join);
-      await scene.becomes(
-        "it left the registry",
-        LEASE_MS + 3_000,
-        async () => (await scene.world.instances())?.includes("sidecarB") === false,
-      );
+      await leavesRegistry(scene, "sidecarB");
       await scene.hold(1_000, 15_000);
       join();
       scene.over();
@@ -126,7 +122,7 @@ export const CUTS: readonly Fault[] = [
       scene.begin();
       const join = cutLink(world.network, world.parts.sidecarB.namespace);
       scene.undo(join);
-      await scene.becomes("it left the registry", LEASE_MS + 3_000, async () => (await world.instances())?.includes("sidecarB") === false);
+      await leavesRegistry(scene, "sidecarB");
       const leftMs = Date.now() + 500; // until the caller has heard
       await scene.hold(1_500, 20_000);
       const { failed } = await world.traffic.figures(leftMs, Date.now());

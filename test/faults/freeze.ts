@@ -1,6 +1,6 @@
 // SIGSTOP, then SIGCONT: the process is there, its sockets too, and nothing answers. When it goes on, its timers find that time has passed.
 import { type Fault, NOTHING_FAILS, type Scene } from "./fault.ts";
-import { everyInstanceKnown, heartbeatsFlow, isHealthy } from "./health.ts";
+import { everyInstanceKnown, heartbeatsFlow, isHealthy, leavesRegistry } from "./health.ts";
 import { DEADLINE_MS, LEASE_MS, type PartName } from "./world.ts";
 
 const kind = "SIGSTOP";
@@ -57,7 +57,7 @@ export const FREEZES: readonly Fault[] = [
       scene.undo(() => world.parts.sidecarB.thaw());
       scene.begin();
       world.parts.sidecarB.freeze();
-      await scene.becomes("it left the registry", LEASE_MS + 3_000, async () => (await world.instances())?.includes("sidecarB") === false);
+      await leavesRegistry(scene, "sidecarB");
       const leftMs = Date.now() + 500; // until the caller has heard
       await scene.hold(1_500, 20_000);
       const { failed } = await world.traffic.figures(leftMs, Date.now());

@@ -18,6 +18,12 @@ export function everyInstanceKnown({ world }: Scene): () => Promise<boolean> {
   return async () => (await world.instances())?.length === 3;
 }
 
+/** Waits until the registry lists the instance no more. */
+export function leavesRegistry(scene: Scene, instanceId: string): Promise<void> {
+  const isGone = async () => (await scene.world.instances())?.includes(instanceId) === false;
+  return scene.becomes("it left the registry", LEASE_MS + 3_000, isGone);
+}
+
 /** True when the part has a fresh heartbeat. */
 export function heartbeatsFlow(part: Part): () => Promise<boolean> {
   return async () => {

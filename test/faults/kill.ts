@@ -1,6 +1,6 @@
 // kill -9: the process is gone without a word, and whoever starts processes starts it again.
 import { type Fault, NOTHING_FAILS, type Scene } from "./fault.ts";
-import { everyInstanceKnown, everyInstanceStays, isHealthy } from "./health.ts";
+import { everyInstanceKnown, everyInstanceStays, isHealthy, leavesRegistry } from "./health.ts";
 import type { PartName } from "./world.ts";
 
 const kind = "kill -9";
@@ -128,7 +128,7 @@ export const KILLS: readonly Fault[] = [
       scene.begin();
       await Promise.all([appB.kill(), sidecarB.kill()]);
       scene.undo(() => Promise.all([appB, sidecarB].filter((one) => !one.isRunning).map((one) => one.start())));
-      await scene.becomes("it left the registry", 6_000, async () => (await scene.world.instances())?.includes("sidecarB") === false);
+      await leavesRegistry(scene, "sidecarB");
       await appB.start();
       await sidecarB.start();
       scene.over();
