@@ -9,7 +9,7 @@ groups=' '
 while read -r what group; do
   case $what in
     +) groups="$groups$group " ;;
-    -) groups="\${groups%% $group *} \${groups#* $group }" ;;
+    -) case $groups in *" $group "*) groups="\${groups%% $group *} \${groups#* $group }" ;; esac ;;
   esac
 done
 for group in $groups; do kill -s KILL -- "-$group" 2>/dev/null; done
@@ -22,7 +22,7 @@ export function watchGroup(group: number): void {
   tell(`+ ${group}`);
 }
 
-/** The group has ended: its number may be another's soon. */
+/** The group has ended: its number may be another's soon. Saying so twice does nothing. */
 export function unwatchGroup(group: number): void {
   tell(`- ${group}`);
 }

@@ -37,6 +37,7 @@ t.test("they are killed too when nothing of the test runs any more to do it", { 
     import { startProcess } from ${JSON.stringify(new URL("processes.ts", import.meta.url).href)};
     const program = startProcess({ teardown() {} }, "sh", { args: ["-c", "sleep 1000 & echo child $!; wait"] });
     const [line] = await program.line(/child \\d+/);
+    for (let ended = 0; ended < 40; ended += 1) await startProcess({ teardown() {} }, "true").kill();
     console.log(program.pid + " " + line);
     setTimeout(() => {}, 9e6);
   `;
