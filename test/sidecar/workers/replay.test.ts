@@ -34,7 +34,7 @@ for (const mode of ["hmac", "sign"] as const) {
       reason: "signature_invalid",
       detail: "bound to another connection",
     });
-    t.equal(nonces.size, 0, "refused before its nonce is looked at");
+    t.equal(nonces.size(), 0, "refused before its nonce is looked at");
     t.match(pair.verify(first, wire), { ok: true });
     t.match(pair.verify(first, wire), { ok: false, reason: "signature_replayed" }, "and on its own connection it counts once");
     t.match(atOtherWorker(other.channelBinding, other.state), { ok: false, reason: "signature_invalid" });
