@@ -16,13 +16,13 @@ export interface Suite {
   readonly deadlineMs: number;
 }
 
-/** Most files wait more than they compute, so that twice as many as there are cores keep them busy. */
-const USUAL_JOBS = 2 * availableParallelism();
+/** Most files wait as much as they compute. More at once end no sooner: the cores are busy, and what measures a moment has to wait for them. */
+const USUAL_JOBS = availableParallelism() + 1;
 
 export const SUITES: Readonly<Record<string, Suite>> = {
   test: { folder: "test/", jobs: USUAL_JOBS, deadlineMs: 360_000 },
   // Each file runs an API server of its own, and has a bound of its own.
-  cluster: { folder: "test/cluster/", jobs: availableParallelism(), deadlineMs: 900_000 },
+  cluster: { folder: "test/cluster/", jobs: Math.ceil(availableParallelism() / 2), deadlineMs: 900_000 },
   // Each runs some ten processes.
   skew: { folder: "test/skew/", jobs: availableParallelism(), deadlineMs: 600_000 },
 };
