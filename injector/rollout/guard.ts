@@ -63,7 +63,7 @@ export function createGuard({ api, events, platform, fleet, clock, log, metrics 
     halts.inc();
     log.error({ rollout, why }, "rollout halted");
     const regarding = { apiVersion: "v1", kind: "ConfigMap", namespace: api.controlNamespace, name: PLATFORM_CONFIG_MAP };
-    events.record({ regarding, type: "Warning", reason: "RolloutHalted", action: "Halting", note: edit.summary });
+    events.record({ regarding, type: "Warning", reason: "RolloutHalted", action: "Halting", note: edit.summary, about: id });
   }
 
   return {

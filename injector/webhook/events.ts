@@ -25,6 +25,8 @@ export interface WorkloadEvent {
   readonly action: string;
   /** A sentence; cut at 1024 characters. */
   readonly note: string;
+  /** What of the object it is about, such as one of its rollouts: about another one it is another Event. Default: the object as a whole. */
+  readonly about?: string;
 }
 
 /** An Event as it is written. */
@@ -266,8 +268,8 @@ export function createEventRecorder({ sink, instance, clock, log, metrics }: Eve
 }
 
 /** The note is not part of it, as in the API: it may tell of one replica only. */
-function keyOf({ regarding, type, reason, action }: WorkloadEvent): string {
-  return [regarding.namespace, regarding.kind, regarding.name, regarding.uid ?? "", type, reason, action].join("\n");
+function keyOf({ regarding, type, reason, action, about = "" }: WorkloadEvent): string {
+  return [regarding.namespace, regarding.kind, regarding.name, regarding.uid ?? "", type, reason, action, about].join("\n");
 }
 
 /** Two replicas of ours may write in the same microsecond. */

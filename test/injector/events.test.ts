@@ -104,6 +104,18 @@ t.test("what happens again is counted in the same Event, once a minute; after te
   t.equal(created.length, 3, "another reason is another Event");
 });
 
+t.test("the same at one object about something else is another Event", async (t) => {
+  const { recorder, created } = start();
+  for (const version of ["0.2.0", "0.4.0", "0.4.0"])
+    recorder.record(happening({ reason: "RolloutHalted", about: version, note: `${version} does worse` }));
+  await settle();
+  t.strictSame(
+    created.map(({ note }) => note),
+    ["0.2.0 does worse", "0.4.0 does worse"],
+    "nobody is told of the first rollout only",
+  );
+});
+
 t.test("a warning does not wait behind what is normal, and is kept where there is room for one or the other", async (t) => {
   const { recorder, created, clock, metrics } = start();
   const named = (name: string, type: WorkloadEvent["type"]) => happening({ type, regarding: { ...DEPLOYMENT, name, uid: name } });

@@ -22,7 +22,7 @@ const USUAL_JOBS = availableParallelism() + 1;
 export const SUITES: Readonly<Record<string, Suite>> = {
   test: { folder: "test/", jobs: USUAL_JOBS, deadlineMs: 360_000 },
   // Each file runs an API server of its own, and has a bound of its own.
-  cluster: { folder: "test/cluster/", jobs: Math.ceil(availableParallelism() / 2), deadlineMs: 900_000 },
+  cluster: { folder: "test/cluster/", jobs: availableParallelism(), deadlineMs: 900_000 },
   // Each runs some ten processes.
   skew: { folder: "test/skew/", jobs: availableParallelism(), deadlineMs: 600_000 },
 };
