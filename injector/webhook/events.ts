@@ -30,7 +30,7 @@ export interface WorkloadEvent {
 }
 
 /** An Event as it is written. */
-export interface NewEvent extends WorkloadEvent {
+export interface NewEvent extends Omit<WorkloadEvent, "about"> {
   readonly name: string;
   readonly atMs: number;
   readonly reportingController: string;
@@ -187,12 +187,15 @@ export function createEventRecorder({ sink, instance, clock, log, metrics }: Eve
 
   async function create(series: Series): Promise<void> {
     const { event, lastAtMs } = series;
+    const { type, reason, action } = event;
     const regarding = await workloadOf(event.regarding);
     // The name has to be unique in the namespace for an hour, as in client-go.
     const name = `${regarding.name.slice(0, 220)}.${BigInt(Math.round(lastAtMs * 1000)).toString(16)}${suffix()}`;
     const note = event.note.length <= MAX_NOTE_LENGTH ? event.note : `${event.note.slice(0, MAX_NOTE_LENGTH - 1)}…`;
     await sink.create({
-      ...event,
+      type,
+      reason,
+      action,
       regarding,
       note,
       name,
