@@ -12,6 +12,15 @@ export const STARTING: BackoffLimits = { firstMs: 250, maxMs: 10_000 };
 /** Renewals and streams: what is held still works. */
 export const RUNNING: BackoffLimits = { firstMs: 1000, maxMs: 60_000 };
 
+/** Share of what is left of a certificate that the wait for another try to renew it may take: there are several before it ends, however long the CA was away. */
+const LEFT_RATIO = 1 / 8;
+
+/** Waits between tries to renew a certificate that ends in `leftMs`; 0 or less: it has ended, and nothing works until there is another. */
+export function renewalLimits(leftMs: number): BackoffLimits {
+  if (leftMs <= 0) return STARTING;
+  return { firstMs: RUNNING.firstMs, maxMs: Math.min(RUNNING.maxMs, Math.max(leftMs * LEFT_RATIO, STARTING.firstMs)) };
+}
+
 /** Wait before try number `failures` + 1, ms: half of the doubled step plus up to the other half. `random` gives 0..1. */
 export function backoffMs(failures: number, limits: BackoffLimits, random: () => number): number {
   const step = Math.min(limits.firstMs * 2 ** Math.min(failures - 1, 30), limits.maxMs);

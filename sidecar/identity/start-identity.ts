@@ -9,7 +9,7 @@ import type { SpiffeId } from "../../core/spiffe.ts";
 import { spiffeParts } from "../../core/spiffe.ts";
 import type { TrustBundle } from "../../core/wire/identity.ts";
 import type { BackoffLimits } from "./backoff.ts";
-import { pushedBackMs, RUNNING, STARTING } from "./backoff.ts";
+import { pushedBackMs, renewalLimits, STARTING } from "./backoff.ts";
 import { certify } from "./certify.ts";
 import type { ControlPlane } from "./control-channel.ts";
 import { createControlChannel } from "./control-channel.ts";
@@ -176,7 +176,8 @@ export async function startIdentity(options: IdentityOptions): Promise<IdentityS
       failures = 0;
     } catch (error) {
       if (isClosed) return;
-      nextMs = clock.nowMs() + noteFailure(error, RUNNING, "the certificate is not renewed yet");
+      const nowMs = clock.nowMs();
+      nextMs = nowMs + noteFailure(error, renewalLimits(held().expiresAtMs - nowMs), "the certificate is not renewed yet");
     } finally {
       isRenewing = false;
     }

@@ -1,5 +1,5 @@
 import t from "tap";
-import { backoffMs, pushedBackMs, RUNNING } from "../../../sidecar/identity/backoff.ts";
+import { backoffMs, pushedBackMs, renewalLimits, RUNNING, STARTING } from "../../../sidecar/identity/backoff.ts";
 import { createAlarm, renewalTime } from "../../../sidecar/identity/renewal.ts";
 import { createFakeClock } from "../../support/fake-clock.ts";
 
@@ -31,6 +31,26 @@ t.test("waits double up to their bound, with jitter over their upper half", asyn
     500,
   );
 });
+
+t.test(
+  "a renewal that goes on failing is tried again before the certificate ends, however short its life is and however long the CA was away",
+  async (t) => {
+    for (const lifeMs of [10_000, 60_000, 24 * HOUR_MS])
+      for (const random of [() => 0, () => 1]) {
+        const triesMs: number[] = [];
+        for (let leftMs = lifeMs * 0.3, failures = 1; leftMs > 0; failures += 1) {
+          triesMs.push(leftMs);
+          leftMs -= backoffMs(failures, renewalLimits(leftMs), random);
+        }
+        // A CA that comes back when an eighth of those 30 % are left still finds everybody in time.
+        const inTime = triesMs.filter((leftMs) => leftMs < (lifeMs * 0.3) / 8).length;
+        t.ok(inTime >= 2, `${lifeMs} ms: ${inTime} tries in the last eighth`);
+        t.ok(triesMs.length < 1000, `${triesMs.length} tries`);
+      }
+    t.same(renewalLimits(24 * HOUR_MS), RUNNING, "far from the end nobody hurries");
+    t.same(renewalLimits(0), STARTING, "afterwards nothing works but another certificate");
+  },
+);
 
 t.test("an alarm rings once, at the wall clock's time", async (t) => {
   const clock = createFakeClock();
