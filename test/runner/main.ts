@@ -1,6 +1,6 @@
 // `npm test`, `npm run test:cluster` and `npm run test:skew`: runs the files of one suite, several at once, and prints TAP of one line for each, with all
 // that a file wrote when it failed. tap's own runner is not used: it puts a recorder of coverage into every program that a test starts, which is then not
-// the program that users run, and takes half as long again. Usage: main.ts SUITE [--jobs N] [FILE…]
+// the program that users run, and takes half as long again. A file that failed beside others has to hold alone, and is told. Usage: main.ts SUITE [--jobs N] [FILE…]
 import { relative, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { inLanes } from "./lanes.ts";
@@ -11,13 +11,18 @@ const { values, positionals } = parseArgs({ allowPositionals: true, options: { j
 const [name = "", ...given] = positionals;
 const suite = SUITES[name];
 if (suite === undefined) throw new Error(`usage: main.ts ${Object.keys(SUITES).join("|")} [--jobs N] [FILE…]`);
+const { deadlineMs } = suite;
 const jobs = Number(values.jobs ?? suite.jobs);
 if (!Number.isInteger(jobs) || jobs < 1) throw new Error(`--jobs ${values.jobs}: a number from 1 up is needed`);
 const files = given.length === 0 ? filesOf(suite) : given.map((file) => relative(REPOSITORY, resolve(file)));
 
+/** As many files that failed beside others are run again alone, in the end: a test that measures moments says nothing while it waits for a CPU. More is no accident. */
+const MAX_AGAIN = 3;
+
 const sum = { pass: 0, fail: 0, skip: 0, todo: 0 };
 const running = new Set<RunningFile>();
 const failed: string[] = [];
+const suspects: FileResult[] = [];
 let ended = 0;
 
 /** Skipped and unfinished tests are shown of files that pass, too. */
@@ -38,6 +43,19 @@ function report(result: FileResult): void {
   process.stdout.write(`${shown(result)}${failure === null ? "ok" : "not ok"} ${ended} - ${file} # time=${Math.round(tookMs)}ms${why}\n`);
 }
 
+/** So that nobody takes it for a result. */
+function commented(output: string): string {
+  return output.replaceAll(/^/gm, "#     ").concat("\n");
+}
+
+async function run(file: string): Promise<FileResult> {
+  const started = runFile(file, deadlineMs);
+  running.add(started);
+  const result = await started.result;
+  running.delete(started);
+  return result;
+}
+
 function killAll(): void {
   for (const file of running) file.kill();
 }
@@ -46,11 +64,17 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal
 
 process.stdout.write(`TAP version 14\n1..${files.length}\n`);
 await inLanes(files, jobs, async (file) => {
-  const started = runFile(file, suite.deadlineMs);
-  running.add(started);
-  report(await started.result);
-  running.delete(started);
+  const result = await run(file);
+  if (result.failure === null) return report(result);
+  suspects.push(result);
+  process.stdout.write(`# ${file} has failed: ${result.failure}\n`);
 });
+for (const first of suspects) {
+  const isAccident = files.length > 1 && suspects.length <= MAX_AGAIN;
+  const again = isAccident ? await run(first.file) : first;
+  if (again.failure === null) process.stdout.write(`# held when it was run again alone; before, it said:\n${commented(first.output)}`);
+  report(again);
+}
 const counts = Object.entries(sum).filter(([, count]) => count > 0);
 const total = counts.reduce((all, [, count]) => all + count, 0);
 for (const file of failed) process.stdout.write(`# failed: ${file}\n`);
