@@ -209,7 +209,8 @@ function createConnections(serve: Serve, isTrusted: IsTrusted | undefined, log: 
 }
 
 const HANDSHAKE = {
-  ALPNProtocols: ["h2"],
+  // Not `ALPNProtocols`: Node would keep a copy of the list for each connection, and with it the slab of 64 KiB that it was cut from.
+  ALPNCallback: ({ protocols }) => (protocols.includes("h2") ? "h2" : undefined),
   requestCert: true,
   rejectUnauthorized: false,
   handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
@@ -217,5 +218,5 @@ const HANDSHAKE = {
 
 function contextOf({ key, cert, ca }: GrpcServerTls): TlsOptions {
   // A resumed session would bring back a verdict on the client from before roots changed or its certificate ended.
-  return { key, cert, ca, minVersion: "TLSv1.3", secureOptions: constants.SSL_OP_NO_TICKET };
+  return { key, cert, ca, minVersion: "TLSv1.3", ecdhCurve: "P-256:X25519", secureOptions: constants.SSL_OP_NO_TICKET };
 }

@@ -127,16 +127,17 @@ export class HeadWriter {
   /** Ends the section: a HEADERS frame, and CONTINUATIONs where it is longer than one. */
   end(streamId: number, isEndOfStream: boolean): void {
     const flags = isEndOfStream ? FLAG.endStream : 0;
-    if (!this.#isDirect) return this.#cut(streamId, flags);
+    const buffer = this.#buffer;
+    // The outbox lends it; a connection that rests would keep the one of its last head.
+    this.#buffer = NO_BYTES;
+    if (!this.#isDirect) return this.#cut(buffer, streamId, flags);
     const start = this.#outbox.length;
-    putFrameHeader(this.#buffer, start, this.#at - start - FRAME_HEADER_BYTES, FRAME.headers, flags | FLAG.endHeaders, streamId);
+    putFrameHeader(buffer, start, this.#at - start - FRAME_HEADER_BYTES, FRAME.headers, flags | FLAG.endHeaders, streamId);
     this.#outbox.length = this.#at;
   }
 
-  #cut(streamId: number, flags: number): void {
-    const section = this.#buffer;
+  #cut(section: Buffer, streamId: number, flags: number): void {
     const length = this.#at;
-    this.#buffer = NO_BYTES;
     let from = 0;
     do {
       const to = Math.min(length, from + MAX_FRAME_BYTES);
