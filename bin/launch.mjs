@@ -56,22 +56,10 @@ function run(program, arguments_) {
   child.on("exit", (code, signal) => process.exit(code ?? 128 + (constants.signals[signal] ?? 0)));
 }
 
-/**
- * Builds tap's test class once per installation. tap notices by itself that .taprc leaves a plugin out, but the run that notices still loads it
- * and fails (seen with tap 21.8).
- */
-function prepareTap() {
-  const built = join(PROJECT, "node_modules", "@tapjs", "test", "test-built", "dist", "esm", "index.js");
-  if (existsSync(built) && !readFileSync(built, "utf8").includes("@tapjs/typescript")) return;
-  const { status } = spawnSync(join(PROGRAMS, "node"), [join(PROGRAMS, "tap"), "build"], { cwd: PROJECT, stdio: ["ignore", 2, 2] });
-  if (status !== 0) fail("tap build failed; its messages are above");
-}
-
 const [program, ...rest] = process.argv.slice(2);
 if (program === undefined) fail("usage: launch.mjs PROGRAM [ARG…]");
 if (Number.parseInt(process.versions.node, 10) < OLDEST_NODE)
   fail(`Node ${OLDEST_NODE} or later is needed to start; this is ${process.version}.`);
 const reason = missing();
 if (reason !== null) install(reason);
-if (program === "tap") prepareTap();
 run(program, rest);

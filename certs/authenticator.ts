@@ -1,11 +1,10 @@
 // Who is asking? Turns one credential into one identity, and nothing else: whether the request fits the identity is the authority's question.
 // Three kinds (design 7): a service-account token, a one-time join token, or the connection's own client certificate (renewal).
 import type { X509Certificate } from "node:crypto";
-import type { Clock } from "../core/clock.ts";
 import { CertError } from "../core/errors.ts";
 import type { SpiffeId } from "../core/spiffe.ts";
 import { findRoot } from "../core/x509/chain.ts";
-import { createJudgedAt, type JudgedAt } from "../core/x509/judged-at.ts";
+import type { JudgedAt } from "../core/x509/judged-at.ts";
 import { checkPeerCertificate } from "../core/x509/peer-check.ts";
 import type { JoinTokens } from "./join-tokens.ts";
 
@@ -34,7 +33,7 @@ export type Authenticator = (credential: Credential) => Promise<Proof>;
 /** What an authenticator knows; a kind without its part is refused. */
 export interface AuthenticatorParts {
   readonly trustDomain: string;
-  readonly clock: Clock;
+  readonly judgedAt: JudgedAt;
   /** Current roots: a client certificate of a root that was removed since its handshake is refused. */
   roots(): readonly X509Certificate[];
   /** Null outside of Kubernetes. */
@@ -47,7 +46,6 @@ const NOTHING_TO_SPEND = () => Promise.resolve();
 
 export function createAuthenticator(parts: AuthenticatorParts): Authenticator {
   const { joinTokens, serviceAccounts } = parts;
-  const judgedAt = createJudgedAt(parts.clock);
   return async (credential) => {
     switch (credential.kind) {
       case "service_account_token": {
@@ -65,15 +63,14 @@ export function createAuthenticator(parts: AuthenticatorParts): Authenticator {
         return { identity: (await joinTokens.prove(credential.token, "heartbeat")).identity, spend: NOTHING_TO_SPEND };
       }
       case "client_certificate":
-        return { identity: checkClientCertificate(credential, judgedAt, parts), spend: NOTHING_TO_SPEND };
+        return { identity: checkClientCertificate(credential, parts), spend: NOTHING_TO_SPEND };
     }
   };
 }
 
 function checkClientCertificate(
   { certificate, issuers }: Extract<Credential, { readonly kind: "client_certificate" }>,
-  judgedAt: JudgedAt,
-  { roots, trustDomain }: AuthenticatorParts,
+  { judgedAt, roots, trustDomain }: AuthenticatorParts,
 ): SpiffeId {
   const nowMs = judgedAt(certificate);
   if (findRoot(certificate, { issuers, roots: roots(), trustDomain, nowMs }) === null)

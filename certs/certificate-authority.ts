@@ -7,6 +7,7 @@ import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
 import type { SpiffeId } from "../core/spiffe.ts";
 import type { IdentityHandlers } from "../core/wire/identity.ts";
+import { createJudgedAt, type JudgedAt } from "../core/x509/judged-at.ts";
 import type { Credential } from "./authenticator.ts";
 import { createAuthenticator } from "./authenticator.ts";
 import type { AuthorityState } from "./authority-data.ts";
@@ -62,6 +63,8 @@ export interface CertificateAuthorityOptions {
   /** Default 24 h. */
   readonly leafTtlMs?: number;
   readonly clock: Clock;
+  /** When certificates of callers are judged; default: by `clock`. */
+  readonly judgedAt?: JudgedAt;
   readonly random: RandomBytes;
   readonly log: Logger;
   readonly metrics: Metrics;
@@ -91,6 +94,7 @@ export interface CertificateAuthority {
 /** Starts the CA; throws `CertError` naming the file or Secret when there is no usable root. */
 export async function startCertificateAuthority(options: CertificateAuthorityOptions): Promise<CertificateAuthority> {
   const { clock, log, metrics, random, trustDomain, kubernetes } = options;
+  const judgedAt = options.judgedAt ?? createJudgedAt(clock);
   const leafTtlMs = options.leafTtlMs ?? LEAF_TTL_MS;
   const audit = options.audit ?? auditToLog(log);
   const source = await openSource(options, leafTtlMs, audit);
@@ -113,7 +117,13 @@ export async function startCertificateAuthority(options: CertificateAuthorityOpt
     random,
   });
   const serviceAccounts = kubernetes === null ? null : createServiceAccountCheck(createTokenReviewer(kubernetes), trustDomain);
-  const authenticate = createAuthenticator({ trustDomain, clock, roots: () => trust.current().certificates, serviceAccounts, joinTokens });
+  const authenticate = createAuthenticator({
+    trustDomain,
+    judgedAt,
+    roots: () => trust.current().certificates,
+    serviceAccounts,
+    joinTokens,
+  });
   const signing = { clock, random, leafTtlMs, root: () => source.current().signer };
   const queue = createIssueQueue({ clock });
   metrics.gauge({

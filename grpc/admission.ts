@@ -3,13 +3,12 @@
 // later is guarded too.
 import { status } from "@grpc/grpc-js";
 import type { Audit } from "../core/audit/audit.ts";
-import type { Clock } from "../core/clock.ts";
 import { CertError } from "../core/errors.ts";
 import type { Metrics } from "../core/metrics.ts";
 import { clientIdentity, peerCertificate } from "../core/peer-certificate.ts";
 import type { CallerShare, CallLimits } from "../core/policy/caller-limits.ts";
 import type { SpiffeId } from "../core/spiffe.ts";
-import { createJudgedAt } from "../core/x509/judged-at.ts";
+import type { JudgedAt } from "../core/x509/judged-at.ts";
 import type { CallMeter, ServerCall } from "./call.ts";
 
 /** Names and values of a call's metadata, as HPACK counts them; gRPC's own recommendation. */
@@ -21,7 +20,7 @@ export interface AdmissionOptions {
   /** Paths of methods that may be called without an identity, as `/remora.v1.Identity/Certify`. */
   readonly open: readonly string[];
   readonly limits: CallLimits;
-  readonly clock: Clock;
+  readonly judgedAt: JudgedAt;
   readonly metrics: Metrics;
   readonly audit: Audit;
 }
@@ -46,8 +45,7 @@ interface Refusal {
 }
 
 export function createAdmission(options: AdmissionOptions): Admission {
-  const { trustDomain, clock, limits, audit } = options;
-  const judgedAt = createJudgedAt(clock);
+  const { trustDomain, judgedAt, limits, audit } = options;
   const open = new Set(options.open);
   const refused = options.metrics.counter({
     name: "remora_calls_refused_total",

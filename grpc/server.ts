@@ -12,7 +12,7 @@ import type { Stream } from "../sidecar/http2/stream.ts";
 import type { HeaderList } from "../sidecar/http2/header-list.ts";
 import { keepManySmallBuffers } from "../sidecar/http2/outbox.ts";
 import type { Admission } from "./admission.ts";
-import { createJudgedAt } from "../core/x509/judged-at.ts";
+import { createJudgedAt, type JudgedAt } from "../core/x509/judged-at.ts";
 import { createAcceptQueue } from "./accept-queue.ts";
 import { type ConnectionServer, GRPC_TIMEOUTS, GrpcConnection, type Peer } from "./connection.ts";
 import { type Serve, serveMethods } from "./methods.ts";
@@ -66,6 +66,8 @@ export interface GrpcServerOptions {
    * young for the clock alone. Default: nobody is asked, and the latter is not verified.
    */
   readonly isTrusted?: IsTrusted;
+  /** When certificates of clients are judged; default: by the system's clock. */
+  readonly judgedAt?: JudgedAt;
   /** Who may call, and how much; without it, handlers alone decide. */
   readonly admission?: Admission;
   /** How long streams may go on after `close`; default 3 s. */
@@ -81,13 +83,13 @@ export interface GrpcServer {
 
 /** Listens; raises the listen error (for example EADDRINUSE), or what OpenSSL says about the key and chain. */
 export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
-  const { log, closeGraceMs = CLOSE_GRACE_MS } = options;
+  const { log, closeGraceMs = CLOSE_GRACE_MS, judgedAt = createJudgedAt(systemClock) } = options;
   keepManySmallBuffers(BUFFERS);
   const tls = createServer({ ...contextOf(options.tls()), ...HANDSHAKE });
   const sockets = new Set<Socket>();
   const connections = createConnections(
     serveMethods(options.services, MAX_MESSAGE_BYTES, options.admission ?? null),
-    options.isTrusted,
+    (socket) => verifiedChain(socket, judgedAt, options.isTrusted),
     log,
   );
 
@@ -162,13 +164,12 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
 }
 
 /** The open connections, and one timer that looks after all of them. */
-function createConnections(serve: Serve, isTrusted: IsTrusted | undefined, log: Logger) {
-  const judgedAt = createJudgedAt(systemClock);
+function createConnections(serve: Serve, verified: ConnectionServer["verifiedChain"], log: Logger) {
   const open = new Set<GrpcConnection>();
   const server: ConnectionServer & { nowMonoMs: number } = {
     nowMonoMs: systemClock.monoMs(),
     timeouts: GRPC_TIMEOUTS,
-    verifiedChain: (socket) => verifiedChain(socket, judgedAt, isTrusted),
+    verifiedChain: verified,
     begin: (stream: Stream, path: string, head: HeaderList, peer: Peer, isEnd: boolean) => serve(stream, path, head, peer, isEnd),
     flawed: (peer, detail) => log.debug({ peer: peer.name, detail }, "a client broke a rule of HTTP/2"),
     forget: (connection) => void open.delete(connection),

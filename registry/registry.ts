@@ -11,7 +11,7 @@ import type { CallLimits } from "../core/policy/caller-limits.ts";
 import type { WatchRule } from "../core/policy/watch-rules.ts";
 import type { RegistryHandlers } from "../core/wire/registry.ts";
 import type { BidiCall } from "../core/wire/server-call.ts";
-import { createJudgedAt } from "../core/x509/judged-at.ts";
+import { createJudgedAt, type JudgedAt } from "../core/x509/judged-at.ts";
 import { createAnnounce } from "./announce.ts";
 import type { MayAnnounce } from "./announce-policy.ts";
 import { createEndings } from "./endings.ts";
@@ -44,6 +44,8 @@ export interface RegistryOptions {
   readonly services: ServiceSource;
   readonly mayAnnounce: MayAnnounce;
   readonly clock: Clock;
+  /** When certificates of callers are judged; default: by `clock`. */
+  readonly judgedAt?: JudgedAt;
   /** 0..1 */
   readonly random: () => number;
   readonly log: Logger;
@@ -96,6 +98,7 @@ export interface Registry {
 /** Starts sweeping and answering. */
 export function createRegistry(options: RegistryOptions): Registry {
   const { store, services: source, clock, log, trustDomain, heartbeatIntervalMs = 5000, leaseMs = 15_000 } = options;
+  const judgedAt = options.judgedAt ?? createJudgedAt(clock);
   const metrics = createRegistryMetrics(options.metrics);
   const views = createViews({ leases: store.leases, source, clock, random: options.random });
   const audit = options.audit ?? auditToLog(log);
@@ -120,7 +123,6 @@ export function createRegistry(options: RegistryOptions): Registry {
     audit,
     trail,
   });
-  const judgedAt = createJudgedAt(clock);
   const streams = new Set<OpenCall>();
   let sweeping = false;
 

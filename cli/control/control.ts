@@ -50,13 +50,13 @@ export async function startControl(config: ControlConfig, { env, clock, log, onE
   const build = buildInfo();
   const metrics = createMetrics({ component: "control", version: build.version, commit: build.commit });
   const lifecycle = createLifecycle({ log, clock, drainTimeoutMs: config.drainTimeout });
-  const judgedAt = createJudgedAt(clock);
   let isReady = false;
   await lifecycle.start("tracing", () => startTracing({ component: "control", env, log }));
   await lifecycle.start("event loop", () => watchEventLoop(metrics));
   const trail = await openTrail(config, { clock, log, metrics, lifecycle });
   const limits = createCallLimits(config, clock);
-  const surroundings = { config, env, clock, log, metrics, audit: trail.audit, random: Math.random, limits };
+  const judgedAt = createJudgedAt(clock);
+  const surroundings = { config, env, clock, judgedAt, log, metrics, audit: trail.audit, random: Math.random, limits };
 
   const ca = config.roles.has("ca") ? await lifecycle.start("ca", () => startAuthorityRole(surroundings)) : null;
   const registry = config.roles.has("registry")
@@ -87,12 +87,13 @@ export async function startControl(config: ControlConfig, { env, clock, log, onE
                 // A workload that joins has no identity yet; everything else is for those that have.
                 open: [identityService["Certify"]?.path ?? ""],
                 limits,
-                clock,
+                judgedAt,
                 metrics,
                 audit: trail.audit,
               }),
               tls: server.tls,
               onTlsChange: server.onTlsChange,
+              judgedAt,
               isTrusted: (client, issuers) => trusts(server.tls().ca, client, issuers),
             }),
           ),

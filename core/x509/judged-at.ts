@@ -3,7 +3,7 @@
 import type { X509Certificate } from "node:crypto";
 import type { Clock } from "../clock.ts";
 
-/** The instant (epoch ms) at which `certificate`, whose chain is verified, is judged. */
+/** The instant (epoch ms) at which `certificate`, whose chain is verified, is judged. A process has one, so that what one part of it has seen holds for all. */
 export type JudgedAt = (certificate: X509Certificate) => number;
 
 /**

@@ -16,7 +16,7 @@ export interface AuthorityRole {
 }
 
 /** Opens the root and starts the CA. @throws CertError naming the file or Secret */
-export async function startAuthorityRole({ config, clock, log, metrics, audit }: RoleSurroundings): Promise<AuthorityRole> {
+export async function startAuthorityRole({ config, clock, judgedAt, log, metrics, audit }: RoleSurroundings): Promise<AuthorityRole> {
   const kubernetes = config.inKubernetes ? await (await import("../../../certs/kubernetes.ts")).connectKubernetes() : null;
   const authority = await startCertificateAuthority({
     trustDomain: config.trustDomain,
@@ -29,6 +29,7 @@ export async function startAuthorityRole({ config, clock, log, metrics, audit }:
     kubernetes,
     leafTtlMs: config.leafTtl,
     clock,
+    judgedAt,
     random: (bytes) => randomBytes(bytes),
     log,
     metrics,

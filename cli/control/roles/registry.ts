@@ -28,7 +28,7 @@ export interface RegistryRole extends Pick<Registry, "registryImplementation" | 
 
 /** Opens the store and starts the registry. @throws RegistryError when Redis cannot be reached, ConfigError about the services file */
 export async function startRegistryRole(options: RegistryRoleOptions): Promise<RegistryRole> {
-  const { config, clock, log, metrics, audit, random, limits, ca } = options;
+  const { config, clock, judgedAt, log, metrics, audit, random, limits, ca } = options;
   const services = await openServices(options);
   const store = await openStore(options).catch(async (error: unknown) => {
     await services.close();
@@ -39,6 +39,7 @@ export async function startRegistryRole(options: RegistryRoleOptions): Promise<R
     services,
     mayAnnounce: createAnnouncePolicy({ source: services, kubernetes: config.inKubernetes }),
     clock,
+    judgedAt,
     random,
     log,
     metrics,

@@ -6,6 +6,7 @@ import type { Environment } from "../../../core/config.ts";
 import type { Logger } from "../../../core/log.ts";
 import type { Metrics } from "../../../core/metrics.ts";
 import type { CallLimits } from "../../../core/policy/caller-limits.ts";
+import type { JudgedAt } from "../../../core/x509/judged-at.ts";
 import type { ControlConfig } from "../config.ts";
 
 /** Given to every role. */
@@ -13,6 +14,7 @@ export interface RoleSurroundings {
   readonly config: ControlConfig;
   readonly env: Environment;
   readonly clock: Clock;
+  readonly judgedAt: JudgedAt;
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly audit: Audit;

@@ -16,6 +16,7 @@ import { systemClock } from "../../../core/clock.ts";
 import { startGrpcServer } from "../../../grpc/server.ts";
 import { silentLogger } from "../../../core/log.ts";
 import { identityService } from "../../../core/wire/load.ts";
+import { createJudgedAt } from "../../../core/x509/judged-at.ts";
 import { verifyPeer } from "../../../core/x509/verify-peer.ts";
 import type { IdentitySource } from "../../../sidecar/identity/identity-source.ts";
 import type { IdentityOptions } from "../../../sidecar/identity/start-identity.ts";
@@ -353,7 +354,7 @@ async function startRotatingControl(t: Test) {
   };
   const authenticate = createAuthenticator({
     trustDomain: "cluster.local",
-    clock: systemClock,
+    judgedAt: createJudgedAt(systemClock),
     // As at the end of a rotation: who holds a certificate of the old root may still renew with it.
     roots: () => [...trust.current().certificates, ids.root],
     serviceAccounts: null,
