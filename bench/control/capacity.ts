@@ -90,10 +90,10 @@ function sayCapacity(found: Found, problems: readonly string[]): string {
   const lines = [
     last === undefined
       ? ""
-      : `- ${last.sidecars} sidecars, 1 watch each: from when the simulator wrote a heartbeat to its answer p50 ${ms(last.reply.p50)}, p99 ${ms(last.reply.p99)} ms; the simulator itself was late by p99 ${ms(last.late.p99)} ms. Goals: p99 10 ms, 400 MB.`,
+      : `- ${last.sidecars} sidecars, 1 watch each: the probe heard ${last.probe.answers} answers, most after ${ms(last.probe.answer.max)} ms; the process that simulates the others, which is busy, heard its own with p99 ${ms(last.answer.p99)} ms, late by p99 ${ms(last.late.p99)} ms itself. Goals: p99 10 ms, 400 MB.`,
     busy === null
       ? ""
-      : `- ${busy.sidecars} sidecars, 3 watches each: ${busy.perSecond.toFixed(0)} heartbeats/s, ${busy.cores.toFixed(2)} cores, p50 ${ms(busy.answer.p50)}, p99 ${ms(busy.answer.p99)} ms, ${busy.privateMb.toFixed(0)} MB.`,
+      : `- ${busy.sidecars} sidecars, 3 watches each: ${busy.perSecond.toFixed(0)} heartbeats/s, ${busy.cores.toFixed(2)} cores, p50 ${ms(busy.probe.answer.p50)}, p99 ${ms(busy.probe.answer.p99)} ms, ${busy.privateMb.toFixed(0)} MB.`,
     rolling === null
       ? ""
       : `- rolling deployment, ${rolling.sidecars} sidecars, 3 watches each, 50 instances a second: ${rolling.updates} updates in ${rolling.seconds.toFixed(0)} s at ${rolling.cores.toFixed(2)} cores; the last watcher knew of a new instance after p50 ${ms(rolling.spread.p50)}, p99 ${ms(rolling.spread.p99)} ms; ${rolling.peakMb.toFixed(0)} MB at most.`,
@@ -131,8 +131,8 @@ function sayShared(shared: readonly Result[]): string {
     "| replicas | CPU µs a heartbeat | on Redis | private MB, all replicas | p50 ms | p99 |",
     "| ---: | ---: | ---: | ---: | ---: | ---: |",
     ...shared.map(
-      ({ replicas, microsPerHeartbeat, redisMicrosPerHeartbeat, privateMb, answer }) =>
-        `| ${replicas} | ${microsPerHeartbeat.toFixed(0)} | ${redisMicrosPerHeartbeat?.toFixed(0)} | ${privateMb.toFixed(0)} | ${ms(answer.p50)} | ${ms(answer.p99)} |`,
+      ({ replicas, microsPerHeartbeat, redisMicrosPerHeartbeat, privateMb, probe }) =>
+        `| ${replicas} | ${microsPerHeartbeat.toFixed(0)} | ${redisMicrosPerHeartbeat?.toFixed(0)} | ${privateMb.toFixed(0)} | ${ms(probe.answer.p50)} | ${ms(probe.answer.p99)} |`,
     ),
   ].join("\n");
 }

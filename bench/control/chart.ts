@@ -16,7 +16,7 @@ interface Panel {
 const PANELS: readonly Panel[] = [
   { title: "CPU", unit: "cores", value: ({ cores }) => cores, goal: 1 },
   { title: "private memory", unit: "MB", value: ({ peakMb }) => peakMb, goal: 400 },
-  { title: "answer to a heartbeat, p99", unit: "ms", value: ({ answer }) => answer.p99, goal: 10 },
+  { title: "answer to a heartbeat, p99", unit: "ms", value: ({ probe }) => probe.answer.p99, goal: 10 },
 ];
 
 /** Draws the chart. `footer` is put below it. */

@@ -8,12 +8,22 @@ import { createLink, type Link } from "./link.ts";
 import { type SimulatedSidecar, startSidecar } from "./sidecar.ts";
 import type { Tally } from "./tally.ts";
 
-const NAMESPACE = "bench";
 const SETTLE_CHECK_MS = 50;
+
+/** What the sidecars of one account prove themselves with. */
+export interface Papers {
+  readonly rootPem: string;
+  readonly keyPem: string;
+  readonly certPem: string;
+  readonly messageCertificate: Buffer;
+}
 
 /** How many, and how they are spread. */
 export interface FleetOptions {
-  readonly ca: ThrowawayCa;
+  /** Of each account, which has a service of the same name. */
+  papersOf(service: string): Papers;
+  /** Where the addresses that they announce begin: no two fleets may share one. */
+  readonly firstAddress: number;
   readonly tally: Tally;
   /** gRPC ports of the replicas; connections take turns. */
   readonly ports: readonly number[];
@@ -50,18 +60,16 @@ interface Place {
 
 /** Makes certificates and contexts; connects to nothing yet. */
 export function createFleet(options: FleetOptions): Fleet {
-  const { ca, sidecars, perService, perConnection } = options;
+  const { sidecars, perService, perConnection } = options;
   const clock = createDueClock();
   const accounts = Math.ceil(sidecars / perService);
   const places: Place[] = [];
   const links: Link[] = [];
-  let addresses = 0;
+  let addresses = options.firstAddress;
 
   for (let account = 0; account < accounts; account += 1) {
-    const name = `${NAMESPACE}/${serviceOf(account)}`;
-    const leaf = ca.leaf(name);
-    const messageCertificate = ca.messageCertificate(name).der;
-    const context = createSecureContext({ ca: ca.rootPem, key: leaf.keyPem, cert: leaf.certPem, minVersion: "TLSv1.3" });
+    const { rootPem, keyPem, certPem, messageCertificate } = options.papersOf(serviceOf(account));
+    const context = createSecureContext({ ca: rootPem, key: keyPem, cert: certPem, minVersion: "TLSv1.3" });
     const members = Math.min(perService, sidecars - account * perService);
     for (let member = 0; member < members; member += 1) {
       if (member % perConnection === 0) links.push(createLink(options.ports[links.length % options.ports.length] ?? 0, context));
@@ -132,7 +140,16 @@ function shuffled<Item>(items: readonly Item[]): Item[] {
     .map(({ item }) => item);
 }
 
-function serviceOf(account: number): string {
+/** Papers of `namespace` as `ca` issues them. */
+export function papersBy(ca: ThrowawayCa, namespace: string): (service: string) => Papers {
+  return (service) => {
+    const { keyPem, certPem } = ca.leaf(`${namespace}/${service}`);
+    return { rootPem: ca.rootPem, keyPem, certPem, messageCertificate: ca.messageCertificate(`${namespace}/${service}`).der };
+  };
+}
+
+/** The service of the account of a number. */
+export function serviceOf(account: number): string {
   return `svc-${account}`;
 }
 

@@ -13,8 +13,8 @@ export function sayResult(result: Result): string {
   const failures = Object.entries(result.failures).map(([what, count]) => `${count}x ${what}`);
   return [
     `${result.scenario}: ${result.sidecars} sidecars on ${result.connections} connections, ${result.replicas} replica(s), ${result.seconds.toFixed(1)} s`,
-    `  heartbeats ${result.perSecond.toFixed(0)}/s, answered after ${sayLatency(result.answer)}`,
-    `  of that the simulator itself was late by ${sayLatency(result.late)}; from when it wrote: ${sayLatency(result.reply)}`,
+    `  heartbeats ${result.perSecond.toFixed(0)}/s, answered to the probe after ${sayLatency(result.probe.answer)} (${result.probe.answers} of them)`,
+    `  to the simulator, which is busy, after ${sayLatency(result.answer)}; it was late itself by ${sayLatency(result.late)}`,
     `  CPU ${result.cores.toFixed(3)} cores, ${result.microsPerHeartbeat.toFixed(1)} µs a heartbeat; private memory ${result.idleMb.toFixed(0)} MB idle, ${result.privateMb.toFixed(0)} MB now, ${result.peakMb.toFixed(0)} MB at most`,
     ...(result.redisCores === null || result.redisMicrosPerHeartbeat === null
       ? []
@@ -30,7 +30,8 @@ export function sayResult(result: Result): string {
 /** Results as a table of Markdown. */
 export function sayTable(results: readonly Result[]): string {
   const rows = results.map((result) => {
-    const { sidecars, perSecond, cores, microsPerHeartbeat, privateMb, peakMb, answer } = result;
+    const { sidecars, perSecond, cores, microsPerHeartbeat, privateMb, peakMb } = result;
+    const { answer } = result.probe;
     const cells = [
       sidecars,
       perSecond.toFixed(0),

@@ -24,6 +24,8 @@ export interface Result extends Counts {
   readonly replicas: number;
   readonly seconds: number;
   readonly perSecond: number;
+  /** What the probe saw, which is not busy: see probe.ts. The fleet's own latencies are mostly the simulator's. */
+  readonly probe: Counts;
   /** Cores that the replicas used, all together; what one heartbeat cost, other work included. */
   readonly cores: number;
   readonly microsPerHeartbeat: number;
@@ -37,7 +39,7 @@ export interface Result extends Counts {
   readonly expired: number;
   /** From the event to the last sidecar that is settled again, s; null where nothing happened. */
   readonly settledSeconds: number | null;
-  /** Streams that the replicas hold open at the end: two for each sidecar. */
+  /** Streams that the replicas hold open at the end: two for each sidecar, those of the probe too. */
   readonly streams: number;
 }
 
@@ -52,14 +54,18 @@ async function play(
   const idleMb = privateMbOf(replicas.map(({ pid }) => pid));
   await fleet.start((options.sidecars / RAMP_PER_SECOND) * 1000);
   await fleet.untilSettled(SETTLE_TIMEOUT_MS);
+  const probe = await world.startProbe();
   await untilUsual(world);
   await sleep(CALM_MS);
   const expiredBefore = await expired(world);
   tally.reset(followsSpread);
+  probe.begin();
   const end = world.measure();
   const settledSeconds = await happen(world);
   const { plane, redis } = end();
   const counts = tally.counts();
+  const probed = await probe.end();
+  const heartbeats = counts.answers + probed.answers;
   return {
     ...counts,
     scenario: options.scenario,
@@ -67,14 +73,15 @@ async function play(
     connections: fleet.connections,
     replicas: replicas.length,
     seconds: plane.seconds,
-    perSecond: counts.answers / plane.seconds,
+    perSecond: heartbeats / plane.seconds,
+    probe: probed,
     cores: plane.cores,
-    microsPerHeartbeat: (plane.cpuMs * 1000) / counts.answers,
+    microsPerHeartbeat: (plane.cpuMs * 1000) / heartbeats,
     idleMb,
     privateMb: plane.privateMb,
     peakMb: plane.peakMb,
     redisCores: redis?.cores ?? null,
-    redisMicrosPerHeartbeat: redis === null ? null : (redis.cpuMs * 1000) / counts.answers,
+    redisMicrosPerHeartbeat: redis === null ? null : (redis.cpuMs * 1000) / heartbeats,
     redisMb: redis?.privateMb ?? null,
     expired: (await expired(world)) - expiredBefore,
     settledSeconds,

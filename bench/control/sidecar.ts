@@ -82,24 +82,21 @@ export function startSidecar(options: SidecarOptions): SimulatedSidecar {
   });
   heartbeat.setState("ready");
 
-  /** Notes when each heartbeat was due and when it was written, and how long its answer took from there. */
+  /** Notes when each heartbeat was due, how late it was written, and when its answer came. */
   function timed(call: ClientDuplexStream<HeartbeatRequest, HeartbeatResponse>) {
-    const waiting: { readonly dueMonoMs: number; readonly wroteMonoMs: number }[] = [];
+    const waitingMonoMs: number[] = [];
     const write = call.write.bind(call) as (message: HeartbeatRequest) => void;
     call.write = ((message: HeartbeatRequest) => {
       beats += 1;
       const dueMonoMs = clock.dueMonoMs();
-      const wroteMonoMs = clock.monoMs();
-      waiting.push({ dueMonoMs, wroteMonoMs });
-      tally.sent(wroteMonoMs - dueMonoMs);
+      waitingMonoMs.push(dueMonoMs);
+      tally.sent(clock.monoMs() - dueMonoMs);
       if (beats === 1) tally.announced(instanceId);
       write(message);
     }) as typeof call.write;
     call.on("data", (answer: HeartbeatResponse) => {
       isAccepted = answer.accepted;
-      const now = clock.monoMs();
-      const { dueMonoMs, wroteMonoMs } = waiting.shift() ?? { dueMonoMs: Number.NaN, wroteMonoMs: Number.NaN };
-      tally.answered(now - dueMonoMs, now - wroteMonoMs, answer);
+      tally.answered(clock.monoMs() - (waitingMonoMs.shift() ?? Number.NaN), answer);
     });
     call.on("error", (error: Error) => {
       isAccepted = false;

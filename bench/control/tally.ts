@@ -21,9 +21,8 @@ export interface Counts {
   readonly refusals: number;
   /** From when a heartbeat was due to its answer. */
   readonly answer: Latency;
-  /** From when it was due to when the simulator wrote it: its own part of the above; and from then to the answer. */
+  /** From when it was due to when the simulator wrote it: its own part of the above. */
   readonly late: Latency;
-  readonly reply: Latency;
   readonly updates: number;
   /** From the announcement of a new instance to the last watcher that was told of it. */
   readonly spread: Latency;
@@ -39,7 +38,6 @@ export class Tally {
   readonly certificatesEndMs: number;
   #answerMs: number[] = [];
   #lateMs: number[] = [];
-  #replyMs: number[] = [];
   #refusals = 0;
   #updates = 0;
   #intervalMs = 0;
@@ -62,7 +60,6 @@ export class Tally {
   reset(followsSpread = false): void {
     this.#answerMs = [];
     this.#lateMs = [];
-    this.#replyMs = [];
     this.#refusals = 0;
     this.#updates = 0;
     this.#intervalMs = 0;
@@ -80,10 +77,9 @@ export class Tally {
     if (this.#followsSpread) this.#announcedMonoMs.set(instanceId, performance.now());
   }
 
-  /** `tookMs` from when it was due, `replyMs` from when it was written. */
-  answered(tookMs: number, replyMs: number, { accepted, reason, message, nextIntervalMs }: HeartbeatResponse): void {
+  /** `tookMs` from when it was due. */
+  answered(tookMs: number, { accepted, reason, message, nextIntervalMs }: HeartbeatResponse): void {
     this.#answerMs.push(tookMs);
-    this.#replyMs.push(replyMs);
     this.#intervalMs = Math.max(this.#intervalMs, nextIntervalMs);
     if (accepted) return;
     this.#refusals += 1;
@@ -113,7 +109,6 @@ export class Tally {
       refusals: this.#refusals,
       answer: latencyOf(this.#answerMs),
       late: latencyOf(this.#lateMs),
-      reply: latencyOf(this.#replyMs),
       updates: this.#updates,
       spread: latencyOf(spread),
       failures: this.#failures,

@@ -5,10 +5,11 @@ import { join } from "node:path";
 import { createThrowawayCa, type ThrowawayCa } from "../../test/support/throwaway-ca.ts";
 import { manifestEnv } from "../load/manifest-env.ts";
 import { createProcesses } from "../load/processes.ts";
-import { createFleet, type Fleet } from "./fleet.ts";
+import { createFleet, type Fleet, papersBy } from "./fleet.ts";
 import { type Cost, meter } from "./meter.ts";
 import type { ControlBenchOptions } from "./options.ts";
 import { type Replica, startReplica } from "./plane.ts";
+import { type Probe, startProbe } from "./probe.ts";
 import { startRedisServer } from "./redis.ts";
 import { Tally } from "./tally.ts";
 
@@ -20,6 +21,8 @@ export interface World {
   readonly tally: Tally;
   readonly replicas: readonly Replica[];
   readonly fleet: Fleet;
+  /** Those who measure latency, on the first replica; resolves when they are settled. */
+  startProbe(): Promise<Probe>;
   /** Measures the replicas and, apart, Redis. */
   measure(): () => { readonly plane: Cost; readonly redis: Cost | null };
   close(): Promise<void>;
@@ -33,8 +36,10 @@ export async function createWorld(options: ControlBenchOptions, dist: string): P
   const ca = createThrowawayCa();
   const tally = new Tally(Date.now() + DAY_MS);
   let fleet: Fleet | null = null;
+  let probe: Probe | null = null;
 
   async function close(): Promise<void> {
+    probe?.close();
     fleet?.close();
     await processes.close();
     await rm(folder, { recursive: true, force: true });
@@ -55,12 +60,22 @@ export async function createWorld(options: ControlBenchOptions, dist: string): P
       };
       replicas.push(await startReplica(plane, processes.start));
     }
-    fleet = createFleet({ ca, tally, ports: replicas.map(({ grpcPort }) => grpcPort), ...options });
+    fleet = createFleet({
+      papersOf: papersBy(ca, "bench"),
+      firstAddress: 0,
+      tally,
+      ports: replicas.map(({ grpcPort }) => grpcPort),
+      ...options,
+    });
     return {
       ca,
       tally,
       replicas,
       fleet,
+      async startProbe() {
+        probe = await startProbe({ ca, port: replicas[0]?.grpcPort ?? 0, watches: options.watches, busyCore: options.core });
+        return probe;
+      },
       measure() {
         const plane = meter(replicas.map(({ pid }) => pid));
         const store = redis === null ? null : meter([redis.pid]);

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Counts } from "../../../bench/control/tally.ts";
 import { Tally } from "../../../bench/control/tally.ts";
-import { createFleet } from "../../../bench/control/fleet.ts";
+import { createFleet, papersBy } from "../../../bench/control/fleet.ts";
 import { createLink } from "../../../bench/control/link.ts";
 import { type Replica, startReplica } from "../../../bench/control/plane.ts";
 import { createProcesses } from "../../../bench/load/processes.ts";
@@ -75,7 +75,16 @@ export async function playFailover(
 
   const tally = new Tally(Date.now() + DAY_MS);
   const ports = replicas.map(({ grpcPort }) => grpcPort);
-  const fleet = createFleet({ ca, tally, ports, sidecars, perService: PER_SERVICE, perConnection: PER_SERVICE, watches: 1 });
+  const fleet = createFleet({
+    papersOf: papersBy(ca, "bench"),
+    firstAddress: 0,
+    tally,
+    ports,
+    sidecars,
+    perService: PER_SERVICE,
+    perConnection: PER_SERVICE,
+    watches: 1,
+  });
   t.teardown(() => fleet.close());
   const doomed = startDoomed(ca, ports[0] ?? 0, heartbeatMs);
   t.teardown(() => doomed.kill());
