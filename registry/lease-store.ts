@@ -24,6 +24,8 @@ export interface LeaseStore {
   remove(instanceId: string, claim: { readonly identity: SpiffeId; readonly epoch: number }): Promise<void>;
   /** Ends what nobody renewed in time. Returns how many leases ended. */
   sweep(): Promise<number>;
+  /** From now on for one lease time nothing ends that was there before: those who are alive need the time to say so. */
+  postpone(): void;
   status(): StoreStatus;
   close(): Promise<void>;
 }

@@ -43,6 +43,9 @@ export function createMemoryStore({ clock, leaseMs = 15_000, maxLeases = MAX_LEA
       }
       return ended;
     },
+    postpone() {
+      for (const held of table.all()) held.heardMonoMs = clock.monoMs();
+    },
     status: () => ({ status: "ok" }),
     close: async () => {},
   };

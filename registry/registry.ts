@@ -3,7 +3,7 @@
 import { status } from "@grpc/grpc-js";
 import type { Route } from "../core/admin-server.ts";
 import { type Audit, auditToLog } from "../core/audit/audit.ts";
-import type { Clock } from "../core/clock.ts";
+import type { Clock, Timer } from "../core/clock.ts";
 import { RegistryError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
@@ -91,11 +91,15 @@ export interface Registry {
   readonly registryImplementation: RegistryHandlers;
   readonly routes: readonly Route[];
   health(): RegistryHealth;
+  /**
+   * Sidecars can reach it from now on. Until then no lease ends, however long that takes (its own certificate may be long in coming): nobody could have renewed one.
+   */
+  begin(): void;
   /** Ends every stream, so that sidecars go to another replica. The store and the source stay the caller's to close. */
   close(): Promise<void>;
 }
 
-/** Starts sweeping and answering. */
+/** Makes it; leases begin to end with {@link Registry.begin}. */
 export function createRegistry(options: RegistryOptions): Registry {
   const { store, services: source, clock, log, trustDomain, heartbeatIntervalMs = 5000, leaseMs = 15_000 } = options;
   const judgedAt = options.judgedAt ?? createJudgedAt(clock);
@@ -181,14 +185,14 @@ export function createRegistry(options: RegistryOptions): Registry {
 
   const stopCounting = store.leases.onChange(count);
   for (const { lease } of store.leases.all()) count({ before: null, after: lease });
-  const sweeper = clock.every(SWEEP_PERIOD_MS, () => void sweep());
+  let sweeper: Timer | null = null;
   const answers = createHeartbeatAnswers(() => ({
     nextIntervalMs: pressure.terms.intervalMs,
     leaseMs: pressure.terms.leaseMs,
     degraded: store.status().status === "degraded",
   }));
   const heartbeatParts = { announce, answers, store, clock, metrics };
-  const warmUp = createWarmUp(clock, store.leases.size === 0 ? leaseMs : 0);
+  const warmUp = createWarmUp(clock);
   const endings = createEndings(clock);
   const watchParts = {
     updates: createUpdateEncoder(),
@@ -217,8 +221,13 @@ export function createRegistry(options: RegistryOptions): Registry {
       readers: { ...(options.readers ?? NO_READERS), authenticate, limits, metrics, audit },
     }),
     health: () => healthOf(store, source, pressure),
+    begin() {
+      store.postpone();
+      sweeper = clock.every(SWEEP_PERIOD_MS, () => void sweep());
+      warmUp.endAfter(store.leases.size === 0 ? leaseMs : 0);
+    },
     async close() {
-      sweeper.cancel();
+      sweeper?.cancel();
       stopCounting();
       trail.close();
       views.close();
@@ -230,22 +239,29 @@ export function createRegistry(options: RegistryOptions): Registry {
   };
 }
 
-/** Over after one lease time: by then a sidecar that did not announce itself again has lost its lease anyway. */
-function createWarmUp(clock: Clock, forMs: number): WarmUp & { close(): void } {
+/** Over one lease time after the registry can be reached: by then a sidecar that did not announce itself again has lost its lease anyway. */
+function createWarmUp(clock: Clock): WarmUp & { endAfter(ms: number): void; close(): void } {
   const waiting = new Set<() => void>();
-  let over = forMs === 0;
-  const timer = clock.after(forMs, () => {
+  let over = false;
+  let timer: Timer | null = null;
+
+  function end(): void {
     over = true;
     for (const run of waiting) run();
     waiting.clear();
-  });
+  }
+
   return {
+    endAfter(ms) {
+      if (ms === 0) end();
+      else timer = clock.after(ms, end);
+    },
     isOver: () => over,
     onOver(run) {
       if (!over) waiting.add(run);
       return () => void waiting.delete(run);
     },
-    close: () => timer.cancel(),
+    close: () => timer?.cancel(),
   };
 }
 

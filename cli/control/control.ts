@@ -99,6 +99,8 @@ export async function startControl(config: ControlConfig, { env, clock, log, onE
           ),
         );
 
+  registry?.begin();
+
   function trusts(rootsPem: string, client: X509Certificate, issuers: readonly X509Certificate[]): boolean {
     const roots = fromPemBundle(rootsPem).map((der) => new X509Certificate(der));
     return findRoot(client, { issuers, roots, trustDomain: config.trustDomain, nowMs: judgedAt(client) }) !== null;

@@ -224,6 +224,7 @@ export async function startRedisStore(options: RedisStoreOptions): Promise<Lease
         return lost;
       }
     },
+    postpone: () => sweeper.postpone(),
     status: () => status,
     async close() {
       closed = true;

@@ -1,6 +1,8 @@
 // kill -9: the process is gone without a word, and whoever starts processes starts it again.
+import { rmSync } from "node:fs";
+import { join } from "node:path";
 import { type Fault, NOTHING_FAILS, type Scene } from "./fault.ts";
-import { everyInstanceKnown, everyInstanceStays, isHealthy, leavesRegistry } from "./health.ts";
+import { everyInstanceKnown, everyInstanceStays, isHealthy, leavesRegistry, watchInstances } from "./health.ts";
 import type { PartName } from "./world.ts";
 
 const kind = "kill -9";
@@ -62,6 +64,31 @@ export const KILLS: readonly Fault[] = [
     async play(scene) {
       await killFor(scene, "registry", 4_000, 30_000);
       await everyInstanceStays(scene);
+    },
+  },
+  {
+    kind,
+    target: "registry",
+    what: "with the CA and without its own certificate, which it gets when the CA is back",
+    promise: "calls to every destination already seen; nobody is lost for the time in which it could not be reached",
+    bound: NOTHING_FAILS,
+    isShort: true,
+    async play(scene) {
+      const { parts, folders, joinToken } = scene.world;
+      scene.begin();
+      await Promise.all([parts.ca.kill(), parts.registry.kill()]);
+      scene.undo(() => parts.ca.isRunning || parts.ca.start());
+      rmSync(join(folders.registry, "identity.json"));
+      parts.registry.spawn({ REMORA_JOIN_TOKEN: await joinToken("remora-system", "remora-control") });
+      await scene.hold(6_000, 15_000);
+      const watch = watchInstances(scene);
+      scene.undo(watch);
+      await parts.ca.start();
+      await parts.registry.ready();
+      scene.over();
+      await everyInstanceStays(scene);
+      const { lost } = watch();
+      scene.check(`everybody is known as soon as it answers (${lost.join(", ") || "nobody"} was not)`, lost.length === 0);
     },
   },
   {

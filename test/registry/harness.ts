@@ -38,6 +38,8 @@ export interface RegistryServerOptions {
   readonly watchRules?: NonNullable<RegistryOptions["watchRules"]>;
   readonly audit?: NonNullable<RegistryOptions["audit"]>;
   readonly limits?: CallLimits;
+  /** False: it is still to be told that it can be reached. Default true. */
+  readonly begins?: boolean;
 }
 
 /** A running registry. */
@@ -87,6 +89,7 @@ export async function startRegistryServer(options: RegistryServerOptions = {}): 
     onTlsChange: () => () => {},
     closeGraceMs: 100,
   });
+  if (options.begins !== false) registry.begin();
   return {
     address: `127.0.0.1:${server.port}`,
     port: server.port,

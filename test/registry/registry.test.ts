@@ -358,6 +358,40 @@ t.test(
   },
 );
 
+t.test("no lease ends before a lease time in which the registry could be reached", async (t) => {
+  const clock = createFakeClock(Date.now());
+  const server = await startRegistryServer({ clock, begins: false });
+  t.teardown(() => server.close());
+  const client = createTestClient(server, server.ca.leaf("default/orders"));
+  t.teardown(() => client.close());
+  const beat = client.heartbeat();
+  beat.send(heartbeatOf());
+  await beat.next();
+  await clock.advanceAsync(60_000, 1_000);
+  t.equal(server.store.leases.size, 1, "nobody could have renewed it");
+  server.registry.begin();
+  await clock.advanceAsync(14_000, 500);
+  t.equal(server.store.leases.size, 1, "it may still be renewed");
+  await clock.advanceAsync(3_000, 500);
+  t.equal(server.store.leases.size, 0);
+});
+
+t.test("a registry that was long in coming learns who is there from when it can be reached", async (t) => {
+  const clock = createFakeClock(Date.now());
+  const server = await startRegistryServer({ clock, begins: false });
+  t.teardown(() => server.close());
+  await clock.advanceAsync(60_000, 1_000);
+  server.registry.begin();
+  const client = createTestClient(server, server.ca.leaf("default/orders"));
+  t.teardown(() => client.close());
+  const watch = client.watch();
+  watch.send(askService("orders", 0, 12_345));
+  watch.send(askService("new"));
+  t.match(await watch.next(), { key: "new", found: false }, "who holds an answer keeps it");
+  await clock.advanceAsync(15_000, 500);
+  t.match(await watch.next(), { key: "orders", found: false, full: true });
+});
+
 t.test("while a registry learns who is there, callers lose only whom it knows to be gone", async (t) => {
   const clock = createFakeClock(Date.now());
   const server = await startRegistryServer({ clock });

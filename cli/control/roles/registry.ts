@@ -21,7 +21,7 @@ export interface RegistryRoleOptions extends RoleSurroundings {
 }
 
 /** The running role. */
-export interface RegistryRole extends Pick<Registry, "registryImplementation" | "routes"> {
+export interface RegistryRole extends Pick<Registry, "registryImplementation" | "routes" | "begin"> {
   readonly checks: Checks;
   close(): Promise<void>;
 }
@@ -56,6 +56,7 @@ export async function startRegistryRole(options: RegistryRoleOptions): Promise<R
   return {
     registryImplementation: registry.registryImplementation,
     routes: registry.routes,
+    begin: registry.begin,
     checks: {
       registry: () => registry.health(),
       store: () => storeHealth(store),
